@@ -1,0 +1,35 @@
+# Two commands for a machine that has only Python and make: `make serve` and `make test`.
+
+PYTHON ?= python3
+PORT ?= 5000
+VENV := .venv
+PLATFORM := $(abspath $(or $(SAMPLE_PLATFORM),embedded_platform))
+# The requirements of a real platform, where SAMPLE_PLATFORM names one.
+REQUIREMENTS := $(if $(SAMPLE_PLATFORM),-r$(PLATFORM)/requirements.txt)
+FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
+
+.PHONY: serve test clean
+
+serve: $(VENV)/installed
+	@mkdir -p demo
+	@$(FLASK) demo seed
+	@$(FLASK) db upgrade
+	@echo
+	@echo "The API is at http://127.0.0.1:$(PORT)/api/v1 (health: /system/health, document: /openapi.json). Try:"
+	@echo
+	@token=$$($(FLASK) token create admin@example.org make-serve --replace --scope runs:read --scope runs:write \
+		--scope results:read --scope baselines:write --scope system:read 2>/dev/null) && \
+		echo "curl -s -H 'Authorization: Bearer $$token' 'http://127.0.0.1:$(PORT)/api/v1/runs?status=fail&limit=3'"
+	@echo
+	@PYTHONPATH=$(PLATFORM) $(VENV)/bin/gunicorn --workers 2 --bind 127.0.0.1:$(PORT) 'api_v1:create_app()'
+
+test: $(VENV)/installed
+	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox
+
+$(VENV)/installed: setup.cfg requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[server]' tox $(REQUIREMENTS)
+	touch $@
+
+clean:
+	rm -rf $(VENV) .tox demo

@@ -1,0 +1,162 @@
+"""api_v1: the CCExtractor sample platform's runs, results and logs as a strict, fast, JSON-only REST API.
+
+Mounted into the platform, two lines at the end of its `run.py`:
+
+    import api_v1
+    api_v1.init_app(app)
+
+Or in a process of its own, over the same models and the same database: `gunicorn 'api_v1:create_app()'`.
+
+A request passes `hooks` (identify, rate limit, authorize), an `operation` declared in `routes`, which validates by
+`schemas` and asks `services`, and leaves through `hooks` again. Whatever is raised becomes JSON in `handlers`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from api_v1 import cli, creation, hooks, openapi, routes, settings
+from api_v1.limits import Limits
+from api_v1.operation import REGISTRY
+from api_v1.platform import db, load_config, prepare_bucket, remember_tables
+from api_v1.policy import UNDECLARED
+from api_v1.services import health
+from api_v1.services.storage import Storage
+from api_v1.settings import Settings
+
+__all__ = ["StartupError", "create_app", "init_app", "routes"]
+
+NAME = "api_v1"
+
+
+class StartupError(RuntimeError):
+    """The API cannot be mounted; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """What one app keeps of the API, in `app.extensions["api_v1"]`."""
+
+    prefix: str
+    settings: Settings
+    limits: Limits
+    health: health.Checks
+    storage: Storage
+    document: dict[str, Any]
+
+
+def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
+    """Mount the API into an app that has the platform's configuration.
+
+    Args:
+        app: the platform's app, after its own blueprints are registered.
+        url_prefix: where the API begins.
+
+    Raises:
+        SettingError: an `API_V1_*` setting is wrong or unknown.
+        StartupError: the name or the URLs are taken, or an operation has no declared access.
+    """
+    _log_to_stderr()
+    checked = settings.load(app.config)
+    _refuse_collisions(app, url_prefix)
+    _refuse_missing_policy()
+
+    _connect(app, checked)
+    creation.record_inserted_runs()
+
+    blueprint = Blueprint(NAME, __name__, url_prefix=url_prefix)
+    hooks.install(app, blueprint)
+    for operation in REGISTRY.values():
+        blueprint.add_url_rule(
+            operation.rule,
+            operation.endpoint,
+            operation.view(),
+            methods=[operation.method],
+            provide_automatic_options=False,
+            # Or `/api//v1/runs`, which is the platform's to answer, became a redirect to us.
+            merge_slashes=False,
+        )
+    app.register_blueprint(blueprint)
+    hooks.add_unmatched(app, blueprint, url_prefix)
+
+    limits = Limits(app, blueprint, checked)
+    prepare_bucket(app.config)
+    with app.app_context():
+        checks = health.checks(db.engine, app.config, limits.limiter.storage, limits.shared)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, Storage(app.config), openapi.document())
+    app.cli.add_command(cli.group)
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make an app of the API alone, without the platform's pages and its per-request set-up.
+
+    Args:
+        config: the platform's configuration; by default its `config.py`.
+
+    Raises:
+        ImportError: there is no `config.py`, or no platform on the import path.
+        SettingError, StartupError: see `init_app`.
+    """
+    app = Flask(NAME, static_folder=None)
+    app.config.from_mapping(load_config() if config is None else config)
+    # The platform's SERVER_NAME is for its pages; here any name that reaches the process will do.
+    app.config["SERVER_NAME"] = None
+    app.config["APPLICATION_ROOT"] = app.config.get("APPLICATION_ROOT") or "/"
+    init_app(app)
+    hops = app.extensions[NAME].settings.trusted_proxies
+    if hops:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    return app
+
+
+def _refuse_collisions(app: Flask, url_prefix: str) -> None:
+    """Two blueprints at one URL answer by accident: refuse instead."""
+    if NAME in app.blueprints:
+        raise StartupError(
+            f"A blueprint named {NAME!r} is registered already; call api_v1.init_app once, and rename the other one."
+        )
+    if not url_prefix.startswith("/") or url_prefix.endswith("/"):
+        raise StartupError(f"url_prefix is {url_prefix!r}; it must begin with a slash and not end with one.")
+    for rule in app.url_map.iter_rules():
+        if rule.rule == url_prefix or rule.rule.startswith(url_prefix + "/"):
+            raise StartupError(
+                f"The URL {rule.rule} is taken by the endpoint {rule.endpoint!r}; remove that registration, or mount "
+                "api_v1 elsewhere with url_prefix."
+            )
+
+
+def _refuse_missing_policy() -> None:
+    """Deny by default: an operation without a declared access does not start."""
+    for operation in REGISTRY.values():
+        if operation.access is UNDECLARED:
+            raise StartupError(
+                f"{operation.method} {operation.path} declares no access; pass access=PUBLIC, ANY_TOKEN or needs(...) "
+                f"to @operation above {operation.endpoint}."
+            )
+
+
+def _connect(app: Flask, checked: Settings) -> None:
+    """Bring Flask-SQLAlchemy onto the platform's engine."""
+    if not app.config.get("DATABASE_URI"):
+        raise StartupError("DATABASE_URI is not set; the platform's configuration names its database there.")
+    app.config.setdefault("SQLALCHEMY_DATABASE_URI", app.config["DATABASE_URI"])
+    db.init_app(app)
+    if checked.remember_tables:
+        with app.app_context():
+            remember_tables(db.engine)
+
+
+def _log_to_stderr() -> None:
+    """Give our log lines a way out where nobody configured logging."""
+    logger = logging.getLogger(NAME)
+    if not logger.hasHandlers():
+        logger.setLevel(logging.INFO)
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logger.addHandler(handler)

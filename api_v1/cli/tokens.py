@@ -1,0 +1,102 @@
+"""`flask api-v1 token`: tokens without a password, for whoever may run commands on the server."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+import sqlalchemy as sa
+from flask.cli import AppGroup
+from marshmallow import ValidationError
+
+from api_v1.errors import ApiError
+from api_v1.platform import User, db
+from api_v1.policy import Scope
+from api_v1.schemas.auth import TokenCreateRequest
+from api_v1.services import audit, tokens
+from api_v1.services.audit import Actor
+from api_v1.sql import equally
+from api_v1.tables import Token, now
+from api_v1.validation import iso
+
+group = AppGroup("token", help="Bearer tokens.")
+
+
+def _user_id(email: str) -> int:
+    user_id = db.session.scalar(sa.select(User.id).where(equally(User.email, email)))
+    if user_id is None:
+        raise click.ClickException(f"There is no user with the email {email}.")
+    return int(user_id)
+
+
+def _record(action: str, email: str, name: str, after: dict[str, Any] | None) -> None:
+    """Leave an entry in the audit log, in the transaction of the change."""
+    owner = {"user": email}
+    before, after = (owner, None) if after is None else (None, owner | after)
+    audit.record(db.session, Actor("command-line"), action, f"token:{name}", before=before, after=after)
+
+
+def _new_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """Accept as a token's name what the API accepts."""
+    try:
+        TokenCreateRequest(only=["token_name"]).load({"token_name": name})
+    except ValidationError as error:
+        raise click.BadParameter(" ".join(error.messages_dict["token_name"])) from None
+    return name
+
+
+@group.command()
+@click.argument("email")
+@click.argument("name", callback=_new_name)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="Give once per scope; runs:read and results:read by default.",
+)
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 90))
+@click.option("--replace", is_flag=True, help="Revoke a live token of the same name first.")
+def create(email: str, name: str, scopes: tuple[str, ...], days: int, replace: bool) -> None:
+    """Make a token NAME for the user EMAIL and print it, alone on standard output."""
+    user_id = _user_id(email)
+    wanted = tuple(dict.fromkeys(scopes)) or (Scope.RUNS_READ, Scope.RESULTS_READ)
+    if replace and tokens.revoke_named(db.session, user_id, name):
+        _record("token.revoke", email, name, None)
+    try:
+        issued = tokens.create(db.session, user_id, name, wanted, days)
+    except ApiError as error:
+        raise click.ClickException("; ".join(error.details["fields"].values())) from None
+    _record("token.create", email, name, {"scopes": list(issued.scopes), "expires_at": iso(issued.expires_at)})
+    db.session.commit()
+    click.echo(issued.token)
+    click.echo(f"Valid until {iso(issued.expires_at)}; it is not shown again.", err=True)
+
+
+@group.command("list")
+@click.argument("email", required=False)
+def show(email: str | None) -> None:
+    """List live tokens, of the user EMAIL or of all."""
+    query = (
+        sa.select(User.email, Token.name, Token.scopes, Token.expires_at)
+        .join(User, User.id == Token.user_id)
+        .where(Token.live_name.is_not(None), Token.expires_at > now())
+        .order_by(User.email, Token.name)
+    )
+    if email is not None:
+        query = query.where(Token.user_id == _user_id(email))
+    for row in db.session.execute(query):
+        expires: datetime = row.expires_at
+        click.echo(f"{row.email}\t{row.name}\t{row.scopes}\t{iso(expires)}")
+
+
+@group.command()
+@click.argument("email")
+@click.argument("name")
+def revoke(email: str, name: str) -> None:
+    """Revoke the live token NAME of the user EMAIL."""
+    if not tokens.revoke_named(db.session, _user_id(email), name):
+        raise click.ClickException(f"{email} has no live token named {name}.")
+    _record("token.revoke", email, name, None)
+    db.session.commit()

@@ -1,0 +1,129 @@
+"""A small platform to look around in: samples, regression tests, and some weeks of runs.
+
+Everything is invented and the same each time: ids, dates (up to `REFERENCE`), files and hashes.
+Only the salted password hashes differ from one seeding to the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from api_v1.demo.catalogue import SAMPLES, insert_catalogue
+from api_v1.demo.files import Files
+from api_v1.demo.runs import REFERENCE, insert_runs
+from api_v1.platform import (
+    Category,
+    CCExtractorVersion,
+    Fork,
+    GeneralData,
+    MaintenanceMode,
+    RegressionTest,
+    Role,
+    Sample,
+    Tag,
+    Test,
+    TestPlatform,
+    User,
+)
+
+__all__ = ["ADMIN", "PASSWORD", "REFERENCE", "DemoError", "Summary", "is_seeded", "seed"]
+
+ADMIN = "admin@example.org"
+PASSWORD = "sample-platform"
+ROLES = (Role.admin, Role.tester, Role.contributor, Role.user)
+
+MAIN_FORK = "https://github.com/CCExtractor/ccextractor.git"
+
+
+class DemoError(Exception):
+    """The demo cannot be put into this database; the text says why."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was made."""
+
+    users: int
+    samples: int
+    regression_tests: int
+    runs: int
+    files: int
+
+
+def is_seeded(session: Session) -> bool:
+    """Tell whether the demo is here, or anything it must not be mixed with: its admin or a run."""
+    admin = session.scalar(sa.select(User.id).where(User.email == ADMIN))
+    return admin is not None or session.scalar(sa.select(Test.id).limit(1)) is not None
+
+
+def seed(session: Session, repository: Path) -> Summary:
+    """Put the demo into an empty database and its files into a folder.
+
+    Args:
+        session: where to insert; the caller commits.
+        repository: the platform's `SAMPLE_REPOSITORY`; made if absent.
+
+    Raises:
+        DemoError: the database is not empty.
+    """
+    _refuse_unless_empty(session)
+    files = Files()
+    users = _insert_users(session)
+    forks = _insert_forks(session)
+    session.add_all(MaintenanceMode(platform, False) for platform in TestPlatform)
+    catalogue = insert_catalogue(session, files, list(users.values()))
+    runs = insert_runs(session, files, catalogue, users, forks)
+    session.flush()
+    repository.mkdir(parents=True, exist_ok=True)
+    return Summary(
+        users=len(users) + 2,
+        samples=len(SAMPLES),
+        regression_tests=len(catalogue.commands),
+        runs=len(runs),
+        files=files.write(repository),
+    )
+
+
+def _refuse_unless_empty(session: Session) -> None:
+    if session.scalar(sa.select(User.id).where(User.email == ADMIN)) is not None:
+        raise DemoError("The demo is already in this database.")
+    for model in (Test, RegressionTest, Sample, Category, Tag, CCExtractorVersion, Fork, User, GeneralData):
+        if session.scalar(sa.select(sa.func.count()).select_from(model)):
+            raise DemoError(
+                f"The table {model.__tablename__!r} already holds rows that are not the demo's: "
+                "the demo needs an empty database."
+            )
+
+
+def _insert_users(session: Session) -> dict[str, User]:
+    """Insert the accounts.
+
+    Returns:
+        Those that can log in, by name.
+    """
+    hashed = User.generate_hash(PASSWORD)  # slow by design, and one hash serves all four
+    users = [User(role.value, role, f"{role.value}@example.org", hashed) for role in ROLES]
+    no_password = hashlib.sha256(b"no hash: this account cannot log in").hexdigest()[:32]
+    left = User("left", Role.contributor, "left@example.org", no_password)
+    roleless = User("roleless", None, "roleless@example.org", hashed)
+    for user in (*users, left, roleless):
+        session.add(user)
+        session.flush()
+    left.name, left.email = f"Anonymous {left.id}", f"unknown{left.id}@ccextractor.org"
+    session.flush()
+    return {f"{user.name}": user for user in users}
+
+
+def _insert_forks(session: Session) -> dict[str | None, Fork]:
+    owners = {None: MAIN_FORK} | {
+        name: f"https://github.com/{name}/ccextractor.git" for name in ("tester", "contributor")
+    }
+    forks = {owner: Fork(address) for owner, address in owners.items()}
+    session.add_all(forks.values())
+    session.flush()
+    return forks

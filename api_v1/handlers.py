@@ -1,0 +1,142 @@
+"""From any exception to the one JSON error shape: `{"code", "message", "details"}` (contract schema `ErrorResponse`).
+
+Flask prefers an application's handler for a specific code to a blueprint's generic one, and the platform has HTML pages
+for 400, 403, 404 and 500, so those codes are registered one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, current_app, request
+from sqlalchemy import exc
+from werkzeug.exceptions import HTTPException, TooManyRequests
+
+from api_v1 import tracing
+from api_v1.errors import (
+    ApiError,
+    DatabaseUnavailable,
+    NotFound,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+from api_v1.platform import FailedToSpawnDBSession
+
+logger = logging.getLogger(__name__)
+
+#: What a driver says when the database, not the statement, is the trouble. SQLite: BUSY, LOCKED, IOERR, FULL,
+#: CANTOPEN. MySQL client: cannot connect (2002, 2003, 2005), gone or lost (0, 2006, 2013). MySQL server: too many
+#: connections, access denied, no such schema, shutting down, lock wait timeout, deadlock.
+OUTAGE_CODES = frozenset({5, 6, 10, 13, 14, 0, 2002, 2003, 2005, 2006, 2013, 1040, 1044, 1045, 1049, 1053, 1205, 1213})
+
+
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Serialise a plain value. The app's own JSON provider belongs to the host and may be configured otherwise.
+
+    Half of a surrogate pair, which JSON can name and UTF-8 cannot hold, is sent as a question mark.
+    """
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return Response(text.encode(errors="replace"), status, headers, mimetype="application/json")
+
+
+def empty_response(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer without a body, and so without a media type."""
+    response = Response(status=status, headers=headers)
+    del response.headers["Content-Type"]
+    return response
+
+
+def render(error: ApiError) -> Response:
+    """Turn an error into its answer; from 500 on it names the request, so that the log can be searched for it."""
+    details = error.details
+    if error.status >= 500:
+        details = details | {"request_id": tracing.request_id()}
+    body = {"code": error.code, "message": error.message, "details": details}
+    return json_response(body, error.status, error.headers)
+
+
+def translate(error: Exception) -> ApiError:
+    """Find the API's error for an exception raised anywhere while a request was served."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        return _from_http(error)
+    if is_database_outage(error):
+        logger.error("database unavailable: %s", type(error).__name__)
+        return DatabaseUnavailable()
+    logger.error("unhandled %s", type(error).__name__, exc_info=_without_parameters(error))
+    return ApiError()
+
+
+def is_database_outage(error: BaseException) -> bool:
+    """Tell a database that cannot serve now from a statement that is wrong."""
+    if isinstance(error, FailedToSpawnDBSession | exc.TimeoutError | exc.DisconnectionError):
+        return True
+    if not isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return False
+    if error.connection_invalidated:
+        return True
+    origin: Any = error.orig
+    code = getattr(origin, "sqlite_errorcode", None) or next(iter(origin.args), None)
+    return code in OUTAGE_CODES
+
+
+def _from_http(error: HTTPException) -> ApiError:
+    """Give the exceptions that Flask and Werkzeug raise by themselves our codes."""
+    status = error.code or 500
+    known = {child.status: child for child in (UnsupportedMediaType, PayloadTooLarge)}
+    if status == 404:
+        return NotFound()
+    if status in known:
+        return known[status]()
+    if status >= 500:
+        return ApiError()
+    answer = ApiError(error.description or error.name)
+    answer.status, answer.code = status, error.name.lower().replace(" ", "_")
+    if status == 400:
+        answer.code = "validation_error"
+    return answer
+
+
+def _without_parameters(error: Exception) -> Exception:
+    """Keep statement parameters, which may be secrets, out of the log's traceback, and of those it leads back to."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        link = waiting.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        waiting += [link.__cause__, link.__context__]
+        if isinstance(link, exc.StatementError):
+            link.hide_parameters = True
+    return error
+
+
+def handle(error: Exception) -> Response:
+    """Answer any exception.
+
+    A view may answer despite some of them (`despite`, a tuple of exception types): health without the database, and
+    the unknown URL whose caller has no budget left.
+    """
+    view: Any = current_app.view_functions[request.endpoint or ""]
+    if isinstance(error, getattr(view, "despite", ())):
+        try:
+            response: Response = view(**(request.view_args or {}))
+        except ApiError as answer:
+            return render(answer)
+        return response
+    if isinstance(error, TooManyRequests):
+        return render(current_app.extensions["api_v1"].limits.refusal())
+    return render(translate(error))
+
+
+def register(blueprint: Blueprint) -> None:
+    """Make every failure below the blueprint's prefix ours."""
+    for code in (400, 403, 404, 500):
+        blueprint.register_error_handler(code, handle)
+    blueprint.register_error_handler(HTTPException, handle)
+    blueprint.register_error_handler(Exception, handle)

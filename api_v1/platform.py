@@ -1,0 +1,297 @@
+"""The seam to the host platform: the only module that imports it.
+
+Everything the package needs of the CCExtractor sample platform is named here: its models and enums, the one database
+engine (`db`), its configuration, its storage and its password check. Facts about the host are those of its tree at
+commit b5b203e; what differs on newer trees is read defensively.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
+from sqlalchemy.pool import StaticPool
+
+try:
+    import database
+    from exceptions import FailedToSpawnDBSession, MissingConfigError
+    from mod_auth.models import Role, User
+    from mod_ci.models import GcpInstance, MaintenanceMode
+    from mod_customized.models import CustomizedTest, TestFork
+    from mod_home.models import CCExtractorVersion, GeneralData
+    from mod_regression.models import (
+        Category,
+        InputType,
+        OutputType,
+        RegressionTest,
+        RegressionTestOutput,
+        RegressionTestOutputFiles,
+        regressionTestLinkTable,
+    )
+    from mod_sample.models import Sample, Tag
+    from mod_test.models import (
+        Fork,
+        Test,
+        TestPlatform,
+        TestProgress,
+        TestResult,
+        TestResultFile,
+        TestStatus,
+        TestType,
+    )
+    from mod_upload.models import Platform as UploadPlatform
+    from mod_upload.models import Upload
+except ModuleNotFoundError as missing:
+    raise ImportError(
+        f"api_v1 needs the sample platform's modules on the import path, and found no module {missing.name!r}: "
+        "start Python in the platform's checkout, or put the checkout on PYTHONPATH."
+    ) from missing
+
+__all__ = [
+    "CCExtractorVersion",
+    "Category",
+    "CustomizedTest",
+    "DbSession",
+    "FailedToSpawnDBSession",
+    "Fork",
+    "GcpInstance",
+    "GeneralData",
+    "InputType",
+    "MaintenanceMode",
+    "OutputType",
+    "RegressionTest",
+    "RegressionTestOutput",
+    "RegressionTestOutputFiles",
+    "Role",
+    "Sample",
+    "Tag",
+    "Test",
+    "TestFork",
+    "TestPlatform",
+    "TestProgress",
+    "TestResult",
+    "TestResultFile",
+    "TestStatus",
+    "TestType",
+    "Upload",
+    "UploadPlatform",
+    "User",
+    "db",
+    "regression_test_category",
+    "sample_tags",
+]
+
+logger = logging.getLogger(__name__)
+
+#: What services take: a session, or the one of the current context.
+DbSession: TypeAlias = Session | scoped_session[Any]
+
+Base = database.Base
+regression_test_category: sa.Table = regressionTestLinkTable
+sample_tags: sa.Table = Base.metadata.tables["sample_tag_association"]
+
+#: Seconds until an unreachable database server is given up; the platform's driver default of ten would let one
+#: health check outlive the two seconds it may take.
+CONNECT_TIMEOUT = 1
+
+#: Connections to the bucket that are kept.
+BUCKET_CONNECTIONS = 70
+
+#: Seconds after which an idle connection is renewed, well below MySQL's wait_timeout of eight hours.
+POOL_RECYCLE = 3600
+
+
+class ApiBase(DeclarativeBase):
+    """Base of our own tables, in the platform's metadata and registry, so that foreign keys and names resolve."""
+
+    registry = Base.registry
+
+
+class Db(SQLAlchemy):
+    """Flask-SQLAlchemy on the platform's one engine.
+
+    The platform keeps its engine in `database.db_engine` and creates it only when that is None. Sharing it gives one
+    pool and, for SQLite in memory, one database. Whoever comes first creates it.
+    """
+
+    def _make_engine(self, bind_key: str | None, options: dict[str, Any], app: Flask) -> sa.Engine:
+        if database.db_engine is None:
+            database.db_engine = create_engine(app.config["DATABASE_URI"])
+        engine: sa.Engine = database.db_engine
+        return engine
+
+    def _apply_driver_defaults(self, options: dict[str, Any], app: Flask) -> None:
+        """Leave the URL as the platform reads it: Flask-SQLAlchemy would move relative SQLite files elsewhere."""
+
+
+db = Db(model_class=ApiBase)
+
+
+def create_engine(uri: str) -> sa.Engine:
+    """Make the engine by the platform's own rule, plus what keeps it alive when the server drops connections.
+
+    Args:
+        uri: a SQLAlchemy database URL, as in the platform's `DATABASE_URI`.
+    """
+    if uri == "sqlite:///:memory:":
+        return sa.create_engine(uri, connect_args={"check_same_thread": False}, poolclass=StaticPool)
+    if sa.make_url(uri).get_backend_name() in ("mysql", "mariadb"):
+        return sa.create_engine(
+            uri,
+            pool_recycle=POOL_RECYCLE,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT},
+        )
+    return sa.create_engine(uri, pool_pre_ping=True)
+
+
+def remember_tables(engine: sa.Engine) -> None:
+    """Answer the dialect's table check from memory once a table was seen.
+
+    The platform runs `create_all` in every request, one round trip per known table; tables of ours would make each of
+    its pages slower. Only positive answers are kept, and any drop issued through SQLAlchemy forgets them all.
+    """
+    if hasattr(engine.dialect, "api_v1_seen_tables"):
+        return
+    ask = engine.dialect.has_table
+    seen: set[tuple[str, str | None]] = set()
+
+    def has_table(connection: sa.Connection, table_name: str, schema: str | None = None, **kw: Any) -> bool:
+        if (table_name, schema) in seen:
+            return True
+        if found := ask(connection, table_name, schema=schema, **kw):
+            seen.add((table_name, schema))
+        return found
+
+    def forget(*_: Any, **__: Any) -> None:
+        seen.clear()
+
+    engine.dialect.has_table = has_table  # type: ignore[method-assign]
+    engine.dialect.api_v1_seen_tables = seen  # type: ignore[attr-defined]
+    for moment in ("before_drop", "after_drop"):
+        sa.event.listen(sa.Table, moment, forget)
+        sa.event.listen(Base.metadata, moment, forget)
+
+
+def create_platform_tables(engine: sa.Engine) -> None:
+    """Create those of the platform's tables that are missing, as it does itself with every request."""
+    theirs = [table for table in Base.metadata.sorted_tables if not table.name.startswith("api_v1_")]
+    Base.metadata.create_all(engine, tables=theirs)
+
+
+def load_config() -> dict[str, Any]:
+    """Read the platform's configuration module (`config.py` beside it), as its own start-up does.
+
+    Returns:
+        The upper-case names of the module.
+
+    Raises:
+        ImportError: there is no such module.
+    """
+    parse = importlib.import_module("config_parser").parse_config
+    try:
+        return dict(parse("config"))
+    except (ImportError, MissingConfigError) as error:
+        raise ImportError(
+            "api_v1.create_app() reads the platform's config.py, and found none on the import path: copy the "
+            "platform's config_sample.py to config.py and fill it in, or pass create_app a mapping."
+        ) from error
+
+
+def repository(config: Mapping[str, Any]) -> Path:
+    """Return the folder of samples, results and logs (`SAMPLE_REPOSITORY`); it need not exist."""
+    return Path(str(config.get("SAMPLE_REPOSITORY") or "."))
+
+
+def has_bucket(config: Mapping[str, Any]) -> bool:
+    """Tell whether a bucket is configured."""
+    return bool(config.get("GCS_BUCKET_NAME") and config.get("SERVICE_ACCOUNT_FILE"))
+
+
+def prepare_bucket(config: Mapping[str, Any]) -> None:
+    """Import the client of the bucket, if there is one, so that no request has to wait for that."""
+    if has_bucket(config):
+        importlib.import_module("google.cloud.storage")
+
+
+def bucket(config: Mapping[str, Any]) -> Any | None:
+    """Return the Google Cloud Storage bucket that mirrors the repository, or None when none is configured.
+
+    Raises:
+        OSError, ValueError: the service account file is missing or no service account.
+    """
+    if not has_bucket(config):
+        return None
+    with _making_client:
+        client = _storage_client(_account_path(config))
+    return client.bucket(config["GCS_BUCKET_NAME"])
+
+
+#: Threads that want the bucket first share one client, and do not make one each.
+_making_client = threading.Lock()
+
+
+@functools.cache
+def _storage_client(account: str) -> Any:
+    """Return the client of a service account; making one parses a key, which takes longer than a request should."""
+    from google.auth.credentials import AnonymousCredentials  # slow to import, and only needed with a bucket
+    from google.cloud.storage import Client
+    from requests.adapters import HTTPAdapter
+
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        # An emulator wants no sign-in, and offline there is nobody to sign in with.
+        client = Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+    else:
+        client = Client.from_service_account_json(account)
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, HTTPAdapter(pool_maxsize=BUCKET_CONNECTIONS))
+    return client
+
+
+@functools.cache
+def _signer(account: str) -> Any:
+    from google.oauth2.service_account import Credentials
+
+    return Credentials.from_service_account_file(account)  # type: ignore[no-untyped-call]
+
+
+def _account_path(config: Mapping[str, Any]) -> str:
+    return os.path.join(str(config.get("INSTALL_FOLDER") or ""), str(config["SERVICE_ACCOUNT_FILE"]))
+
+
+def signing_credentials(config: Mapping[str, Any]) -> Any:
+    """Return the credentials that sign URLs; signing needs no network."""
+    return _signer(_account_path(config))
+
+
+def main_repository(config: Mapping[str, Any]) -> str:
+    """Return `owner/name` of the repository the platform tests (`GITHUB_OWNER`, `GITHUB_REPOSITORY`)."""
+    return f"{config.get('GITHUB_OWNER', '')}/{config.get('GITHUB_REPOSITORY', '')}"
+
+
+def password_matches(stored: str | None, password: str) -> bool:
+    """Check a password against a stored hash, by the platform's own rule.
+
+    Deactivated accounts and some old ones store a string that is no hash; the platform's check raises for those, as it
+    does for passwords with a NUL or of over 4096 characters. All of that is a plain "no" here.
+    """
+    account = User(name="", password=stored or "")
+    try:
+        return bool(account.is_password_valid(password))
+    except (ValueError, TypeError):
+        return False
+
+
+def is_deactivated(user_id: int, name: str | None, email: str | None) -> bool:
+    """Tell whether an account was deactivated: the platform has no flag, it renames the account."""
+    return name == f"Anonymous {user_id}" and email == f"unknown{user_id}@ccextractor.org"

@@ -1,0 +1,121 @@
+"""Token issuance and revocation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_v1 import limits, tracing
+from api_v1.errors import InvalidCredentials, NotFound
+from api_v1.operation import Answer, operation
+from api_v1.paging import Page, PageQuery
+from api_v1.platform import db
+from api_v1.policy import ANY_TOKEN, PUBLIC, required_caller
+from api_v1.routes.current import current_actor
+from api_v1.schemas.auth import AuthToken, TokenCreateRequest, TokenDescription
+from api_v1.services import audit, tokens
+from api_v1.services.audit import Actor
+from api_v1.services.tokens import IssuedToken
+from api_v1.validation import iso
+
+
+@operation(
+    "POST",
+    "/auth/tokens",
+    tag="Auth",
+    access=PUBLIC,
+    body=TokenCreateRequest(),
+    answers={201: Answer("Token created. Store the token value; it will not be shown again.", AuthToken())},
+    errors=(400, 401, 429),
+    budget=limits.TOKENS,
+    extensions={"x-rate-limit": "5/15min per IP"},
+)
+def create_token(body: dict[str, Any]) -> IssuedToken:
+    """Create an API token.
+
+    Limited to 5 requests per 15 minutes and IP address, whether or not they succeed. Tokens are opaque; only a digest
+    is stored. Scopes are additive: request only what you need. A token expires after expires_in_days (default 30, at
+    most 90). A user has at most 25 live tokens.
+    """
+    email, password = body.pop("email"), body.pop("password")
+    actor = Actor(email, request_id=tracing.request_id())
+    try:
+        user_id = tokens.log_in(db.session, email, password)
+    except InvalidCredentials:
+        # Kept although the request fails: an attack shows in the log.
+        audit.record(db.session, actor, "token.login_failed", "token:")
+        db.session.commit()
+        raise
+    issued = tokens.create(db.session, user_id, **body)
+    after = {"scopes": list(issued.scopes), "expires_at": iso(issued.expires_at)}
+    audit.record(db.session, actor, "token.create", f"token:{issued.token_name}", after=after)
+    return issued
+
+
+@operation(
+    "DELETE",
+    "/auth/tokens/current",
+    tag="Auth",
+    access=ANY_TOKEN,
+    answers={204: Answer("Token revoked")},
+    errors=(401, 429),
+)
+def revoke_current_token() -> None:
+    """Revoke the current API token.
+
+    The token of the Authorization header is refused from now on.
+    """
+    caller = required_caller()
+    tokens.revoke(db.session, caller.token_id)
+    audit.record(db.session, current_actor(), "token.revoke", f"token:{caller.token_name}")
+
+
+@operation(
+    "GET",
+    "/auth/tokens",
+    tag="Auth",
+    access=ANY_TOKEN,
+    query=PageQuery(),
+    answers={200: Answer("Paginated live tokens", TokenDescription(), page=True)},
+    errors=(400, 401, 429),
+)
+def list_tokens(query: dict[str, Any]) -> Page:
+    """List your live API tokens.
+
+    By name, without their secrets, which are not stored. last_used_at is exact to the minute.
+    """
+    caller = required_caller()
+    return tokens.page(db.session, caller, **query)
+
+
+@operation(
+    "GET",
+    "/auth/tokens/current",
+    tag="Auth",
+    access=ANY_TOKEN,
+    answers={200: Answer("The token of this request", TokenDescription())},
+    errors=(401, 429),
+)
+def get_current_token() -> tokens.TokenDescription:
+    """Get the current API token.
+
+    What the token of the Authorization header may be used for, and until when.
+    """
+    return tokens.describe(db.session, required_caller())
+
+
+@operation(
+    "DELETE",
+    "/auth/tokens/{token_name}",
+    tag="Auth",
+    access=ANY_TOKEN,
+    answers={204: Answer("Token revoked")},
+    errors=(401, 404, 429),
+)
+def revoke_token(token_name: str) -> None:
+    """Revoke one of your API tokens by its name.
+
+    Another token than the one in use, such as one that was lost.
+    """
+    if not tokens.revoke_named(db.session, required_caller().user_id, token_name):
+        raise NotFound("token", token_name)
+    audit.record(db.session, current_actor(), "token.revoke", f"token:{token_name}")

@@ -1,0 +1,166 @@
+"""Output files, diffs, and baseline management."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import current_app
+
+from api_v1.operation import Answer, Reply, operation
+from api_v1.paging import Page
+from api_v1.platform import db
+from api_v1.policy import RoleName, Scope, needs
+from api_v1.routes.current import current_actor, stores
+from api_v1.schemas import results as schemas
+from api_v1.services import approvals, comparison, outputs
+
+
+def review_mode() -> str:
+    """Return who may review: the setting `API_V1_BASELINE_REVIEW`."""
+    mode: str = current_app.extensions["api_v1"].settings.baseline_review
+    return mode
+
+
+@operation(
+    "POST",
+    "/runs/{run_id}/samples/{sample_id}/baseline-approval",
+    tag="Results",
+    access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN, RoleName.CONTRIBUTOR),
+    body=schemas.BaselineApprovalRequest(),
+    answers={202: Answer("Baseline approval recorded. Status begins as pending_review.", schemas.BaselineApproval())},
+    errors=(400, 401, 403, 404, 409, 422, 429),
+    idempotent=True,
+)
+def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any]) -> approvals.Approval:
+    """Approve actual output as the new expected baseline.
+
+    Nothing changes before somebody else reviews the request (POST /baseline-approvals/{approval_id}/review; the setting
+    API_V1_BASELINE_REVIEW can relax that). A second request for the same output and file is answered with the first
+    one. Earlier runs keep the baseline they ran against.
+    """
+    return approvals.request(db.session, current_actor(), stores(), run_id, sample_id, **body, mode=review_mode())
+
+
+@operation(
+    "GET",
+    "/baseline-approvals",
+    tag="Results",
+    access=needs(Scope.RESULTS_READ),
+    query=schemas.ApprovalQuery(),
+    answers={200: Answer("Paginated baseline approvals", schemas.BaselineApproval(), page=True)},
+    errors=(400, 401, 403, 429),
+)
+def list_baseline_approvals(query: dict[str, Any]) -> Page:
+    """List baseline approvals.
+
+    Newest first.
+    """
+    return approvals.page(db.session, **query)
+
+
+@operation(
+    "GET",
+    "/baseline-approvals/{approval_id}",
+    tag="Results",
+    access=needs(Scope.RESULTS_READ),
+    answers={200: Answer("A baseline approval", schemas.BaselineApproval())},
+    errors=(401, 403, 404, 429),
+)
+def get_baseline_approval(approval_id: int) -> approvals.Approval:
+    """Get a baseline approval."""
+    return approvals.get(db.session, approval_id)
+
+
+@operation(
+    "POST",
+    "/baseline-approvals/{approval_id}/review",
+    tag="Results",
+    access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN),
+    body=schemas.ReviewRequest(),
+    answers={200: Answer("What the review changed, or would change", schemas.ReviewResult())},
+    errors=(400, 401, 403, 404, 409, 429),
+)
+def review_baseline_approval(approval_id: int, body: dict[str, Any]) -> approvals.Review:
+    """Review a baseline approval.
+
+    Approving replaces the baseline; rejecting leaves it. 409 when it was decided already, or when the baseline changed
+    since the request. With dry_run nothing changes, and the answer says which outputs would change and which of the
+    newest runs' files would compare otherwise.
+    """
+    return approvals.review(db.session, current_actor(), approval_id, **body, mode=review_mode())
+
+
+@operation(
+    "POST",
+    "/baseline-approvals/{approval_id}/revert",
+    tag="Results",
+    access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN),
+    body=schemas.RevertRequest(),
+    answers={200: Answer("What was put back", schemas.ReviewResult())},
+    errors=(400, 401, 403, 404, 409, 429),
+)
+def revert_baseline_approval(approval_id: int, body: dict[str, Any]) -> approvals.Review:
+    """Revert an approved baseline approval.
+
+    Puts back the baselines it replaced. 409 when it is not approved, was reverted already, or the baseline moved on.
+    """
+    return approvals.revert(db.session, current_actor(), approval_id, **body)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/samples/{sample_id}/expected",
+    tag="Results",
+    access=needs(Scope.RESULTS_READ),
+    query=schemas.OutputFileQuery(),
+    answers={200: Answer("Expected output file", schemas.OutputFile())},
+    errors=(400, 401, 403, 404, 429),
+)
+def get_expected_output(run_id: int, sample_id: int, query: dict[str, Any]) -> outputs.OutputFile:
+    """Get expected output for a regression test result.
+
+    The file that the run was compared with, not today's baseline; where the run has no row for the output, today's
+    baseline with run_id null. A file over 1 MiB comes in parts (truncated, next_byte_offset); sha256 is that of the
+    whole file.
+    """
+    return outputs.expected(db.session, stores(), run_id, sample_id, **query)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/samples/{sample_id}/actual",
+    tag="Results",
+    access=needs(Scope.RESULTS_READ),
+    query=schemas.OutputFileQuery(),
+    answers={
+        200: Answer("Actual output file (output exists and differs from expected)", schemas.OutputFile()),
+        204: Answer("The output matched the expected file; nothing is stored. Use /expected to read it."),
+    },
+    errors=(400, 401, 403, 404, 429),
+)
+def get_actual_output(run_id: int, sample_id: int, query: dict[str, Any]) -> outputs.OutputFile | Reply:
+    """Get actual output generated by a regression test in a run.
+
+    204 when the output was equal to the expected file. 404 with the code missing_output when the test did not write it,
+    and not_found when no store has the file any more.
+    """
+    return outputs.actual(db.session, stores(), run_id, sample_id, **query) or Reply(204)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/samples/{sample_id}/diff",
+    tag="Results",
+    access=needs(Scope.RESULTS_READ),
+    query=schemas.DiffQuery(),
+    answers={200: Answer("Structured or unified diff", schemas.Diff())},
+    errors=(400, 401, 403, 404, 429),
+)
+def get_diff(run_id: int, sample_id: int, query: dict[str, Any]) -> comparison.Comparison:
+    """Get expected-vs-actual diff for a failing regression test result.
+
+    Exact, with line numbers on both sides. differences says in which ways the files differ, line endings and the final
+    newline included. Beyond 500 hunks the rest is cut (truncated), and the summary still counts it. A mismatch that an
+    accepted variant excuses is still different from the recorded baseline.
+    """
+    return comparison.compare(db.session, stores(), run_id, sample_id, **query)

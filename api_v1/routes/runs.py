@@ -1,0 +1,163 @@
+"""CI run lifecycle: list, inspect, trigger, cancel, retry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_v1.operation import Answer, operation
+from api_v1.paging import Page
+from api_v1.platform import db
+from api_v1.policy import RoleName, Scope, needs
+from api_v1.routes.current import current_actor
+from api_v1.schemas import runs as schemas
+from api_v1.services import run_actions, run_details, runs
+
+#: The roles that may act on runs (contract, `x-required-roles`).
+MAY_RUN = (RoleName.ADMIN, RoleName.TESTER, RoleName.CONTRIBUTOR)
+
+
+@operation(
+    "GET",
+    "/runs",
+    tag="Runs",
+    access=needs(Scope.RUNS_READ),
+    query=schemas.RunListQuery(),
+    answers={200: Answer("Paginated runs", schemas.Run(), page=True)},
+    errors=(400, 401, 403, 429),
+)
+def list_runs(query: dict[str, Any]) -> Page:
+    """List CI runs.
+
+    Newest first by default. All filters are applied in the database before pagination, and total is the number of
+    matches. Runs that have not started come last when sorted by started_at.
+    """
+    return runs.page(db.session, **query)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}",
+    tag="Runs",
+    access=needs(Scope.RUNS_READ),
+    answers={200: Answer("Run details", schemas.Run())},
+    errors=(401, 403, 404, 429),
+)
+def get_run(run_id: int) -> runs.Run:
+    """Get a CI run.
+
+    The status is derived from the run's progress rows and test results. canceled covers explicit cancellation and
+    infrastructure errors, which the platform does not tell apart.
+    """
+    return runs.get(db.session, run_id)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/summary",
+    tag="Runs",
+    access=needs(Scope.RUNS_READ),
+    answers={200: Answer("Run summary", schemas.RunSummary())},
+    errors=(401, 403, 404, 429),
+)
+def get_run_summary(run_id: int) -> run_details.Summary:
+    """Get pass/fail summary for a run.
+
+    Computed from the results, not from the run's progress. total_samples is the size of the run's set of regression
+    tests, and the sum of the six counts.
+    """
+    return run_details.summary(db.session, run_id)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/progress",
+    tag="Runs",
+    access=needs(Scope.RUNS_READ),
+    query=schemas.ProgressQuery(),
+    answers={200: Answer("Paginated progress events", schemas.ProgressEvent(), page=True)},
+    errors=(400, 401, 403, 404, 429),
+)
+def list_run_progress(run_id: int, query: dict[str, Any]) -> Page:
+    """Get progress events for a run.
+
+    Oldest first, as the CI worker reported them. The platform stores neither queued nor error: these filters match
+    nothing.
+    """
+    return run_details.progress(db.session, run_id, **query)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/config",
+    tag="Runs",
+    access=needs(Scope.RUNS_READ),
+    answers={200: Answer("Run configuration", schemas.RunConfig())},
+    errors=(401, 403, 404, 429),
+)
+def get_run_config(run_id: int) -> run_details.Config:
+    """Get run configuration and test matrix.
+
+    regression_test_ids is the run's set: the tests chosen for it; where none were, those that have a result once the
+    run is finished, and until then the active ones.
+    """
+    return run_details.config(db.session, run_id)
+
+
+@operation(
+    "POST",
+    "/runs",
+    tag="Runs",
+    access=needs(Scope.RUNS_WRITE, *MAY_RUN),
+    body=schemas.RunCreateRequest(),
+    answers={202: Answer("Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run())},
+    errors=(400, 401, 403, 409, 422, 429),
+    idempotent=True,
+)
+def create_run(body: dict[str, Any]) -> runs.Run:
+    """Trigger a new CI run.
+
+    Without regression_test_ids all active regression tests are run; unknown and inactive ids are refused. With
+    pull_request the run is one of a pull request. A platform in maintenance still queues. The fork is found or made by
+    its name.
+    """
+    return runs.get(db.session, run_actions.create(db.session, current_actor(), **body))
+
+
+@operation(
+    "POST",
+    "/runs/{run_id}/cancel",
+    tag="Runs",
+    access=needs(Scope.RUNS_WRITE, *MAY_RUN),
+    body=schemas.ReasonRequest(),
+    body_required=False,
+    answers={202: Answer("Cancellation accepted (or no-op if already terminal)", schemas.RunActionResult())},
+    errors=(400, 401, 403, 404, 409, 429),
+    idempotent=True,
+)
+def cancel_run(run_id: int, body: dict[str, Any]) -> run_actions.ActionResult:
+    """Cancel a queued or running CI run.
+
+    A run that is over is left as it is, with status no_op. The worker's machine is not stopped, as on the platform's
+    own page: late reports may still arrive.
+    """
+    return run_actions.cancel(db.session, current_actor(), run_id, **body)
+
+
+@operation(
+    "POST",
+    "/runs/{run_id}/retry",
+    tag="Runs",
+    access=needs(Scope.RUNS_WRITE, *MAY_RUN),
+    body=schemas.RetryRequest(),
+    body_required=False,
+    answers={202: Answer("Retry run queued. new_run_id is the ID of the new run.", schemas.RunActionResult())},
+    errors=(400, 401, 403, 404, 409, 422, 429),
+    idempotent=True,
+)
+def retry_run(run_id: int, body: dict[str, Any]) -> run_actions.ActionResult:
+    """Create a new run copied from an existing run.
+
+    The new run has the platform, type, fork, branch, commit and set of regression tests of the source, without tests
+    that are inactive now. The source run and its results are not touched.
+    """
+    return run_actions.retry(db.session, current_actor(), run_id, **body)

@@ -1,0 +1,120 @@
+"""Media samples and regression test definitions, and their results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_v1.operation import Answer, operation
+from api_v1.paging import Page
+from api_v1.platform import db
+from api_v1.policy import Scope, needs
+from api_v1.routes.current import stores
+from api_v1.schemas import samples as schemas
+from api_v1.services import history, results, samples
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/samples",
+    tag="Samples",
+    access=needs(Scope.RUNS_READ),
+    query=schemas.RunSampleQuery(),
+    answers={200: Answer("Paginated regression test results", schemas.RunSample(), page=True)},
+    errors=(400, 401, 403, 404, 429),
+)
+def list_run_samples(run_id: int, query: dict[str, Any]) -> Page:
+    """List regression test results in a run.
+
+    One entry per regression test of the run's set, by its id; a media sample with several regression tests has
+    several. name is a part of the sample's name; tag and category are whole names, whatever their case.
+    """
+    return results.page(db.session, run_id, **query)
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/samples/{sample_id}",
+    tag="Samples",
+    access=needs(Scope.RUNS_READ),
+    query=schemas.RegressionQuery(),
+    answers={200: Answer("Regression test result details", schemas.RunSampleDetails())},
+    errors=(400, 401, 403, 404, 429),
+)
+def get_run_sample(run_id: int, sample_id: int, query: dict[str, Any]) -> results.Result:
+    """Get full details for a regression test result in a run.
+
+    A sample may have several regression tests in one run. Without regression_id the answer is the most severe result
+    (missing_output, fail, running, not_started, skipped, pass; then the lowest id), and other_regression_ids names the
+    rest.
+    """
+    return results.of_sample(db.session, run_id, sample_id, **query)
+
+
+@operation(
+    "GET",
+    "/samples",
+    tag="Samples",
+    access=needs(Scope.RUNS_READ),
+    query=schemas.SampleListQuery(),
+    answers={200: Answer("Paginated media samples", schemas.Sample(), page=True)},
+    errors=(400, 401, 403, 429),
+)
+def list_samples(query: dict[str, Any]) -> Page:
+    """List all known media samples.
+
+    By id. name is a part of the name; tag, sha256 and extension are whole values, whatever their case.
+    """
+    return samples.page(db.session, **query)
+
+
+@operation(
+    "GET",
+    "/samples/{sample_id}",
+    tag="Samples",
+    access=needs(Scope.RUNS_READ),
+    answers={200: Answer("Media sample metadata", schemas.Sample())},
+    errors=(401, 403, 404, 429),
+)
+def get_sample(sample_id: int) -> samples.Sample:
+    """Get media sample metadata.
+
+    media_info is left out where the platform has no readable report on the sample.
+    """
+    return samples.get(db.session, stores(), sample_id)
+
+
+@operation(
+    "GET",
+    "/samples/{sample_id}/history",
+    tag="Samples",
+    access=needs(Scope.RUNS_READ),
+    query=schemas.HistoryQuery(),
+    answers={200: Answer("Paginated sample history", schemas.SampleHistoryEntry(), page=True)},
+    errors=(400, 401, 403, 404, 429),
+)
+def list_sample_history(sample_id: int, query: dict[str, Any]) -> Page:
+    """Get regression test result history for a sample across runs.
+
+    One entry per result, newest run first, and a skipped entry for each finished run that was to run the test and has
+    no result of it. status pass and fail select by the entry's own result (fail includes missing_output), the other
+    values by the state of the entry's run. Use failure_signature to tell a regression from noise.
+    """
+    return history.page(db.session, sample_id, **query)
+
+
+@operation(
+    "GET",
+    "/regression-tests",
+    tag="Samples",
+    access=needs(Scope.RUNS_READ),
+    query=schemas.RegressionTestQuery(),
+    answers={200: Answer("Paginated regression test definitions", schemas.RegressionTest(), page=True)},
+    errors=(400, 401, 403, 429),
+)
+def list_regression_tests(query: dict[str, Any]) -> Page:
+    """List regression test definitions.
+
+    By id, active and inactive ones unless active says otherwise. expected_outputs refers to today's baseline files and
+    sends nothing of their content.
+    """
+    return samples.definitions(db.session, stores(), **query)

@@ -1,0 +1,1 @@
+"""What goes in and out: marshmallow schemas, one module per tag of the contract. No queries here."""

@@ -1,0 +1,79 @@
+"""Tokens (contract schemas `TokenCreateRequest`, `AuthToken`)."""
+
+from __future__ import annotations
+
+from marshmallow import fields, validate
+
+from api_v1.policy import Scope
+from api_v1.schemas.common import ResponseSchema
+from api_v1.validation import RequestSchema, Text, Unique, UtcDateTime, WholeMatch, choice
+
+_MAX_SCOPES = 8
+
+
+class TokenCreateRequest(RequestSchema):
+    """Credentials, and what the token shall be for."""
+
+    email = fields.Email(required=True, validate=validate.Length(max=255))
+    password = Text(
+        required=True,
+        validate=validate.Length(8, 128),
+        metadata={
+            "format": "password",
+            "description": "Not stored or logged. Used only to verify identity.",
+        },
+    )
+    token_name = Text(
+        required=True,
+        validate=[validate.Length(max=50), WholeMatch("^[a-zA-Z0-9_-]+$")],
+        metadata={
+            "description": "Descriptive label for the token (e.g., local-agent, ci-bot). Must be unique among the "
+            "user's live tokens."
+        },
+    )
+    expires_in_days = fields.Integer(strict=True, load_default=30, validate=validate.Range(1, 90))
+    scopes = fields.List(
+        fields.String(validate=choice(Scope)),
+        load_default=lambda: [Scope.RUNS_READ, Scope.RESULTS_READ],
+        validate=[validate.Length(max=_MAX_SCOPES), Unique()],
+        metadata={
+            "uniqueItems": True,
+            "default": [Scope.RUNS_READ, Scope.RESULTS_READ],
+            "description": "Requested scopes. Grant only what the client needs. runs:read — list and inspect runs, "
+            "samples, history. runs:write — trigger, cancel, retry runs. results:read — expected and actual output, "
+            "diffs, errors, artifacts. baselines:write — approve new expected baselines. system:read — queue, "
+            "infrastructure errors, stack traces, logs.",
+        },
+    )
+
+
+class AuthToken(ResponseSchema):
+    """A token that was just made."""
+
+    token = fields.String(
+        required=True,
+        validate=validate.Length(max=512),
+        metadata={"description": "Opaque token value. Store it securely. It will not be shown again."},
+    )
+    token_type = fields.String(required=True, validate=validate.OneOf(["Bearer"]))
+    token_name = fields.String(required=True, validate=validate.Length(max=50))
+    scopes = fields.List(
+        fields.String(validate=choice(Scope)),
+        required=True,
+        validate=validate.Length(max=_MAX_SCOPES),
+        metadata={"uniqueItems": True},
+    )
+    expires_at = UtcDateTime(required=True)
+
+
+class TokenDescription(ResponseSchema):
+    """A live token, without its secret."""
+
+    token_name = fields.String(required=True, validate=validate.Length(max=50))
+    scopes = fields.List(fields.String(validate=choice(Scope)), required=True)
+    created_at = UtcDateTime(required=True)
+    expires_at = UtcDateTime(required=True)
+    last_used_at = UtcDateTime(
+        allow_none=True, metadata={"description": "To the minute; null for a token that was never used."}
+    )
+    current = fields.Boolean(metadata={"description": "Whether it is the token of this request."})

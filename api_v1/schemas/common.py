@@ -1,0 +1,136 @@
+"""Schemas and vocabulary that several modules share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_dump, validate, validates_schema
+
+from api_v1.validation import Text, UtcDateTime, WholeMatch, choice
+
+PLATFORMS = ("linux", "windows")
+RUN_STATUSES = ("queued", "running", "pass", "fail", "canceled", "error", "incomplete")
+
+HASH_PATTERN = "^[a-fA-F0-9]{64}$"
+COMMIT_PATTERN = "^[a-fA-F0-9]{40}$"
+REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
+
+
+class ResponseSchema(Schema):
+    """Base of the schemas that shape answers."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @post_dump
+    def leave_out_unknown(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out what is not known and, by the contract, cannot be null."""
+        return {name: value for name, value in dumped.items() if value is not None or self.fields[name].allow_none}
+
+
+class ErrorResponse(ResponseSchema):
+    """The one shape of every failure."""
+
+    code = fields.String(
+        required=True,
+        validate=validate.Length(max=100),
+        metadata={
+            "description": "Machine-readable error code (snake_case)",
+            "example": "not_found",
+        },
+    )
+    message = fields.String(
+        required=True,
+        validate=validate.Length(max=500),
+        metadata={"description": "Human-readable error summary", "example": "Run 9317 not found."},
+    )
+    details = fields.Dict(
+        required=True,
+        metadata={
+            "description": "Structured context for the error; always an object.",
+            "additionalProperties": True,
+        },
+    )
+
+
+class Period(Schema):
+    """A time span with exclusive bounds."""
+
+    created_after = UtcDateTime(
+        metadata={"description": "ISO 8601 date-time. Returns what was created after this time (exclusive)."}
+    )
+    created_before = UtcDateTime(
+        metadata={"description": "ISO 8601 date-time. Returns what was created before this time (exclusive)."}
+    )
+
+    @validates_schema
+    def check_period(self, data: dict[str, Any], **_: Any) -> None:
+        """An empty period is a mistake of the caller's, not an empty answer."""
+        after, before = data.get("created_after"), data.get("created_before")
+        if after is not None and before is not None and after >= before:
+            raise ValidationError("Must be before created_before.", "created_after")
+
+
+class RunFilter(Period):
+    """The filters that lists of runs and of their results share."""
+
+    status = fields.String(
+        validate=choice(RUN_STATUSES),
+        metadata={"description": "Normalized run status."},
+    )
+    branch = Text(validate=validate.Length(max=100))
+    platform = fields.String(validate=choice(PLATFORMS))
+
+
+def entity_id(**options: Any) -> fields.Integer:
+    """The id of something."""
+    return fields.Integer(validate=validate.Range(min=1), **options)
+
+
+class Count(fields.Integer):
+    """A number of things, or of milliseconds."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=validate.Range(min=0), **options)
+
+
+class Cut(fields.String):
+    """A text that the contract limits and the platform does not: what is too long ends in an ellipsis."""
+
+    def __init__(self, length: int, **options: Any) -> None:
+        super().__init__(validate=validate.Length(max=length), **options)
+        self._length = length
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        if value is None or len(value) <= self._length:
+            return value
+        return value[: self._length - 1] + "…"
+
+
+class AtMost(fields.List[Any]):
+    """A list that the contract limits and the platform does not: what is too long is cut."""
+
+    def __init__(self, length: int, inner: Any, **options: Any) -> None:
+        super().__init__(inner, validate=validate.Length(max=length), **options)
+        self._length = length
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        return super()._serialize(None if value is None else list(value)[: self._length], attr, obj, **kwargs)
+
+
+def commit_sha(**options: object) -> fields.String:
+    """A full commit hash."""
+    return Text(
+        validate=WholeMatch(COMMIT_PATTERN),
+        metadata={"description": "Full 40-character SHA-1 commit hash"},
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def repository(**options: object) -> fields.String:
+    """A GitHub repository."""
+    return Text(
+        validate=[WholeMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
+        metadata={"description": "GitHub repository in owner/repo format"},
+        **options,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,226 @@
+"""Output files, diffs and baseline management (contract tag `Results`)."""
+
+from __future__ import annotations
+
+from marshmallow import fields, validate
+
+from api_v1.paging import PageQuery
+from api_v1.schemas.common import HASH_PATTERN, AtMost, Count, Cut, ResponseSchema, entity_id
+from api_v1.validation import Digits, RequestSchema, StrictFlag, Text, UtcDateTime, choice
+
+APPROVAL_STATUSES = ("pending_review", "approved", "rejected")
+
+
+def _body_id() -> fields.Integer:
+    return fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
+
+
+class OutputQuery(RequestSchema):
+    """Which output of which regression test."""
+
+    regression_id = Digits(
+        required=True, validate=validate.Range(min=1), metadata={"description": "Regression test definition ID"}
+    )
+    output_id = Digits(
+        required=True,
+        validate=validate.Range(min=1),
+        metadata={"description": "Output file ID within a regression test definition"},
+    )
+
+
+class OutputFileQuery(OutputQuery):
+    """How, and from where on, to send a file."""
+
+    format = fields.String(
+        load_default="base64",
+        validate=choice(("text", "base64")),
+        metadata={"description": "text falls back to base64 when the file is not valid UTF-8; encoding tells."},
+    )
+    byte_offset = Digits(
+        load_default=0,
+        validate=validate.Range(min=0),
+        metadata={"description": "Where to begin; next_byte_offset of the answer before."},
+    )
+
+
+class OutputFile(ResponseSchema):
+    """An output file, or as much of it as was sent."""
+
+    run_id = entity_id(
+        allow_none=True, metadata={"description": "Null for expected output not tied to a specific run."}
+    )
+    sample_id = entity_id(required=True)
+    regression_id = entity_id(required=True)
+    output_id = entity_id(required=True)
+    filename = Cut(255, required=True)
+    content_type = fields.String(required=True, validate=validate.Length(max=100))
+    encoding = fields.String(required=True, validate=choice(("utf-8", "base64")))
+    content = fields.String(required=True, validate=validate.Length(max=1048576))
+    sha256 = fields.String(validate=validate.Regexp(HASH_PATTERN))
+    storage_status = fields.String(
+        required=True,
+        validate=choice(("ok", "degraded", "missing")),
+        metadata={"description": "ok: in every configured store. degraded: in one only. missing: in none."},
+    )
+    truncated = fields.Boolean(metadata={"description": "Whether content is not the whole file."})
+    size_bytes = Count(allow_none=True, metadata={"description": "Size of the whole file."})
+    next_byte_offset = Count(allow_none=True, metadata={"description": "Where the rest begins."})
+
+
+class DiffQuery(OutputQuery):
+    """How to show a diff."""
+
+    context_lines = Digits(load_default=3, validate=validate.Range(0, 50))
+    format = fields.String(load_default="structured", validate=choice(("structured", "unified")))
+
+
+class DiffSummary(ResponseSchema):
+    """What changed, in numbers; also of what is not shown."""
+
+    added_lines = Count(required=True)
+    removed_lines = Count(required=True)
+    changed_hunks = Count(required=True)
+
+
+class DiffLine(ResponseSchema):
+    """A line of a hunk."""
+
+    kind = fields.String(required=True, validate=choice(("context", "added", "removed")))
+    expected_line = Count(allow_none=True)
+    actual_line = Count(allow_none=True)
+    text = fields.String(required=True, validate=validate.Length(max=1000))
+    ending = fields.String(
+        validate=choice(("lf", "crlf", "none")), metadata={"description": "What ends the line in the file."}
+    )
+    truncated = fields.Boolean(metadata={"description": "Whether text is the beginning of the line only."})
+
+
+class DiffHunk(ResponseSchema):
+    """Changed lines with their context."""
+
+    expected_start = Count(required=True)
+    actual_start = Count(required=True)
+    lines = AtMost(500, fields.Nested(DiffLine), required=True)
+    continued = fields.Boolean(metadata={"description": "Whether it goes on with the hunk before, which was split."})
+
+
+class Diff(ResponseSchema):
+    """How an actual file differs from the expected one."""
+
+    run_id = entity_id(required=True)
+    sample_id = entity_id(required=True)
+    regression_id = entity_id(required=True)
+    output_id = entity_id(required=True)
+    status = fields.String(
+        required=True, validate=choice(("identical", "different", "missing_expected", "missing_actual"))
+    )
+    summary = fields.Nested(DiffSummary)
+    hunks = AtMost(500, fields.Nested(DiffHunk))
+    unified = fields.String(metadata={"description": "The diff as text, with format=unified."})
+    differences = fields.List(
+        fields.String(
+            validate=choice(("binary", "content", "encoding", "byte_order_mark", "line_endings", "final_newline"))
+        ),
+        metadata={"description": "In which ways the files differ."},
+    )
+    truncated = fields.Boolean(metadata={"description": "Whether anything of the difference is not shown."})
+
+
+def _reason(description: str) -> Text:
+    return Text(required=True, validate=validate.Length(10, 500), metadata={"description": description})
+
+
+class BaselineApprovalRequest(RequestSchema):
+    """Which output shall become the baseline, and why."""
+
+    regression_id = _body_id()
+    output_id = _body_id()
+    reason = _reason("Required justification, stored in the audit log. Placeholders are refused.")
+    apply_to_variants = StrictFlag(
+        load_default=False,
+        metadata={
+            "description": "Also replace the baseline of every other regression test output of the sample that "
+            "expects the very same file: the command variants."
+        },
+    )
+
+
+class BaselineApproval(ResponseSchema):
+    """A request to replace a baseline, and what became of it."""
+
+    approval_id = fields.String(required=True, validate=validate.Length(max=100))
+    status = fields.String(required=True, validate=choice(APPROVAL_STATUSES))
+    run_id = entity_id(required=True)
+    sample_id = entity_id(required=True)
+    regression_id = entity_id(required=True)
+    output_id = entity_id(required=True)
+    requested_by = fields.String(required=True, validate=validate.Length(max=255), metadata={"format": "email"})
+    created_at = UtcDateTime(required=True)
+    reason = fields.String()
+    apply_to_variants = fields.Boolean()
+    expected_hash = fields.String(allow_none=True)
+    actual_hash = fields.String()
+    reviewed_by = fields.String(allow_none=True)
+    review_reason = fields.String(allow_none=True)
+    reviewed_at = UtcDateTime(allow_none=True)
+    reverted_by = fields.String(allow_none=True)
+    reverted_at = UtcDateTime(allow_none=True)
+
+
+class ApprovalQuery(PageQuery):
+    """Filters of the approvals."""
+
+    status = fields.String(validate=choice(APPROVAL_STATUSES))
+    run_id = Digits(validate=validate.Range(min=1))
+    regression_id = Digits(validate=validate.Range(min=1))
+    output_id = Digits(validate=validate.Range(min=1))
+
+
+class ReviewRequest(RequestSchema):
+    """A decision on a pending approval."""
+
+    decision = fields.String(required=True, validate=choice(("approve", "reject")))
+    reason = _reason("Why; stored in the audit log.")
+    dry_run = StrictFlag(
+        load_default=False, metadata={"description": "Change nothing, and say what approving would change."}
+    )
+
+
+class RevertRequest(RequestSchema):
+    """Why an approval is taken back."""
+
+    reason = _reason("Why; stored in the audit log.")
+
+
+class OutputChange(ResponseSchema):
+    """An output whose baseline changes."""
+
+    regression_id = entity_id(required=True)
+    output_id = entity_id(required=True)
+    old_hash = fields.String(allow_none=True)
+    new_hash = fields.String(allow_none=True)
+
+
+class Flip(ResponseSchema):
+    """A run whose file would compare otherwise with the new baseline."""
+
+    run_id = entity_id(required=True)
+    regression_id = entity_id(required=True)
+    output_id = entity_id(required=True)
+    now_status = fields.String()
+    then_status = fields.String()
+
+
+class ReviewResult(ResponseSchema):
+    """What a review or a revert changed, or what a review would change."""
+
+    approval = fields.Nested(BaselineApproval, required=True)
+    dry_run = fields.Boolean(required=True)
+    changes = fields.List(fields.Nested(OutputChange), required=True)
+    would_flip = fields.List(
+        fields.Nested(Flip),
+        metadata={
+            "description": "With dry_run: the newest runs whose stored file would compare otherwise, were they run "
+            "against the new baseline. Stored verdicts do not change."
+        },
+    )

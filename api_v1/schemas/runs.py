@@ -1,0 +1,203 @@
+"""Runs (contract schema `Run` and the parameters of `GET /runs`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+from api_v1 import links
+from api_v1.paging import PageQuery
+from api_v1.schemas.common import (
+    COMMIT_PATTERN,
+    PLATFORMS,
+    RUN_STATUSES,
+    AtMost,
+    Count,
+    Cut,
+    ResponseSchema,
+    RunFilter,
+    commit_sha,
+    repository,
+)
+from api_v1.schemas.system import Environment
+from api_v1.services.runs import SORT_KEYS
+from api_v1.validation import MAX_ID, RequestSchema, StrictFlag, Text, Unique, UtcDateTime, WholeMatch, choice
+
+
+def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
+    """An id in a body; one that no column can hold is unknown, not wrong, unless it would have to be stored."""
+
+    def fits(value: int) -> None:
+        if at_most is not None and value > at_most:
+            raise ValidationError(f"Must be at most {at_most}.")
+
+    return fields.Integer(strict=True, validate=[validate.Range(min=1), fits], **options)
+
+
+PROGRESS_STATUSES = ("queued", "preparation", "testing", "completed", "canceled", "error")
+
+
+class RunListQuery(PageQuery, RunFilter):
+    """Filters and order of the list of runs."""
+
+    commit_sha = commit_sha()
+    repository = repository()
+    sort = fields.String(
+        load_default="-created_at",
+        validate=choice(sign + key for key in SORT_KEYS for sign in ("", "-")),
+        metadata={"description": "Sort field. Prefix with - for descending order."},
+    )
+
+
+class Run(ResponseSchema):
+    """A CI run."""
+
+    run_id = fields.Integer(required=True, validate=validate.Range(min=1))
+    status = fields.String(
+        required=True,
+        validate=choice(RUN_STATUSES),
+        metadata={
+            "description": "Normalized status, derived from progress rows and test results. canceled covers explicit "
+            "cancellation and infrastructure errors; the platform does not tell them apart."
+        },
+    )
+    repository = Cut(100, required=True)
+    branch = Cut(100, allow_none=True)
+    commit_sha = fields.String(
+        required=True,
+        validate=validate.Regexp(COMMIT_PATTERN),
+        metadata={"description": "As the platform stores it; a few old custom runs hold an abbreviation."},
+    )
+    commit_short = fields.String(validate=validate.Length(max=10))
+    pull_request = fields.Integer(allow_none=True, validate=validate.Range(min=1))
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
+    run_errors = fields.String(
+        validate=choice(("true", "false", "unknown")),
+        metadata={"description": "true when any test of the run failed, false when the run is completed and none did."},
+    )
+    triggered_by = fields.String(allow_none=True, validate=validate.Length(max=100))
+    created_at = UtcDateTime(required=True)
+    queued_at = UtcDateTime(allow_none=True)
+    started_at = UtcDateTime(allow_none=True)
+    completed_at = UtcDateTime(allow_none=True)
+    duration_ms = fields.Integer(allow_none=True, validate=validate.Range(min=0))
+    links = fields.Function(
+        links.of_run,
+        metadata={"type": "object", "additionalProperties": {"type": "string", "format": "uri"}},
+    )
+
+
+class RunSummary(ResponseSchema):
+    """The results of a run in numbers."""
+
+    run_id = fields.Integer(required=True, validate=validate.Range(min=1))
+    total_samples = Count(
+        required=True, metadata={"description": "Regression tests of this run, the sum of the counts."}
+    )
+    pass_count = Count(required=True)
+    fail_count = Count(
+        required=True,
+        metadata={"description": "Computed from results, not from the run's progress."},
+    )
+    skipped_count = Count()
+    missing_output_count = Count(metadata={"description": "Tests that produced no output although one is expected."})
+    not_started_count = Count()
+    running_count = Count()
+    error_count = Count(metadata={"description": "The total of GET /runs/{run_id}/errors."})
+    duration_ms = Count(allow_none=True)
+    triggered_by = fields.String(allow_none=True, validate=validate.Length(max=100))
+
+
+class ProgressQuery(PageQuery):
+    """Filters of a run's progress."""
+
+    status = fields.String(validate=choice(PROGRESS_STATUSES))
+
+
+class ProgressEvent(ResponseSchema):
+    """One report of the worker."""
+
+    timestamp = UtcDateTime(required=True)
+    status = fields.String(required=True, validate=choice(PROGRESS_STATUSES))
+    message = Cut(500, required=True, metadata={"description": "Unstructured text."})
+    step = Count(
+        allow_none=True,
+        metadata={"description": "0 preparation, 1 testing, 2 completed; null for canceled."},
+    )
+
+
+class MatrixEntry(ResponseSchema):
+    """The regression tests of one category."""
+
+    category = fields.String(allow_none=True)
+    regression_test_ids = fields.List(fields.Integer())
+
+
+class RunConfig(ResponseSchema):
+    """What a run runs, and where."""
+
+    run_id = fields.Integer(required=True, validate=validate.Range(min=1))
+    environment = fields.Nested(Environment)
+    matrix = AtMost(
+        500,
+        fields.Nested(MatrixEntry),
+        metadata={
+            "items": {"type": "object", "additionalProperties": True},
+            "description": "One entry per category with its regression tests.",
+        },
+    )
+    regression_test_ids = AtMost(500, fields.Integer(validate=validate.Range(min=1)), metadata={"uniqueItems": True})
+    command_defaults = AtMost(50, Cut(100), metadata={"description": "The options common to all commands of the run."})
+
+
+class RunCreateRequest(RequestSchema):
+    """What to run, and where."""
+
+    repository = repository(required=True)
+    branch = Text(validate=[WholeMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
+    commit_sha = commit_sha(required=True)
+    pull_request = _body_id(allow_none=True, at_most=MAX_ID)
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
+    regression_test_ids = fields.List(
+        _body_id(),
+        validate=[validate.Length(max=500), Unique()],
+        metadata={
+            "uniqueItems": True,
+            "description": "Subset of the active regression tests; by default all of them.",
+        },
+    )
+    environment_id = Text(validate=validate.Length(max=50))
+
+
+class ReasonRequest(RequestSchema):
+    """An optional word on why."""
+
+    reason = Text(validate=validate.Length(max=255))
+
+
+class RetryRequest(ReasonRequest):
+    """What of a run to run again."""
+
+    failed_only = StrictFlag(
+        load_default=False,
+        metadata={"description": "Run only the regression tests that failed in the source run."},
+    )
+
+
+class RunActionResult(ResponseSchema):
+    """What became of an action on a run."""
+
+    run_id = fields.Integer(
+        required=True, validate=validate.Range(min=1), metadata={"description": "The run that was acted on."}
+    )
+    new_run_id = fields.Integer(
+        allow_none=True, validate=validate.Range(min=1), metadata={"description": "The new run of a retry."}
+    )
+    action = fields.String(required=True, validate=choice(("cancel", "retry")))
+    status = fields.String(
+        required=True,
+        validate=choice(("accepted", "rejected", "no_op")),
+        metadata={"description": "no_op when a run that is over was to be canceled."},
+    )
+    message = Cut(500)

@@ -1,0 +1,157 @@
+"""Media samples, regression tests, and their results (contract tag `Samples`)."""
+
+from __future__ import annotations
+
+from marshmallow import fields, validate
+
+from api_v1.paging import PageQuery
+from api_v1.schemas.common import (
+    COMMIT_PATTERN,
+    HASH_PATTERN,
+    PLATFORMS,
+    AtMost,
+    Count,
+    Cut,
+    ResponseSchema,
+    RunFilter,
+    entity_id,
+)
+from api_v1.schemas.results import OutputFile
+from api_v1.validation import Digits, Flag, RequestSchema, Text, UtcDateTime, WholeMatch, choice
+
+RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
+OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
+
+
+def _tags() -> AtMost:
+    return AtMost(50, Cut(50))
+
+
+class RunSampleQuery(PageQuery):
+    """Filters of a run's results."""
+
+    status = fields.String(validate=choice(RESULT_STATUSES))
+    name = Text(validate=validate.Length(max=100))
+    tag = Text(validate=validate.Length(max=50))
+    category = Text(validate=validate.Length(max=50))
+
+
+class RegressionQuery(RequestSchema):
+    """Which of the regression tests of a sample."""
+
+    regression_id = Digits(
+        validate=validate.Range(min=1),
+        metadata={"description": "The regression test to show; by default the one with the most severe result."},
+    )
+
+
+class RunSampleOutput(ResponseSchema):
+    """One output of a test in a run."""
+
+    output_id = entity_id(required=True)
+    status = fields.String(required=True, validate=choice(OUTPUT_STATUSES))
+    expected_hash = fields.String(allow_none=True, validate=validate.Regexp(HASH_PATTERN))
+    actual_hash = fields.String(allow_none=True, validate=validate.Regexp(HASH_PATTERN))
+
+
+class RunSample(ResponseSchema):
+    """One regression test in one run."""
+
+    run_id = entity_id(required=True)
+    sample_id = entity_id(required=True)
+    regression_id = entity_id(required=True)
+    category = Cut(100)
+    command = Cut(500)
+    status = fields.String(required=True, validate=choice(RESULT_STATUSES))
+    runtime_ms = Count(allow_none=True)
+    exit_code = fields.Integer(allow_none=True)
+    expected_exit_code = fields.Integer(allow_none=True)
+    result_message = Cut(500, allow_none=True)
+    tags = _tags()
+    outputs = AtMost(20, fields.Nested(RunSampleOutput))
+
+
+class RunSampleDetails(RunSample):
+    """One regression test in one run, and which others of the sample there are."""
+
+    other_regression_ids = fields.List(
+        entity_id(),
+        metadata={"description": "The other regression tests of the sample in this run; see regression_id."},
+    )
+
+
+class SampleListQuery(PageQuery):
+    """Filters of the samples."""
+
+    status = fields.String(
+        validate=choice(("active", "inactive")),
+        metadata={"description": "Whether any active regression test uses the sample."},
+    )
+    name = Text(validate=validate.Length(max=100))
+    tag = Text(validate=validate.Length(max=50))
+    sha256 = Text(validate=WholeMatch(HASH_PATTERN))
+    extension = Text(validate=[validate.Length(max=10), WholeMatch("^[a-zA-Z0-9]+$")])
+
+
+class Sample(ResponseSchema):
+    """A media sample."""
+
+    sample_id = entity_id(required=True)
+    sha256 = fields.String(required=True, validate=validate.Regexp(HASH_PATTERN))
+    name = Cut(255)
+    extension = Cut(10)
+    tags = _tags()
+    media_info = fields.Dict(
+        metadata={
+            "additionalProperties": True,
+            "description": "What MediaInfo found, by kind of track; only where one sample is asked for.",
+        }
+    )
+    notes = Cut(1000, allow_none=True)
+
+
+class HistoryQuery(PageQuery, RunFilter):
+    """Filters of a sample's history."""
+
+
+class SampleHistoryEntry(ResponseSchema):
+    """One regression test of a sample in one run."""
+
+    run_id = entity_id(required=True)
+    sample_id = entity_id(required=True)
+    regression_id = entity_id(required=True)
+    run_created_at = UtcDateTime()
+    commit_sha = fields.String(allow_none=True, validate=validate.Regexp(COMMIT_PATTERN))
+    branch = Cut(100, allow_none=True)
+    platform = fields.String(validate=choice(PLATFORMS))
+    status = fields.String(required=True, validate=choice(("pass", "fail", "skipped", "missing_output")))
+    runtime_ms = Count(allow_none=True)
+    failure_signature = Cut(
+        255,
+        allow_none=True,
+        metadata={
+            "description": "Types and output ids of the failure, without hashes: equal for the same kind of failure "
+            "across runs."
+        },
+    )
+
+
+class RegressionTestQuery(PageQuery):
+    """Filters of the regression tests."""
+
+    active = Flag()
+    category = Text(validate=validate.Length(max=50))
+    tag = Text(validate=validate.Length(max=50))
+    sample_id = Digits(validate=validate.Range(min=1))
+
+
+class RegressionTest(ResponseSchema):
+    """The definition of a regression test."""
+
+    regression_id = entity_id(required=True)
+    sample_id = entity_id(required=True)
+    command = Cut(500, required=True)
+    active = fields.Boolean()
+    category = Cut(100)
+    tags = _tags()
+    expected_outputs = AtMost(20, fields.Nested(OutputFile))

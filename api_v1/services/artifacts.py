@@ -1,0 +1,171 @@
+"""The files of a run, and where they can be downloaded (contract schema `Artifact`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.paging import Page
+from api_v1.platform import DbSession, RegressionTest, RegressionTestOutput, Sample, TestResult, TestResultFile
+from api_v1.services import results, storage
+from api_v1.services.results import Phase
+from api_v1.services.storage import Found, Storage
+from api_v1.services.verdicts import stored_file
+
+BUILD_LOG, BINARY, MEDIA_INFO = "build_log", "binary", "media_info"
+EXPECTED, ACTUAL, DIFF = "expected_output", "sample_output", "diff"
+
+#: Where newer platforms keep what the worker tested, by the run's platform.
+_BINARIES = {"linux": "ccextractor", "windows": "ccextractorwinfull.exe"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a run. `diff_of` is set for a diff, which has a URL of ours instead of a file."""
+
+    artifact_id: str
+    run_id: int
+    sample_id: int | None
+    type: str
+    filename: str
+    content_type: str
+    size_bytes: int | None
+    storage_status: str
+    download_url: str | None
+    diff_of: tuple[int, int] | None = None
+
+
+def page(
+    session: DbSession, stores: Storage, run_id: int, *, limit: int, offset: int = 0, type: str | None = None
+) -> Page:
+    """Return a page of a run's artifacts: log, binary, media reports, then the files of its tests.
+
+    What the database names is listed, whether or not a store has it (`storage_status`); a page's files are looked up
+    together.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    head = results.head(session, run_id)
+    entries = _entries(head.platform).subquery("entries").c
+    query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)
+    if type is not None:
+        query = query.where(entries.type == type)
+    rows, total = results.counted(session, query, limit, offset, {"run_id": run_id})
+    names = {name for row in rows for name in _names(row, run_id)}
+    found = {file.name: file for file in stores.find_all(sorted(names))}
+    comparable = _in_set(session, run_id, head.phase, {row.regression_id for row in rows if row.type == DIFF})
+    return Page([_artifact(stores, run_id, row, found, comparable) for row in rows], total)
+
+
+def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Collection[int]) -> set[int]:
+    """Return those of the tests that belong to the run: files can be there of others, and /diff knows none of those."""
+    if not regression_ids:
+        return set()
+    tests = results.members(phase).subquery("tests").c
+    chosen = sa.select(tests.regression_id).where(tests.regression_id.in_(regression_ids), tests.sample_id.is_not(None))
+    return set(session.scalars(chosen, {"run_id": run_id}))
+
+
+def _entries(host: str) -> sa.CompoundSelect[Any]:
+    """Select what a run may have of files: type, rank, sample_id, regression_id, output_id, name, other_name."""
+    zero = sa.literal(0)
+    file, output, test = TestResultFile, RegressionTestOutput, RegressionTest
+
+    def columns(kind: str, rank: int, *, ids: Sequence[Any], name: Any, other: Any = None) -> Sequence[Any]:
+        labels = ("sample_id", "regression_id", "output_id")
+        return (
+            sa.literal(kind).label("type"),
+            sa.literal(rank).label("rank"),
+            *(column.label(label) for column, label in zip(ids, labels, strict=True)),
+            name.label("name"),
+            (sa.literal("") if other is None else other).label("other_name"),
+        )
+
+    def of_files(kind: str, rank: int, name: Any, other: Any = None) -> sa.Select[Any]:
+        ids = (test.sample_id, file.regression_test_id, file.regression_test_output_id)
+        return (
+            sa.select(*columns(kind, rank, ids=ids, name=name, other=other))
+            .select_from(file)
+            .join(test, test.id == file.regression_test_id)
+            .join(output, output.id == file.regression_test_output_id)
+            .where(file.test_id == results.RUN_ID, stored_file())
+        )
+
+    nobody = (zero, zero, zero)
+    run_log = sa.cast(results.RUN_ID, sa.String)
+    samples = (
+        sa.select(test.sample_id)
+        .join(TestResult, TestResult.regression_test_id == test.id)
+        .where(TestResult.test_id == results.RUN_ID)
+    )
+    expected, actual = file.expected + output.correct_extension, file.got + output.correct_extension
+    return sa.union_all(
+        sa.select(*columns(BUILD_LOG, 0, ids=nobody, name=run_log)),
+        sa.select(*columns(BINARY, 1, ids=nobody, name=sa.literal(_BINARIES[host]))),
+        sa.select(*columns(MEDIA_INFO, 2, ids=(Sample.id, zero, zero), name=Sample.sha)).where(
+            Sample.id.in_(samples), Sample.sha != ""
+        ),
+        of_files(EXPECTED, 3, expected).where(file.expected != ""),
+        of_files(ACTUAL, 4, actual).where(file.got.is_not(None), file.got != ""),
+        of_files(DIFF, 5, expected, actual).where(
+            file.got.is_not(None), file.got != "", file.expected != "", output.regression_id == test.id
+        ),
+    )
+
+
+#: The object that an entry of a type is, given the entry's name and the run.
+_PATHS: dict[str, Callable[[str, int], str]] = {
+    BUILD_LOG: lambda _name, run: f"{storage.LOGS}/{run}.txt",
+    BINARY: lambda name, run: f"test_artifacts/{run}/{name}",
+    MEDIA_INFO: lambda name, _run: f"{storage.MEDIA}/{name}.xml",
+    EXPECTED: lambda name, _run: f"{storage.RESULTS}/{name}",
+    ACTUAL: lambda name, _run: f"{storage.RESULTS}/{name}",
+    DIFF: lambda name, _run: f"{storage.RESULTS}/{name}",
+}
+
+
+def _names(row: Any, run_id: int) -> list[str]:
+    """The files that an entry stands for: two for a diff."""
+    names = [row.name] + ([row.other_name] if row.type == DIFF else [])
+    return [_PATHS[row.type](name, run_id) for name in names]
+
+
+def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], comparable: Collection[int]) -> Artifact:
+    files = [found[name] for name in _names(row, run_id)]
+    filename = files[0].name.rpartition("/")[2]
+    identity = "-".join(str(part) for part in (run_id, row.type, row.sample_id, row.regression_id, row.output_id))
+    if row.type == DIFF:
+        status = _worst(files)
+        can_be_made = status != storage.MISSING and row.regression_id in comparable
+        return Artifact(
+            artifact_id=identity,
+            run_id=run_id,
+            sample_id=row.sample_id,
+            type=DIFF,
+            filename=f"{row.regression_id}-{row.output_id}.json",
+            content_type="application/json",
+            size_bytes=None,
+            storage_status=status,
+            download_url=None,
+            diff_of=(row.regression_id, row.output_id) if can_be_made else None,
+        )
+    return Artifact(
+        artifact_id=identity,
+        run_id=run_id,
+        sample_id=row.sample_id or None,
+        type=row.type,
+        filename=filename,
+        content_type=storage.media_type(filename),
+        size_bytes=files[0].size,
+        storage_status=files[0].status,
+        download_url=stores.signed_url(files[0], filename),
+    )
+
+
+def _worst(files: Sequence[Found]) -> str:
+    statuses = {file.status for file in files}
+    return next(status for status in (storage.MISSING, storage.DEGRADED, storage.OK) if status in statuses)

@@ -1,0 +1,60 @@
+"""Calls that may hang, side by side and with an end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def start(call: Callable[[], T]) -> Future[T]:
+    """Run a call in a daemon thread: the threads of an executor would keep a process from ending while one hangs."""
+    future: Future[T] = Future()
+    _thread(lambda: _settle(future, call))
+    return future
+
+
+def start_all(calls: Sequence[Callable[[], T]], workers: int) -> list[Future[T]]:
+    """Run calls in at most so many daemon threads, in order."""
+    futures: list[Future[T]] = [Future() for _ in calls]
+    waiting = iter(zip(futures, calls, strict=True))
+    turn = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with turn:
+                following = next(waiting, None)
+            if following is None:
+                return
+            _settle(*following)
+
+    for _ in range(min(workers, len(calls))):
+        _thread(work)
+    return futures
+
+
+def results(futures: Sequence[Future[T]], seconds: float) -> list[T | None]:
+    """Return the results that are there within the time; None for what failed or is still under way.
+
+    What has not begun by then never does.
+    """
+    done, late = wait(futures, timeout=seconds)
+    for future in late:
+        future.cancel()
+    return [future.result() if future in done and future.exception() is None else None for future in futures]
+
+
+def _settle(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="api_v1_call", daemon=True).start()

@@ -1,0 +1,425 @@
+"""Results of one run: its set of regression tests, the verdict of each, and what its outputs say.
+
+Which tests belong to a run: its CustomizedTest rows; without any, for a finished run the tests that have a result, for
+an unfinished one the active tests and those that already have a result (decisions, "Statuses").
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1 import sql
+from api_v1.errors import NotFound
+from api_v1.paging import Page
+from api_v1.platform import (
+    Category,
+    DbSession,
+    RegressionTest,
+    RegressionTestOutput,
+    Sample,
+    Tag,
+    Test,
+    TestProgress,
+    TestResultFile,
+    TestStatus,
+    regression_test_category,
+    sample_tags,
+)
+from api_v1.services.verdicts import RunStatus, Verdict, custom_sets, mismatch, result_verdicts, stored_file
+
+#: The most severe verdict comes first where one of several has to be shown.
+SEVERITY: tuple[str, ...] = (
+    Verdict.MISSING_OUTPUT,
+    Verdict.FAIL,
+    Verdict.RUNNING,
+    Verdict.NOT_STARTED,
+    Verdict.SKIPPED,
+    Verdict.PASS,
+)
+
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+_COMMIT = re.compile(r"[0-9a-fA-F]{40}")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a test in a run; hashes are None where none of 64 hex digits is stored."""
+
+    output_id: int
+    status: str
+    expected_hash: str | None
+    actual_hash: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One regression test in one run (contract schema `RunSample`)."""
+
+    run_id: int
+    sample_id: int | None
+    regression_id: int
+    status: str
+    command: str
+    category: str | None
+    tags: Sequence[str]
+    runtime_ms: int | None
+    exit_code: int | None
+    expected_exit_code: int | None
+    result_message: str | None
+    outputs: Sequence[Output] = ()
+    other_regression_ids: Sequence[int] = ()
+
+
+class Phase(StrEnum):
+    """Where a run is in its life, as far as its tests without a result are concerned."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+def phase_of(status: str) -> Phase:
+    """Return the phase of a run in this state."""
+    if status == RunStatus.QUEUED:
+        return Phase.QUEUED
+    return Phase.RUNNING if status == RunStatus.RUNNING else Phase.FINISHED
+
+
+@dataclass(frozen=True)
+class Head:
+    """What most questions about a run need of it."""
+
+    phase: Phase
+    platform: str
+    last_at: datetime | None
+
+
+def head(session: DbSession, run_id: int) -> Head:
+    """Return the phase, the platform and the time of the last progress of a run.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    newest = (
+        sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test).scalar_subquery()
+    )
+    row = session.execute(
+        sa.select(Test.platform, TestProgress.status, TestProgress.timestamp)
+        .outerjoin(TestProgress, TestProgress.id == newest)
+        .where(Test.id == run_id)
+    ).first()
+    if row is None:
+        raise NotFound("run", run_id)
+    if row.status is None:
+        return Head(Phase.QUEUED, row.platform.value, None)
+    over = row.status in (TestStatus.completed, TestStatus.canceled)
+    return Head(Phase.FINISHED if over else Phase.RUNNING, row.platform.value, row.timestamp)
+
+
+#: The run that a statement asks for.
+RUN_ID = sa.bindparam("run_id", type_=sa.Integer)
+
+
+def _of_run(run: Any, _test: Any) -> sa.ColumnElement[bool]:
+    """Narrow a query to the run that the parameter `run_id` names."""
+    narrowed: sa.ColumnElement[bool] = run == RUN_ID
+    return narrowed
+
+
+@functools.cache
+def members(phase: Phase) -> sa.Select[Any]:
+    """Select the tests of the set of the run that the parameter `run_id` names, with their verdicts.
+
+    Built once for each phase: that takes longer than to run it.
+
+    Returns:
+        Rows of regression_id, sample_id, command, status, runtime, exit_code, expected_rc, has_result, and recorded
+        (the test is in the run's CustomizedTest rows).
+    """
+    test = RegressionTest
+    results = result_verdicts(_of_run).subquery("results")
+    custom = custom_sets(_of_run).subquery("custom")
+    any_custom = custom_sets(_of_run).exists()
+    has_result = results.c.verdict.is_not(None)
+    recorded = custom.c.regression_id.is_not(None)
+    without_set = has_result if phase is Phase.FINISHED else sa.or_(test.active.is_(True), has_result)
+    return (
+        sa.select(
+            test.id.label("regression_id"),
+            test.sample_id,
+            test.command,
+            sa.func.coalesce(results.c.verdict, _absent(phase)).label("status"),
+            results.c.runtime,
+            results.c.exit_code,
+            sa.case((has_result, results.c.expected_rc), else_=test.expected_rc).label("expected_rc"),
+            has_result.label("has_result"),
+            recorded.label("recorded"),
+        )
+        .outerjoin(results, results.c.regression_test_id == test.id)
+        .outerjoin(custom, custom.c.regression_id == test.id)
+        .where(sa.or_(sa.and_(any_custom, recorded), sa.and_(~any_custom, without_set)))
+    )
+
+
+def _absent(phase: Phase) -> sa.ColumnElement[str]:
+    """`verdicts.absent_verdict`, as SQL."""
+    if phase is Phase.FINISHED:
+        return sa.literal(Verdict.SKIPPED.value)
+    if phase is Phase.QUEUED:
+        return sa.literal(Verdict.NOT_STARTED.value)
+    has_files = (
+        sa.select(TestResultFile.test_id)
+        .where(
+            TestResultFile.test_id == RUN_ID,
+            TestResultFile.regression_test_id == RegressionTest.id,
+            stored_file(),
+        )
+        .correlate(RegressionTest)
+        .exists()
+    )
+    return sa.case((has_files, Verdict.RUNNING.value), else_=Verdict.NOT_STARTED.value)
+
+
+def count_by_status(session: DbSession, run_id: int, phase: Phase) -> dict[str, int]:
+    """Return how many tests of the run's set have each status; all six are there."""
+    found = session.execute(_counts(phase), {"run_id": run_id})
+    return {status.value: 0 for status in Verdict} | {status: count for status, count in found}
+
+
+@functools.cache
+def _counts(phase: Phase) -> sa.Select[Any]:
+    status = _rows(phase).c.status
+    return sa.select(status, sa.func.count()).group_by(status)
+
+
+@functools.cache
+def _rows(phase: Phase) -> sa.Subquery:
+    return members(phase).subquery("rows")
+
+
+def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+    """Return a page of a run's results, by regression test.
+
+    Args:
+        filters: status, name (part of the sample's name), tag, category; absent ones do not filter.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    rows = _rows(head(session, run_id).phase)
+    matches = sa.select(rows).where(*_conditions(rows.c, filters)).order_by(rows.c.regression_id)
+    chosen, total = counted(session, matches, limit, offset, {"run_id": run_id})
+    return Page(_results(session, run_id, chosen), total)
+
+
+def counted(
+    session: DbSession, matches: sa.Select[Any], limit: int, offset: int, parameters: Mapping[str, Any] | None = None
+) -> tuple[Sequence[Any], int]:
+    """Return a page of a query whose rows are costly to find, and the number of all rows, found once for both."""
+    total = sa.func.count().over().label("total")
+    rows = session.execute(matches.add_columns(total).limit(limit).offset(offset), parameters).all()
+    if rows or not offset:
+        return rows, rows[0].total if rows else 0
+    # Past the end there is no row to carry the total.
+    count = sa.select(sa.func.count()).select_from(matches.order_by(None).subquery())
+    return rows, session.scalar(count, parameters) or 0
+
+
+def _conditions(row: Any, filters: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
+        "status": lambda value: row.status == value,
+        "name": lambda value: row.sample_id.in_(sa.select(Sample.id).where(sql.contains(Sample.original_name, value))),
+        "tag": lambda value: row.sample_id.in_(tagged(value)),
+        "category": lambda value: row.regression_id.in_(in_category(value)),
+    }
+    return [rules[name](value) for name, value in filters.items()]
+
+
+def tagged(tag: str) -> sa.Select[Any]:
+    """Select the ids of the samples that have a tag, whatever its case."""
+    links = sample_tags.c
+    return sa.select(links.sample_id).join(Tag, Tag.id == links.tag_id).where(sql.equally(Tag.name, tag))
+
+
+def in_category(name: str) -> sa.Select[Any]:
+    """Select the ids of the regression tests of a category, whatever its case."""
+    links = regression_test_category.c
+    return (
+        sa.select(links.regression_id)
+        .join(Category, Category.id == links.category_id)
+        .where(sql.equally(Category.name, name), links.regression_id.is_not(None))
+    )
+
+
+def of_sample(session: DbSession, run_id: int, sample_id: int, regression_id: int | None = None) -> Result:
+    """Return the result of a sample in a run: of the regression test asked for, else the most severe one.
+
+    Raises:
+        NotFound: the run, the sample in it, or the regression test of the sample in it does not exist.
+    """
+    rows = _rows(head(session, run_id).phase)
+    found = session.execute(sa.select(rows).where(rows.c.sample_id == sample_id), {"run_id": run_id}).all()
+    if not found:
+        raise NotFound("sample", sample_id)
+    if regression_id is None:
+        chosen = min(found, key=lambda row: (SEVERITY.index(row.status), row.regression_id))
+    else:
+        asked = [row for row in found if row.regression_id == regression_id]
+        if not asked:
+            raise NotFound("regression_test", regression_id)
+        chosen = asked[0]
+    others = sorted(row.regression_id for row in found if row is not chosen)
+    return replace(_results(session, run_id, [chosen])[0], other_regression_ids=others)
+
+
+def _results(session: DbSession, run_id: int, rows: Sequence[Any]) -> list[Result]:
+    """Complete rows of `members` with what a page of them needs, in two statements."""
+    ids = [row.regression_id for row in rows]
+    outputs = _outputs(session, run_id, {row.regression_id: row.has_result for row in rows})
+    labels = Labels.load(session, ids)
+    return [
+        Result(
+            run_id=run_id,
+            sample_id=row.sample_id,
+            regression_id=row.regression_id,
+            status=row.status,
+            command=row.command,
+            category=labels.category(row.regression_id),
+            tags=labels.tags(row.regression_id),
+            runtime_ms=None if row.runtime is None else max(0, row.runtime),
+            exit_code=row.exit_code,
+            expected_exit_code=row.expected_rc,
+            result_message=_message(row, outputs[row.regression_id]),
+            outputs=outputs[row.regression_id],
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The categories and tags of some regression tests."""
+
+    categories: Mapping[int, list[str]]
+    sample_tags: Mapping[int, list[str]]
+
+    @classmethod
+    def load(cls, session: DbSession, regression_ids: Sequence[int]) -> Labels:
+        """Read them, in one statement."""
+        links = regression_test_category.c
+        test = RegressionTest
+        categories = (
+            sa.select(links.regression_id, sa.literal("category").label("kind"), Category.name)
+            .join(Category, Category.id == links.category_id)
+            .where(links.regression_id.in_(regression_ids))
+        )
+        tags = (
+            sa.select(test.id, sa.literal("tag"), Tag.name)
+            .join(sample_tags, sample_tags.c.sample_id == test.sample_id)
+            .join(Tag, Tag.id == sample_tags.c.tag_id)
+            .where(test.id.in_(regression_ids))
+        )
+        found: dict[str, defaultdict[int, set[str]]] = {
+            "category": defaultdict(set),
+            "tag": defaultdict(set),
+        }
+        for regression_id, kind, name in session.execute(sa.union_all(categories, tags)):
+            if name is not None:
+                found[kind][regression_id].add(name)
+        return cls(*({key: sorted(names) for key, names in kind.items()} for kind in found.values()))
+
+    def category(self, regression_id: int) -> str | None:
+        """The first of a test's categories by name, None without any."""
+        return next(iter(self.categories.get(regression_id, ())), None)
+
+    def tags(self, regression_id: int) -> list[str]:
+        """The tags of a test's sample."""
+        return self.sample_tags.get(regression_id, [])
+
+
+def _outputs(session: DbSession, run_id: int, tests: Mapping[int, bool]) -> dict[int, list[Output]]:
+    """Return the outputs of tests in a run, in one statement.
+
+    Args:
+        tests: the tests by id, and whether they have a result; one without shows only the files that are there.
+    """
+    expected, file = RegressionTestOutput, TestResultFile
+    rows = session.execute(
+        sa.select(
+            expected.regression_id,
+            expected.id,
+            expected.ignore,
+            expected.correct,
+            file.test_id.label("has_file"),
+            file.expected,
+            file.got,
+            mismatch().label("mismatch"),
+        )
+        .outerjoin(
+            file,
+            sa.and_(
+                file.test_id == run_id,
+                file.regression_test_id == expected.regression_id,
+                file.regression_test_output_id == expected.id,
+                stored_file(),
+            ),
+        )
+        .where(expected.regression_id.in_(list(tests)))
+        .order_by(expected.id)
+    )
+    outputs: dict[int, list[Output]] = {regression_id: [] for regression_id in tests}
+    for row in rows:
+        if row.has_file is not None:
+            outputs[row.regression_id].append(_with_file(row))
+        elif tests[row.regression_id] and row.ignore is False:
+            status = "missing_output" if row.correct else "missing_expected"
+            outputs[row.regression_id].append(Output(row.id, status, stored_hash(row.correct), None))
+    return outputs
+
+
+def _with_file(row: Any) -> Output:
+    if not row.mismatch:
+        status = "match"
+    else:
+        status = "diff_mismatch" if row.expected else "missing_expected"
+    return Output(row.id, status, stored_hash(row.expected), stored_hash(row.got))
+
+
+def full_commit(commit: str) -> str | None:
+    """Return a stored commit when it is a whole one: 40 hex digits."""
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def stored_hash(text: str | None) -> str | None:
+    """Return a stored hash when it is one: 64 hex digits."""
+    return text if text and _HASH.fullmatch(text) else None
+
+
+def _message(row: Any, outputs: Iterable[Output]) -> str | None:
+    """Say in a sentence each what is wrong with a result."""
+    if not row.has_result:
+        return None
+    remarks = []
+    if row.exit_code != row.expected_rc:
+        remarks.append(f"Exit code {exit_code(row.exit_code)}, expected {exit_code(row.expected_rc)}.")
+    texts = {
+        "diff_mismatch": "Output {} differs from the expected file.",
+        "missing_output": "Output {} was not produced.",
+        "missing_expected": "Output {} has no recorded baseline.",
+    }
+    remarks += [texts[output.status].format(output.output_id) for output in outputs if output.status in texts]
+    return " ".join(remarks) or None
+
+
+def exit_code(code: int | None) -> str:
+    """Write an exit code."""
+    return "none" if code is None else str(code)

@@ -1,0 +1,169 @@
+"""What there is to know of one run besides itself: summary, progress, configuration."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.paging import Page
+from api_v1.platform import Category, DbSession, TestProgress, TestStatus, regression_test_category
+from api_v1.services import environments, failures, results, runs
+from api_v1.services.environments import Environment
+from api_v1.services.redaction import redact
+from api_v1.services.verdicts import Verdict
+
+#: The statuses of the contract that the platform never stores.
+NEVER_STORED = ("queued", "error")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The results of a run in numbers (contract schema `RunSummary`); the six counts add up to `total_samples`."""
+
+    run_id: int
+    total_samples: int
+    pass_count: int
+    fail_count: int
+    skipped_count: int
+    missing_output_count: int
+    not_started_count: int
+    running_count: int
+    error_count: int
+    duration_ms: int | None
+    triggered_by: str | None
+
+
+def summary(session: DbSession, run_id: int) -> Summary:
+    """Sum up a run.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    run = runs.get(session, run_id)
+    phase = results.phase_of(run.status)
+    counts = results.count_by_status(session, run_id, phase)
+    return Summary(
+        run_id=run_id,
+        total_samples=sum(counts.values()),
+        pass_count=counts[Verdict.PASS],
+        fail_count=counts[Verdict.FAIL],
+        skipped_count=counts[Verdict.SKIPPED],
+        missing_output_count=counts[Verdict.MISSING_OUTPUT],
+        not_started_count=counts[Verdict.NOT_STARTED],
+        running_count=counts[Verdict.RUNNING],
+        error_count=failures.count(session, run_id, phase),
+        duration_ms=run.duration_ms,
+        triggered_by=run.triggered_by,
+    )
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """One report of the worker."""
+
+    timestamp: datetime
+    status: str
+    message: str
+    step: int | None
+
+
+def progress(session: DbSession, run_id: int, *, limit: int, offset: int = 0, status: str | None = None) -> Page:
+    """Return a page of a run's progress, oldest first.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    results.head(session, run_id)
+    if status in NEVER_STORED:
+        return Page([], 0)
+    matches = sa.select(TestProgress.timestamp, TestProgress.status, TestProgress.message)
+    matches = matches.where(TestProgress.test_id == run_id).order_by(TestProgress.id)
+    if status is not None:
+        matches = matches.where(TestProgress.status == getattr(TestStatus, status))
+    rows, total = results.counted(session, matches, limit, offset)
+    return Page([_event(row) for row in rows], total)
+
+
+def _event(row: Any) -> ProgressEvent:
+    stages = [stage.value for stage in (TestStatus.preparation, TestStatus.testing, TestStatus.completed)]
+    value = row.status.value
+    step = stages.index(value) if value in stages else None
+    return ProgressEvent(row.timestamp, value, redact(row.message), step)
+
+
+@dataclass(frozen=True)
+class MatrixEntry:
+    """The regression tests of one category in a run; a test may be in several categories, or in none."""
+
+    category: str | None
+    regression_test_ids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run runs, and where (contract schema `RunConfig`)."""
+
+    run_id: int
+    environment: Environment
+    matrix: Sequence[MatrixEntry]
+    regression_test_ids: Sequence[int]
+    command_defaults: Sequence[str]
+
+
+def config(session: DbSession, run_id: int) -> Config:
+    """Return the configuration of a run.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    head = results.head(session, run_id)
+    rows = session.execute(results.members(head.phase).order_by("regression_id"), {"run_id": run_id}).all()
+    ids = [row.regression_id for row in rows]
+    return Config(
+        run_id=run_id,
+        environment=environments.of_platform(session, head.platform),
+        matrix=_matrix(session, ids),
+        regression_test_ids=ids,
+        command_defaults=common_options(row.command for row in rows),
+    )
+
+
+def _matrix(session: DbSession, ids: Sequence[int]) -> list[MatrixEntry]:
+    links = regression_test_category.c
+    rows = session.execute(
+        sa.select(Category.name, links.regression_id)
+        .join(regression_test_category, links.category_id == Category.id)
+        .where(links.regression_id.in_(ids))
+        .distinct()
+        .order_by(Category.name, links.regression_id)
+    )
+    entries: defaultdict[str | None, list[int]] = defaultdict(list)
+    for name, regression_id in rows:
+        entries[name].append(regression_id)
+    labelled = {regression_id for entry in entries.values() for regression_id in entry}
+    if unlabelled := [regression_id for regression_id in ids if regression_id not in labelled]:
+        entries[None] = unlabelled
+    return [MatrixEntry(name, tests) for name, tests in entries.items()]
+
+
+def common_options(commands: Iterable[str]) -> list[str]:
+    """Return the options that all commands have, in the order of the first one."""
+    sets = [_options(command) for command in commands]
+    if not sets:
+        return []
+    return [option for option in sets[0] if all(option in other for other in sets[1:])]
+
+
+def _options(command: str) -> dict[str, None]:
+    """Return the options of a command, in order."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation mark without its partner
+        words = command.split()
+    return dict.fromkeys(word for word in words if word.startswith("-"))

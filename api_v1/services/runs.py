@@ -1,0 +1,215 @@
+"""Runs: one, or a page of them by filter and order (contract schema `Run`)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1 import sql
+from api_v1.errors import NotFound
+from api_v1.paging import Page
+from api_v1.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestType, User
+from api_v1.services import run_states
+from api_v1.services.verdicts import run_errors
+from api_v1.tables import RunCreation, RunState
+
+GITHUB = "https://github.com/"
+
+#: The columns by which runs can be sorted; ties are broken by id.
+SORT_KEYS = ("created_at", "started_at", "run_id")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A CI run. Times are naive and in UTC, durations in milliseconds."""
+
+    run_id: int
+    status: str
+    repository: str
+    branch: str
+    commit_sha: str
+    pull_request: int | None
+    platform: str
+    run_errors: str
+    triggered_by: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+    @property
+    def commit_short(self) -> str:
+        """The commit as people write it."""
+        return self.commit_sha[:7]
+
+    @property
+    def queued_at(self) -> datetime:
+        """A run is queued by being created."""
+        return self.created_at
+
+    @property
+    def duration_ms(self) -> int | None:
+        """From the first test to the end; None while either is missing, or when the end came first."""
+        return duration_ms(self.started_at, self.completed_at)
+
+
+def duration_ms(started: datetime | None, ended: datetime | None) -> int | None:
+    """Return the milliseconds from one time to a later one, None when one is missing or they are out of order."""
+    if started is None or ended is None or ended < started:
+        return None
+    return round((ended - started).total_seconds() * 1000)
+
+
+def repository_name(github: str | None) -> str:
+    """Return owner/repo of a fork's URL; the empty string for a run whose fork is gone."""
+    return (github or "").removeprefix(GITHUB).removesuffix(".git")
+
+
+def get(session: DbSession, run_id: int) -> Run:
+    """Return a run: as it was stored if nothing changed since, else derived from its rows as they are now.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    # A run of unknown creation time has a neighbour's, of whose changes its own row knows only after the next refresh.
+    unchanged = sa.and_(RunState.stale.is_(False), RunState.created_known.is_(True))
+    fresh = sa.and_(unchanged, run_states.watched(session))
+    row = session.execute(_stored().add_columns(fresh.label("fresh")), {"run_id": run_id}).first()
+    if row is not None and row.fresh:
+        run_states.seen_watched(session)
+        return _run(row)
+    row = session.execute(_derived(), {"run_id": run_id}).first()
+    if row is None:
+        raise NotFound("run", run_id)
+    return _run(row)
+
+
+@functools.cache
+def _stored() -> sa.Select[Any]:
+    """Select the run that the parameter `run_id` names, as it was stored."""
+    return _columns(RunState.__table__.c).where(Test.id == sa.bindparam("run_id"))
+
+
+@functools.cache
+def _derived() -> sa.Select[Any]:
+    """Select the run that the parameter `run_id` names, derived from its rows."""
+    return _columns(run_states.derivation_of_one().subquery().c)
+
+
+def page(
+    session: DbSession,
+    *,
+    limit: int,
+    offset: int = 0,
+    sort: str = "-created_at",
+    **filters: Any,
+) -> Page:
+    """Return a page of runs.
+
+    Args:
+        sort: one of `SORT_KEYS`, with a minus sign for descending.
+        filters: by the names of the query parameters of `GET /runs`; absent ones do not filter.
+    """
+    state = run_states.sources(session).state
+    conditions = _conditions(state, filters)
+    matches = (
+        sa.select(state.test_id)
+        .join(Test, Test.id == state.test_id)
+        .outerjoin(Fork, Fork.id == Test.fork_id)
+        .where(*conditions)
+    )
+    order = _order(state, sort)
+    chosen = matches.order_by(*order).limit(limit).offset(offset).subquery("chosen")
+    rows = session.execute(_columns(state).join(chosen, chosen.c.test_id == Test.id).order_by(*order))
+    total = session.scalar(sa.select(sa.func.count()).select_from(matches.subquery()))
+    return Page([_run(row) for row in rows], total or 0)
+
+
+def _conditions(state: Any, filters: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
+    """Translate the filters, each into SQL of its own."""
+    rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
+        "status": lambda value: state.status == value,
+        "branch": lambda value: sql.exactly(Test.branch, value),
+        "commit_sha": lambda value: sql.equally(Test.commit, value),
+        "repository": of_repository,
+        "platform": lambda value: Test.platform == getattr(TestPlatform, value),
+        "created_after": lambda value: state.created_at > value,
+        "created_before": lambda value: state.created_at < value,
+    }
+    return [rules[name](value) for name, value in filters.items()]
+
+
+def of_repository(name: str) -> sa.ColumnElement[bool]:
+    """Be true for a fork of this name; GitHub's names ignore case."""
+    return sa.or_(*(sql.equally(Fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
+
+
+def _order(state: Any, sort: str) -> list[sa.ColumnElement[Any]]:
+    """Order by a key and then by id, so that pages neither repeat nor skip; what has not started comes last."""
+    key = sort.removeprefix("-")
+    column = state.test_id if key == "run_id" else getattr(state, key)
+    if sort.startswith("-"):
+        return [column.desc(), state.test_id.desc()]
+    columns = [column.asc(), state.test_id.asc()]
+    return [column.is_(None), *columns] if key == "started_at" else columns
+
+
+def _columns(state: Any) -> sa.Select[Any]:
+    """Select what a `Run` is made of."""
+    recorded = (
+        sa.select(User.name)
+        .join(RunCreation, RunCreation.user_id == User.id)
+        .where(RunCreation.test_id == Test.id)
+        .correlate(Test)
+        .scalar_subquery()
+    )
+    owner = (
+        sa.select(User.name)
+        .join(TestFork, TestFork.user_id == User.id)
+        .where(TestFork.test_id == Test.id)
+        .order_by(TestFork.id)
+        .limit(1)
+        .correlate(Test)
+        .scalar_subquery()
+    )
+    return (
+        sa.select(
+            Test.id,
+            Test.platform,
+            Test.test_type,
+            Test.branch,
+            Test.commit,
+            Test.pr_nr,
+            Fork.github,
+            sa.func.coalesce(recorded, owner).label("triggered_by"),
+            state.status,
+            state.failing,
+            state.created_at,
+            state.started_at,
+            state.completed_at,
+        )
+        .join(Test, Test.id == state.test_id)
+        .outerjoin(Fork, Fork.id == Test.fork_id)
+    )
+
+
+def _run(row: Any) -> Run:
+    is_pull_request = row.test_type == TestType.pull_request and row.pr_nr > 0
+    return Run(
+        run_id=row.id,
+        status=row.status,
+        repository=repository_name(row.github),
+        branch=row.branch,
+        commit_sha=row.commit,
+        pull_request=row.pr_nr if is_pull_request else None,
+        platform=row.platform.value,
+        run_errors=run_errors(row.status, int(row.failing)),
+        triggered_by=row.triggered_by,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+    )

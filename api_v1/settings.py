@@ -1,0 +1,173 @@
+"""Every setting of the API: name, default, meaning and check.
+
+A setting is read from the app's config, else from the environment, else it has its default. A name that starts with
+`API_V1_` and is not listed here stops the start-up, so that a misspelt setting is never silently without effect.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from limits import parse_many
+from limits.storage import SCHEMES  # type: ignore[attr-defined]
+
+PREFIX = "API_V1_"
+
+
+class SettingError(RuntimeError):
+    """A setting cannot be used; the message names it and says the remedy."""
+
+
+def _limit(value: Any) -> str:
+    """Accept what Flask-Limiter accepts, such as `120 per minute`."""
+    parse_many(str(value))
+    return str(value)
+
+
+def _storage(value: Any) -> str:
+    """Accept a storage URL whose scheme the limits library knows."""
+    url = str(value)
+    if url.split(":", 1)[0] not in SCHEMES:
+        raise ValueError("unknown storage scheme")
+    return url
+
+
+def _flag(value: Any) -> bool:
+    """Accept a Python bool or the words true and false."""
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "1": True, "false": False, "0": False}[str(value).strip().lower()]
+
+
+def _review_mode(value: Any) -> str:
+    """Accept a way to review."""
+    if value not in ("required", "self", "auto"):
+        raise ValueError("unknown mode")
+    return str(value)
+
+
+def _count(value: Any) -> int:
+    """Accept a whole number of zero or more."""
+    number = int(str(value))
+    if number < 0:
+        raise ValueError("negative")
+    return number
+
+
+def _setting(
+    default: Any,
+    check: Callable[[Any], Any],
+    meaning: str,
+    accepts: str,
+    *,
+    secret: bool = False,
+) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"check": check, "meaning": meaning, "accepts": accepts, "secret": secret},
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked settings of one app; a field `limit_reads` is the setting `API_V1_LIMIT_READS`."""
+
+    limit_reads: str = _setting(
+        "120 per minute",
+        _limit,
+        "Requests that read, per token.",
+        "a rate limit such as '120 per minute'",
+    )
+    limit_writes: str = _setting(
+        "30 per minute",
+        _limit,
+        "Requests that write, per token.",
+        "a rate limit such as '30 per minute'",
+    )
+    limit_anonymous: str = _setting(
+        "60 per minute",
+        _limit,
+        "Requests without a valid token, per IP address.",
+        "a rate limit such as '60 per minute'",
+    )
+    limit_tokens: str = _setting(
+        "5 per 15 minutes",
+        _limit,
+        "Log-ins (POST /auth/tokens), per IP address, whether or not they succeed.",
+        "a rate limit such as '5 per 15 minutes'",
+    )
+    limit_storage: str = _setting(
+        "memory://",
+        _storage,
+        "Where requests are counted. In memory each process counts for itself; a Redis URL makes all processes "
+        "and machines share the budgets.",
+        "a storage URL such as 'redis://localhost:6379/0'",
+        secret=True,
+    )
+    branch_active_days: int = _setting(
+        90,
+        _count,
+        "Days for which a branch counts as active after the creation of its newest run.",
+        "a whole number of days",
+    )
+    baseline_review: str = _setting(
+        "required",
+        _review_mode,
+        "Who reviews a baseline approval: required — somebody other than the requester; self — the requester, if "
+        "admin, may; auto — an admin's request is applied at once.",
+        "one of required, self, auto",
+    )
+    remember_tables: bool = _setting(
+        True,
+        _flag,
+        "Answer the platform's per-request table checks from memory (about 10 ms of every page).",
+        "true or false",
+    )
+    trusted_proxies: int = _setting(
+        0,
+        _count,
+        "Reverse proxies in front of `create_app` whose X-Forwarded-For and -Proto are believed. The mounted API "
+        "uses the platform's own arrangement.",
+        "a whole number of proxies",
+    )
+
+
+def name_of(field_name: str) -> str:
+    """Return the setting's public name, such as `API_V1_LIMIT_READS`."""
+    return PREFIX + field_name.upper()
+
+
+def load(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        config: the app's configuration.
+        environ: the process environment, by default the real one.
+
+    Raises:
+        SettingError: a value is not usable, or a name is unknown.
+    """
+    environ = os.environ if environ is None else environ
+    known = {name_of(item.name): item for item in fields(Settings)}
+    given = {name: value for source in (environ, config) for name, value in source.items() if name.startswith(PREFIX)}
+    for name in given.keys() - known.keys():
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}."
+        raise SettingError(f"{name} is no setting of api_v1; {hint}")
+    values = {}
+    for name, value in given.items():
+        item = known[name]
+        try:
+            values[item.name] = item.metadata["check"](value)
+        except (ValueError, KeyError, TypeError):
+            shown = "its value" if item.metadata["secret"] else repr(value)
+            raise SettingError(
+                f"{name} cannot be {shown}: set it to {item.metadata['accepts']}, or leave it out for the default "
+                f"{item.default!r}."
+            ) from None
+    return Settings(**values)

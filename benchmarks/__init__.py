@@ -1,0 +1,1 @@
+"""Measurements of the API against a database of production size."""

@@ -1,0 +1,252 @@
+"""What every reading operation costs at production size, and how that grows from a tenth of it.
+
+    python -m benchmarks.dataset --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench
+    python -m benchmarks.dataset --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench_tenth --scale 0.1
+    python -m benchmarks.operations --full mysql+pymysql://root@127.0.0.1/api_v1_bench \
+        --tenth mysql+pymysql://root@127.0.0.1/api_v1_bench_tenth
+
+Requests go through Flask's test client, one at a time, in a process per host (standalone, mounted) and size; the two
+sizes take turns, so that whatever else the machine does meets both alike. Times are given as multiples of a bare JSON
+route of the same app that selects one row by its key: compare those, within one run only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+
+from benchmarks.platform_pages import VARIANTS
+
+PREFIX = "/api/v1"
+BARE, SELECT = "/bare", "/bare-select"
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request, and what it may cost: statements, and multiples of the bare route with one select."""
+
+    url: str
+    statements: int | None = None
+    multiple: float | None = None
+
+
+CASES = (
+    Case(BARE),
+    Case(SELECT),
+    Case("/runs?limit=100", 6, 15),
+    Case("/runs?status=fail&limit=50", 6, 15),
+    Case("/runs?status=pass&limit=50", 6, 15),
+    Case("/runs?status=incomplete&limit=50", 6, 15),
+    Case("/runs?limit=50&offset=800", 6, 15),
+    Case("/runs?sort=started_at&limit=50", 6),
+    Case("/runs?branch=master&limit=50", 6),
+    Case("/runs?commit_sha={commit}", 6),
+    Case("/runs/{run}", 5, 3),
+    Case("/runs/{run}/progress", 5, 3),
+    Case("/runs/{run}/config", 5, 3),
+    Case("/runs/{run}/summary", 6, 8),
+    Case("/runs/{run}/samples?status=fail", 6, 8),
+    Case("/runs/{run}/samples?limit=100", 6),
+    Case("/runs/{run}/samples/{sample}", 6),
+    Case("/samples/{sample}/history?limit=50", 6, 10),
+    Case("/samples/{sample}/history?limit=5", 6, 10),
+    Case("/samples/{sample}/history?limit=50&branch=master", 6, 10),
+    Case("/samples/{sample}/history?limit=50&offset=800", 6, 10),
+    Case("/samples/{sample}/history?limit=50&status=fail", 6, 30),
+    Case("/samples", 6, 6),
+    Case("/samples/{sample}", 6),
+    Case("/regression-tests", 6, 6),
+    Case("/system/queue", 6, 6),
+    Case("/branches", 6, 6),
+    Case("/environments", 6, 6),
+    Case("/system/health"),
+    Case("/openapi.json"),
+)
+
+
+# --- in the process of one host and size ----------------------------------------------------------
+
+
+def serve(host: str, uri: str) -> None:
+    """Answer the first process: for each line, the index of a case, one line with what a round of it cost."""
+    app = VARIANTS[host].app(uri)
+    ids, token = prepare(app)
+    add_select_route(app, ids["run"])
+    client = app.test_client(use_cookies=False)
+    headers = {"Authorization": f"Bearer {token}"}
+    statements: list[str] = []
+    sa.event.listen(sa.Engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        case, rounds = (int(word) for word in line.split())
+        url = CASES[case].url.format(**ids)
+        measured = measure(client, url if case < 2 else PREFIX + url, headers, rounds, statements)
+        print(json.dumps(measured), flush=True)
+
+
+def prepare(app: Flask) -> tuple[dict[str, Any], str]:
+    """Make a token and choose what to ask for: ids that both sizes have."""
+    from api_v1 import migrations
+    from api_v1.platform import RegressionTest, Test, TestProgress, TestResult, TestStatus, User, db
+    from api_v1.policy import Scope
+    from api_v1.services import run_states, tokens
+
+    with app.app_context():
+        migrations.upgrade(db.engine)
+        run_states.prepare(db.session)
+        run_states.refresh(db.session)
+        user_id = db.session.scalars(sa.select(User.id).limit(1)).one()
+        tokens.revoke_named(db.session, user_id, "benchmark")
+        issued = tokens.create(db.session, user_id, "benchmark", list(Scope), 1)
+        # The newest completed run, and the sample of the test that failed most often in it.
+        run = db.session.execute(
+            sa.select(Test.id, Test.commit)
+            .join(TestProgress, TestProgress.test_id == Test.id)
+            .where(TestProgress.status == TestStatus.completed)
+            .where(sa.exists().where(TestResult.test_id == Test.id))
+            .order_by(Test.id.desc())
+            .limit(1)
+        ).one()
+        sample = db.session.scalars(
+            sa.select(RegressionTest.sample_id)
+            .join(TestResult, TestResult.regression_test_id == RegressionTest.id)
+            .where(TestResult.test_id == run.id)
+            .order_by(RegressionTest.id)
+            .offset(2)
+            .limit(1)
+        ).one()
+        db.session.commit()
+    return {"run": run.id, "commit": run.commit, "sample": sample}, issued.token
+
+
+def add_select_route(app: Flask, run_id: int) -> None:
+    """Add what everything is compared with: a JSON route that selects one row by its key."""
+    from api_v1.platform import Test, db
+
+    def select() -> dict[str, str]:
+        commit = db.session.scalars(sa.select(Test.commit).where(Test.id == run_id)).one()
+        db.session.remove()
+        return {"commit": commit}
+
+    app.add_url_rule(SELECT, view_func=select)
+
+
+def measure(
+    client: FlaskClient, url: str, headers: dict[str, str], rounds: int, statements: list[str]
+) -> dict[str, Any]:
+    """Return the milliseconds of each request, and the statements and bytes of the last one."""
+    times = []
+    for turn in range(WARM_UP + rounds):
+        statements.clear()
+        start = time.perf_counter()
+        response = client.get(url, headers=headers)
+        elapsed = time.perf_counter() - start
+        if response.status_code != 200:
+            raise RuntimeError(f"{url} answered {response.status}: {response.text[:200]}")
+        if turn >= WARM_UP:
+            times.append(elapsed * 1000)
+    return {"times": times, "statements": len(statements), "bytes": len(response.data)}
+
+
+# --- in the first process -------------------------------------------------------------------------
+
+
+class Worker:
+    """A process of one host and size."""
+
+    def __init__(self, host: str, uri: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.operations", "--serve", host, uri]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._read()
+
+    def ask(self, case: int, rounds: int) -> dict[str, Any]:
+        """Measure a case."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{case} {rounds}\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            # The platform may print something of its own.
+            if line.startswith("{"):
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        raise RuntimeError(f"a process ended early: {' '.join(map(str, self.process.args))}")  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def compare(host: str, uris: dict[str, str], rounds: int, turns: int) -> None:
+    """Measure a host over all sizes and print the table."""
+    workers = {size: Worker(host, uri) for size, uri in uris.items()}
+    found: dict[str, list[dict[str, Any]]] = {size: [_empty() for _ in CASES] for size in workers}
+    for _ in range(turns):
+        for index in range(len(CASES)):
+            for size, worker in workers.items():
+                answer = worker.ask(index, rounds)
+                found[size][index]["times"] += answer["times"]
+                found[size][index] |= {name: answer[name] for name in ("statements", "bytes")}
+    for worker in workers.values():
+        worker.close()
+    print(f"\n## {host}\n")
+    print("| request | median ms | p95 ms | × bare+select | allowed | statements | bytes | growth from 1/10 |")
+    print("|---|---|---|---|---|---|---|---|")
+    base = median(found["full"][1]["times"])
+    for index, case in enumerate(CASES):
+        print(_line(case, found["full"][index], found.get("tenth", [None] * len(CASES))[index], base))
+
+
+def _empty() -> dict[str, Any]:
+    return {"times": [], "statements": 0, "bytes": 0}
+
+
+def _line(case: Case, full: dict[str, Any], tenth: dict[str, Any] | None, base: float) -> str:
+    middle = median(full["times"])
+    p95 = quantiles(full["times"], n=20)[-1]
+    growth = "" if tenth is None else f"{middle / median(tenth['times']):.2f}"
+    allowed = "" if case.multiple is None else f"{case.multiple:g}"
+    statements = str(full["statements"]) + ("" if case.statements is None else f" of {case.statements}")
+    return (
+        f"| `{case.url}` | {middle:.2f} | {p95:.2f} | {middle / base:.1f} | {allowed} | {statements} "
+        f"| {full['bytes']} | {growth} |"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run as a command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", help="database of production size")
+    parser.add_argument("--tenth", help="database of a tenth of it")
+    parser.add_argument("--hosts", nargs="+", default=["standalone", "mounted"], choices=["standalone", "mounted"])
+    parser.add_argument("--rounds", type=int, default=10, help="requests per case and turn")
+    parser.add_argument("--turns", type=int, default=4, help="how often all cases are gone through")
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.serve:
+        serve(*options.serve)
+        return
+    if not options.full:
+        parser.error("--full is needed; benchmarks.dataset makes such a database")
+    uris = {"full": options.full} | ({"tenth": options.tenth} if options.tenth else {})
+    for host in options.hosts:
+        compare(host, uris, options.rounds, options.turns)
+
+
+if __name__ == "__main__":
+    main()

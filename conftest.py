@@ -1,0 +1,11 @@
+"""Puts the platform on the import path: the checkout that SAMPLE_PLATFORM names, else the embedded stand-in."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+# Behind our own root, because the platform too has a package named `tests`.
+sys.path[:0] = [str(ROOT), os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")]
+
+pytest_plugins = ["tests.fixtures"]

@@ -1,0 +1,1 @@
+"""Tests of the API, from its parts to its contract."""

@@ -1,0 +1,274 @@
+"""All or nothing: platform rows, our rows and the audit record are written together, whenever the end comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from api_v1 import platform
+from api_v1.platform import Base, db
+from api_v1.services import tokens
+from tests import factories
+from tests.acting.test_approvals import Court, court_of, review_mode
+from tests.acting.test_run_actions import BODY, Contents, contents
+from tests.client import Api
+from tests.test_tokens import PASSWORD, QUICK_HASH
+
+#: Rows that are new and rows that are gone, by table; a changed row is both.
+Difference = dict[str, tuple[int, int]]
+
+
+def difference(before: Contents, after: Contents) -> Difference:
+    """What happened to the tables in between."""
+    return {
+        name: ((after[name] - rows).total(), (rows - after[name]).total())
+        for name, rows in before.items()
+        if after[name] != rows
+    }
+
+
+def created(number: int) -> tuple[int, int]:
+    return number, 0
+
+
+CHANGED = (1, 1)
+NEW_RUN = dict.fromkeys(("test", "customized_test", "api_v1_run_creation", "api_v1_audit"), created(1))
+
+Case = tuple[str, str, Any, dict[str, str]]
+
+
+def create(court: Court) -> tuple[Case, Difference]:
+    body = BODY | {"repository": "somebody/new"}
+    return ("POST", "/runs", body, court.contributor), NEW_RUN | {"fork": created(1), "test_fork": created(1)}
+
+
+def retry(court: Court) -> tuple[Case, Difference]:
+    return ("POST", f"/runs/{court.dispute.run_id}/retry", {}, court.contributor), NEW_RUN
+
+
+def cancel(court: Court) -> tuple[Case, Difference]:
+    with court.api.rows() as session:
+        run_id = factories.run(session).id
+    written = {"test_progress": created(1), "api_v1_audit": created(1)}
+    return ("POST", f"/runs/{run_id}/cancel", {}, court.contributor), written
+
+
+def request(court: Court) -> tuple[Case, Difference]:
+    written = {"api_v1_baseline_approval": created(1), "api_v1_audit": created(1)}
+    return ("POST", court.dispute.path, court.dispute.body(), court.contributor), written
+
+
+def request_and_approve(court: Court) -> tuple[Case, Difference]:
+    """Both in one, with API_V1_BASELINE_REVIEW = auto."""
+    (method, path, body, _), _ = request(court)
+    written = {
+        "api_v1_baseline_approval": created(1),
+        "api_v1_audit": created(2),
+        "api_v1_baseline_change": created(1),
+        "regression_test_output": CHANGED,
+    }
+    return (method, path, body, court.admin), written
+
+
+def _with_twin(court: Court) -> str:
+    """Request approval for two outputs; return where the approval is."""
+    with court.api.rows() as session:
+        test = factories.regression_test(session, session.get_one(platform.Sample, court.dispute.sample_id))
+        factories.output(session, test, court.dispute.old)
+    return f"/baseline-approvals/{court.request(apply_to_variants=True)['approval_id']}"
+
+
+def approve(court: Court) -> tuple[Case, Difference]:
+    body = {"decision": "approve", "reason": "I compared both files."}
+    written = {
+        "api_v1_baseline_approval": CHANGED,
+        "api_v1_audit": created(1),
+        "api_v1_baseline_change": created(2),
+        "regression_test_output": (2, 2),
+    }
+    return ("POST", f"{_with_twin(court)}/review", body, court.admin), written
+
+
+def reject(court: Court) -> tuple[Case, Difference]:
+    body = {"decision": "reject", "reason": "It cuts the last line."}
+    written = {"api_v1_baseline_approval": CHANGED, "api_v1_audit": created(1)}
+    return ("POST", f"{_with_twin(court)}/review", body, court.admin), written
+
+
+def revert(court: Court) -> tuple[Case, Difference]:
+    (_, path, body, _), _ = approve(court)
+    assert court.api.post(path, json=body, headers=court.other).status_code == 200
+    written = {
+        "api_v1_baseline_approval": CHANGED,
+        "api_v1_audit": created(1),
+        "regression_test_output": (2, 2),
+    }
+    return ("POST", path.replace("review", "revert"), {"reason": "It was wrong."}, court.admin), written
+
+
+def log_in(court: Court) -> tuple[Case, Difference]:
+    with court.api.rows() as session:
+        email = factories.user(session, password=QUICK_HASH).email
+    body = {"email": email, "password": PASSWORD, "token_name": "laptop"}
+    return ("POST", "/auth/tokens", body, {}), {"api_v1_token": created(1), "api_v1_audit": created(1)}
+
+
+def log_out(court: Court) -> tuple[Case, Difference]:
+    return ("DELETE", "/auth/tokens/current", None, court.other), {"api_v1_token": CHANGED, "api_v1_audit": created(1)}
+
+
+def revoke(court: Court) -> tuple[Case, Difference]:
+    with court.api.rows() as session:
+        owner = factories.user(session)
+        who = factories.bearer(session, owner)
+        tokens.create(session, owner.id, "lost", [], 30)
+    return ("DELETE", "/auth/tokens/lost", None, who), {"api_v1_token": CHANGED, "api_v1_audit": created(1)}
+
+
+WITH_KEY = [create, retry, cancel, request, request_and_approve]
+WITHOUT_KEY = [*WITH_KEY, approve, reject, revert, log_in, log_out, revoke]
+
+
+@contextmanager
+def stopping(engine: sa.Engine, at: int, stop: Callable[[], None], *events: str) -> Iterator[None]:
+    """Stop just before the n-th statement, or other event, that is sent to the database."""
+    left = at
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            stop()
+
+    for event in ("before_cursor_execute", *events):
+        sa.event.listen(engine, event, count)
+    try:
+        yield
+    finally:
+        for event in ("before_cursor_execute", *events):
+            sa.event.remove(engine, event, count)
+
+
+def counts(engine: sa.Engine, names: Iterable[str]) -> dict[str, int]:
+    """How many rows some tables have."""
+    tables = [Base.metadata.tables[name] for name in names]
+    with engine.connect() as connection:
+        selects = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in tables]
+        return dict(zip(names, connection.execute(sa.select(*selects)).one(), strict=True))
+
+
+def fail() -> None:
+    raise RuntimeError("stopped on purpose")
+
+
+def send(api: Api, case: Case, more: Mapping[str, str]) -> Any:
+    """Send a case's request."""
+    method, path, body, who = case
+    return api.request(method, path, headers={**who, **more}, **({} if body is None else {"json": body}))
+
+
+@pytest.fixture
+def court(api: Api, monkeypatch: pytest.MonkeyPatch) -> Court:
+    monkeypatch.setattr(tokens, "_NOBODY", QUICK_HASH)
+    return court_of(api)
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        *(pytest.param(make, {}, id=make.__name__) for make in WITHOUT_KEY),
+        *(pytest.param(make, {"Idempotency-Key": "one"}, id=f"{make.__name__} with a key") for make in WITH_KEY),
+    ],
+)
+def test_a_change_that_is_stopped_leaves_nothing(
+    court: Court, make: Callable[[Court], tuple[Case, Difference]], key: dict[str, str]
+) -> None:
+    """Stopped at its first statement, then at its second, and so on; what is there at last was done once."""
+    case, written = make(court)
+    api = court.api
+    with api.app.app_context():
+        engine = db.engine
+    with api.rows() as session:
+        before = contents(session)
+    stops = 0
+    with review_mode(api, "auto" if make is request_and_approve else "required"):
+        while True:
+            with stopping(engine, stops + 1, fail):
+                response = send(api, case, key)
+            if response.status_code < 500:
+                break
+            stops += 1
+            assert counts(engine, written) == {name: before[name].total() for name in written}, stops
+    assert response.status_code in (200, 201, 202, 204)
+    assert "Idempotency-Replayed" not in response.headers
+    assert stops > 3
+    with api.rows() as session:
+        assert difference(before, contents(session)) == written | ({"api_v1_idempotency": created(1)} if key else {})
+
+
+# --- Processes that die ----------------------------------------------------------------------
+
+
+def in_a_process(api: Api, case: Case, key: Mapping[str, str], at: int | None) -> int:
+    """Send a request in another process, which dies just before its n-th statement, or before it can answer."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with api.app.app_context():
+                engine = db.engine
+            # The connections are the parent's.
+            engine.dispose(close=False)
+            with stopping(engine, at or -1, lambda: os._exit(9), "commit"):
+                status = send(api, case, key).status_code
+            os._exit(0 if status == 202 else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+on_mariadb = pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
+
+
+@on_mariadb
+@pytest.mark.parametrize("make", [create, cancel], ids=lambda make: make.__name__)
+def test_a_process_that_dies_leaves_nothing_and_its_key_works(
+    court: Court, make: Callable[[Court], tuple[Case, Difference]]
+) -> None:
+    deaths = 0
+    while True:
+        (case, written), key = make(court), {"Idempotency-Key": f"key{deaths}"}
+        if make is create:
+            case[2]["repository"] = f"somebody/new{deaths}"
+        with court.api.rows() as session:
+            before = contents(session)
+        code = in_a_process(court.api, case, key, deaths + 1)
+        if code != 9:
+            break
+        deaths += 1
+        with court.api.rows() as session:
+            assert difference(before, contents(session)) == {}, deaths
+        response = send(court.api, case, key)
+        assert (response.status_code, response.headers.get("Idempotency-Replayed")) == (202, None)
+        with court.api.rows() as session:
+            assert difference(before, contents(session)) == written | {"api_v1_idempotency": created(1)}
+    assert code == 0
+    assert deaths > 4
+
+
+@on_mariadb
+def test_an_answer_that_was_lost_is_given_again(court: Court) -> None:
+    case, written = create(court)
+    with court.api.rows() as session:
+        before = contents(session)
+    assert in_a_process(court.api, case, {"Idempotency-Key": "one"}, at=None) == 0
+    response = send(court.api, case, {"Idempotency-Key": "one"})
+    assert (response.status_code, response.headers["Idempotency-Replayed"]) == (202, "true")
+    with court.api.rows() as session:
+        assert difference(before, contents(session)) == written | {"api_v1_idempotency": created(1)}
+        assert response.json["run_id"] == session.scalar(sa.select(sa.func.max(platform.Test.id)))

@@ -1,0 +1,1 @@
+"""Tests that hold the generated document, and every answer, to the contract."""

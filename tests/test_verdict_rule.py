@@ -1,0 +1,271 @@
+"""The verdict rule, as functions and as SQL, against the tables of the decisions and the platform's own page."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from hypothesis import given
+from sqlalchemy.orm import Session
+
+from api_v1 import platform
+from api_v1.services import failures, results, run_states, verdicts
+from api_v1.services.results import Phase
+from api_v1.services.verdicts import FileFacts, RunStatus, Verdict
+from tests import worlds
+from tests.worlds import File, RegressionTest, Run, World, examples
+
+needs_platform = pytest.mark.skipif(
+    not os.environ.get("SAMPLE_PLATFORM"), reason="compares with the platform's own page; SAMPLE_PLATFORM is not set"
+)
+
+EQUAL = FileFacts(None)
+VARIANT = FileFacts("a", frozenset({"a", "b"}))
+WRONG = FileFacts("c", frozenset({"a", "b"}))
+
+
+@pytest.mark.parametrize(
+    ("files", "needs_output", "codes", "verdict"),
+    [
+        # None, and the test has at least one output with ignore = false.
+        ([], True, (0, 0), "missing_output"),
+        ([], True, (1, 0), "missing_output"),
+        # Otherwise; the exit code differs from what is expected.
+        ([], False, (1, 0), "fail"),
+        ([EQUAL], True, (1, 0), "fail"),
+        ([EQUAL], True, (None, 0), "fail"),
+        ([EQUAL], True, (0, None), "fail"),
+        ([EQUAL], True, (0, -1), "fail"),
+        ([WRONG], True, (1, 0), "fail"),
+        # Every file is equal or an accepted variant; codes are equal.
+        ([], False, (0, 0), "pass"),
+        ([EQUAL], True, (0, 0), "pass"),
+        ([EQUAL, VARIANT], True, (0, 0), "pass"),
+        ([EQUAL], True, (7, 7), "pass"),
+        ([EQUAL], True, (None, None), "pass"),
+        # Any other.
+        ([WRONG], True, (0, 0), "fail"),
+        ([EQUAL, WRONG], True, (0, 0), "fail"),
+        ([WRONG], False, (0, 0), "fail"),
+        ([FileFacts("")], True, (0, 0), "fail"),
+        ([FileFacts("A", frozenset({"a"}))], True, (0, 0), "fail"),
+        ([FileFacts("a ", frozenset({"a"}))], True, (0, 0), "fail"),
+    ],
+)
+def test_verdict_of_a_result(
+    files: list[FileFacts], needs_output: bool, codes: tuple[int | None, int | None], verdict: str
+) -> None:
+    assert verdicts.result_verdict(*codes, files, needs_output=needs_output) == verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "without_files", "with_files"),
+    [
+        ("queued", "not_started", "not_started"),
+        ("running", "not_started", "running"),
+        *((status, "skipped", "skipped") for status in ("pass", "fail", "canceled", "error", "incomplete")),
+    ],
+)
+def test_verdict_without_a_result(status: str, without_files: str, with_files: str) -> None:
+    found = [verdicts.absent_verdict(RunStatus(status), has_files=has_files) for has_files in (False, True)]
+    assert found == [without_files, with_files]
+
+
+@pytest.mark.parametrize(
+    ("last", "results", "failing", "missing", "status", "errors"),
+    [
+        (None, 0, 0, 0, "queued", "unknown"),
+        (None, 1, 1, 0, "queued", "true"),
+        ("preparation", 0, 0, 3, "running", "unknown"),
+        ("testing", 2, 0, 1, "running", "unknown"),
+        ("testing", 2, 1, 1, "running", "true"),
+        ("canceled", 0, 0, 3, "canceled", "unknown"),
+        ("canceled", 3, 1, 0, "canceled", "true"),
+        ("completed", 0, 0, 3, "error", "false"),
+        ("completed", 3, 1, 0, "fail", "true"),
+        ("completed", 3, 1, 1, "fail", "true"),
+        ("completed", 2, 0, 1, "incomplete", "false"),
+        ("completed", 3, 0, 0, "pass", "false"),
+    ],
+)
+def test_state_of_a_run(last: str | None, results: int, failing: int, missing: int, status: str, errors: str) -> None:
+    assert verdicts.run_status(last, results=results, failing=failing, missing=missing) == status
+    assert verdicts.run_errors(status, failing) == errors
+
+
+def facts(world: World, files: list[File]) -> list[FileFacts]:
+    """Files as the rule takes them."""
+    accepted = [world.output(file.output).variants for file in files]
+    return [
+        FileFacts(file.got, frozenset(variant for variant in variants if variant is not None))
+        for file, variants in zip(files, accepted, strict=True)
+    ]
+
+
+def judged(world: World, run: Run, test: RegressionTest) -> Verdict:
+    """The verdict of a test in a run, by the functions."""
+    files, result = world.files(run, test), run.results.get(test.id)
+    if result is None:
+        return verdicts.absent_verdict(RunStatus(world.status(run)), has_files=bool(files))
+    needs_output = any(output.ignore is False for output in test.outputs)
+    codes = result.exit_code, result.expected_rc
+    return verdicts.result_verdict(*codes, facts(world, files), needs_output=needs_output)
+
+
+@examples()
+@given(worlds.worlds())
+def test_functions_say_what_the_tables_say(world: World) -> None:
+    for run in world.runs:
+        assert {test.id: judged(world, run, test) for test in world.tests} == {
+            test.id: world.verdict(run, test) for test in world.tests
+        }
+        failing = sum(judged(world, run, test) in verdicts.FAILING for test in world.members(run))
+        missing = len(run.chosen - run.results.keys())
+        status = verdicts.run_status(run.last, results=len(run.results), failing=failing, missing=missing)
+        assert (status, verdicts.run_errors(status, failing)) == (world.status(run), world.run_errors(run))
+
+
+@pytest.fixture
+def session(app: Flask, engine: sa.Engine) -> Iterator[Session]:
+    """A session on an empty database, for worlds that are rolled back."""
+    with Session(engine) as made:
+        yield made
+
+
+def mappings(session: Session, query: sa.Select[Any], **parameters: Any) -> list[dict[str, Any]]:
+    """The rows of a query, each by name."""
+    return [dict(row) for row in session.execute(query, parameters).mappings()]
+
+
+def whole(_run: Any, _test: Any) -> sa.ColumnElement[bool]:
+    """Narrow nothing."""
+    return sa.true()
+
+
+@examples()
+@given(world=worlds.worlds())
+def test_sql_says_what_the_tables_say(session: Session, world: World) -> None:
+    world.insert(session)
+    try:
+        check_results(session, world)
+        check_states(session, world)
+        for run in world.runs:
+            check_members(session, world, run)
+    finally:
+        session.rollback()
+
+
+def check_results(session: Session, world: World) -> None:
+    """Every result row has its verdict; failing ones, and only they, are failing results."""
+    every = {(run.id, id_): run for run in world.runs for id_ in run.results}
+    expected = {(run_id, id_): world.verdict(run, world.test(id_)) for (run_id, id_), run in every.items()}
+    rows = session.execute(verdicts.result_verdicts(whole)).all()
+    assert len(rows) == len(every)
+    assert {(row.test_id, row.regression_test_id): row.verdict for row in rows} == expected
+    for row in rows:
+        result = every[row.test_id, row.regression_test_id].results[row.regression_test_id]
+        assert (row.exit_code, row.expected_rc, row.runtime) == (result.exit_code, result.expected_rc, result.runtime)
+    failing = session.execute(verdicts.failing_results(whole)).tuples().all()
+    assert {(run, test): verdict for run, test, verdict in failing} == {
+        key: verdict for key, verdict in expected.items() if verdict in worlds.FAILING
+    }
+    assert len(failing) == len(set(failing))
+
+
+def check_states(session: Session, world: World) -> None:
+    """The state of runs and their problems, derived all at once and each alone."""
+    states = [
+        {
+            "test_id": run.id,
+            "status": world.status(run),
+            "failing": world.failing(run),
+            "created_at": world.created_at(run),
+            "created_known": run.known_time is not None,
+            "started_at": run.started_at,
+            "completed_at": run.completed_at,
+        }
+        for run in world.runs
+    ]
+    problems = [(run.id, id_, verdict) for run in world.runs for id_, verdict in world.problems(run).items()]
+    assert mappings(session, run_states.derivation().order_by("test_id")) == states
+    assert sorted(session.execute(run_states.problems(whole)).tuples()) == sorted(problems)
+    some = [run.id for run in world.runs[::2]]
+    assert mappings(session, run_states.derivation(some).order_by("test_id")) == states[::2]
+    among_some = session.execute(run_states.problems(lambda run_id, _test: run_id.in_(some))).tuples()
+    assert sorted(among_some) == sorted(problem for problem in problems if problem[0] in some)
+    for run, state in zip(world.runs, states, strict=True):
+        assert mappings(session, run_states.derivation_of_one(), run_id=run.id) == [state]
+
+
+def check_members(session: Session, world: World, run: Run) -> None:
+    """The tests of a run's set, with what each shows, and the run's faults."""
+    phase = results.head(session, run.id).phase
+    assert phase == run.phase
+    expected = [member(world, run, test) for test in world.members(run)]
+    assert mappings(session, results.members(phase).order_by("regression_id"), run_id=run.id) == expected
+    counts = results.count_by_status(session, run.id, phase)
+    assert counts == {status: sum(row["status"] == status for row in expected) for status in worlds.RESULT_STATUSES}
+    faults = session.execute(failures.faults(phase), {"run_id": run.id}).all()
+    found = [(fault.type, fault.severity, fault.regression_id, fault.output_id) for fault in faults]
+    assert sorted(found) == world.faults(run)
+
+
+def member(world: World, run: Run, test: RegressionTest) -> dict[str, Any]:
+    """A test of a run's set, as `results.members` shows it."""
+    result = run.results.get(test.id)
+    return {
+        "regression_id": test.id,
+        "sample_id": test.sample_id,
+        "command": f"-out=srt --test{test.id}",
+        "status": world.verdict(run, test),
+        "runtime": result and result.runtime,
+        "exit_code": result and result.exit_code,
+        "expected_rc": result.expected_rc if result else test.expected_rc,
+        "has_result": result is not None,
+        "recorded": test.id in run.chosen,
+    }
+
+
+def test_phases_are_those_of_the_states() -> None:
+    expected = {"queued": Phase.QUEUED, "running": Phase.RUNNING}
+    for status in RunStatus:
+        assert results.phase_of(status) is expected.get(status, Phase.FINISHED)
+
+
+@needs_platform
+@examples()
+@given(world=worlds.worlds(sentinels=False))
+def test_pass_is_where_the_platforms_page_shows_no_error(mounted: Flask, database_uri: str, world: World) -> None:
+    get_test_results: Callable[[Any], Any] = importlib.import_module("mod_test.controllers").get_test_results
+    # The page asks through `Model.query`, which belongs to the session that was made last.
+    session = importlib.import_module("database").create_session(database_uri)
+    try:
+        world.insert(session)
+        found = {(row.test_id, row.regression_test_id): row.verdict for row in session.execute(verdicts_of_all())}
+        for run in world.runs:
+            categories = get_test_results(session.get(platform.Test, run.id))
+            shown = [entry for category in categories for entry in category["tests"] if entry["result"] is not None]
+            expected_shown = [test for test in world.tests if test.id in run.results and on_page(run, test)]
+            assert {entry["test"].id for entry in shown} == {test.id for test in expected_shown}
+            for entry in shown:
+                verdict = found[run.id, entry["test"].id]
+                assert (verdict == Verdict.PASS) is not entry["error"]
+                assert verdict == world.verdict(run, world.test(entry["test"].id))
+    finally:
+        session.rollback()
+        session.remove()
+
+
+def verdicts_of_all() -> sa.Select[Any]:
+    """Every result with its verdict."""
+    return verdicts.result_verdicts(whole)
+
+
+def on_page(run: Run, test: RegressionTest) -> bool:
+    """Whether the platform's page shows a test: one of a category, and of the run's rows if there are any."""
+    return bool(test.categories) and (not run.custom or test.id in run.custom)
