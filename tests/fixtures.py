@@ -163,6 +163,15 @@ def empty(app: Flask) -> None:
             connection.exec_driver_sql("SET foreign_key_checks = 1")
 
 
+@pytest.fixture
+def unimported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the test import the platform's application anew, as a new process would; afterwards the old one is back."""
+    for name in ("run", "config"):
+        # Setting it first makes monkeypatch take away what the test imports.
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        del sys.modules[name]
+
+
 def import_platform(config: dict[str, Any]) -> Flask:
     """Import the platform's `run` with this configuration, as a new process would."""
     module = types.ModuleType("config")

@@ -40,15 +40,8 @@ MakeApi = Callable[[str], Api]
 
 
 @pytest.fixture
-def bare_platform(
-    repository: Path, real_platform_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Flask]:
-    """Imports the platform once more, without the API, as a new process would."""
-    for module in ("run", "config"):
-        if module in sys.modules:
-            monkeypatch.setitem(sys.modules, module, sys.modules[module])
-        else:
-            monkeypatch.delitem(sys.modules, module, raising=False)
+def bare_platform(repository: Path, real_platform_config: dict[str, Any], unimported: None) -> Callable[[str], Flask]:
+    """Imports the platform once more, without the API."""
     return lambda uri: import_platform(platform_config(uri, repository, **real_platform_config))
 
 
