@@ -4,8 +4,15 @@ import os
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 ROOT = Path(__file__).parent
 # Behind our own root, because the platform too has a package named `tests`.
 sys.path[:0] = [str(ROOT), os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")]
 
-pytest_plugins = ["tests.fixtures"]
+pytest_plugins = ["tests.fixtures", "tests.bucket"]
+
+# The same examples in every run, so that what passed passes; `--hypothesis-profile random` looks further.
+settings.register_profile("random", deadline=None, database=None)
+settings.register_profile("repeatable", settings.get_profile("random"), derandomize=True)
+settings.load_profile("repeatable")

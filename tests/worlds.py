@@ -40,12 +40,9 @@ _OTHER = hash_of("other")
 
 
 def examples(share: float = 1) -> settings:
-    """Settings of a property: the same worlds in every run of the tests, without a time limit for one of them."""
+    """Settings of a property."""
     return settings(
         max_examples=max(1, round(EXAMPLES * share)),
-        deadline=None,
-        derandomize=True,
-        database=None,
         phases=PHASES,
         report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

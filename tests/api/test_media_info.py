@@ -173,7 +173,7 @@ def texts(value: Any) -> list[str]:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_random_bytes_never_fail(data: bytes) -> None:
     check(data)
 
@@ -182,7 +182,7 @@ def test_random_bytes_never_fail(data: bytes) -> None:
     st.sampled_from([NEW.encode(), OLD.encode()]),
     st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 20), st.binary(max_size=8)), max_size=4),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_damaged_reports_never_fail(xml: bytes, damages: list[tuple[int, int, bytes]]) -> None:
     for start, length, replacement in damages:
         xml = xml[:start] + replacement + xml[start + length :]
@@ -209,6 +209,6 @@ TREES = st.recursive(
 
 
 @given(TREES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_tracks_in_any_order_never_fail(xml: str) -> None:
     check(xml.encode())

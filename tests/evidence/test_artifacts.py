@@ -21,7 +21,6 @@ from tests.factories import hash_of
 from tests.fixtures import on_one_database
 from tests.worlds import World, examples
 
-pytest_plugins = ["tests.bucket"]
 pytestmark = pytest.mark.usefixtures("no_logs")
 
 TYPES = ("build_log", "binary", "media_info", "expected_output", "sample_output", "diff")

@@ -20,16 +20,12 @@ from tests.client import Api
 from tests.factories import hash_of
 from tests.fixtures import on_one_database
 
-pytest_plugins = ["tests.bucket"]
 pytestmark = [on_one_database, pytest.mark.usefixtures("no_logs")]
 
 SECRET = "the content of a file that is none of ours"
 
 PROPERTY = settings(
     max_examples=8,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

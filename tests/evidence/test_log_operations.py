@@ -17,7 +17,6 @@ from tests.bucket import Bucket, put_local
 from tests.client import Api
 from tests.fixtures import on_one_database
 
-pytest_plugins = ["tests.bucket"]
 pytestmark = [on_one_database, pytest.mark.usefixtures("no_logs")]
 
 TOKEN = "hunter2hunter2"
@@ -254,9 +253,6 @@ def test_what_is_no_file_of_the_folder_is_no_log(api: Api, repository: Path, mak
 
 @settings(
     max_examples=10,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

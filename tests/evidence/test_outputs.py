@@ -20,7 +20,6 @@ from tests.client import Api
 from tests.factories import hash_of
 from tests.fixtures import on_one_database
 
-pytest_plugins = ["tests.bucket"]
 pytestmark = on_one_database
 
 ONE, OTHER = b"1\n00:00:01,000 --> 00:00:02,000\none\n", b"1\n00:00:01,000 --> 00:00:02,000\nother\n"
@@ -237,9 +236,6 @@ TEXTS = st.text(st.sampled_from("a\né字\U0001f600\r\0"), max_size=40).map(str.
 
 @settings(
     max_examples=20,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(content=TEXTS | st.binary(max_size=60), window=st.integers(4, 9), format=st.sampled_from(["text", "base64"]))

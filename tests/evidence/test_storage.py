@@ -18,7 +18,6 @@ from tests.client import Api
 from tests.factories import hash_of, number
 from tests.fixtures import on_one_database
 
-pytest_plugins = ["tests.bucket"]
 pytestmark = [on_one_database, pytest.mark.usefixtures("database_uri")]
 
 #: What an answer may take at most, with all that it does besides asking the bucket, on a machine that is busy.

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,14 +21,11 @@ from api_v1.errors import ValidationFailed
 from api_v1.services.logs import (
     BUDGET,
     Level,
-    LocalFile,
     LogLine,
     LogPage,
     Origin,
     SampleMark,
     Signer,
-    Source,
-    local,
     page,
     pages,
     records,
@@ -38,6 +34,7 @@ from api_v1.services.logs import (
 )
 from api_v1.services.logs.structure import Context, Part, describe
 from api_v1.services.redaction import redact, redact_part
+from api_v1.services.storage import Source
 
 FIRST = datetime(2026, 11, 1, 12)
 SIGNER = Signer(b"a key of the tests")
@@ -239,7 +236,6 @@ def log_of(draws: Random, stanzas: int) -> bytes:
 
 
 #: How long a page takes on a busy machine says nothing.
-any_time = settings(deadline=None)
 
 #: Drawn by a seed: Hypothesis by itself makes logs too short to reach the ends of pages and windows.
 logs_ = st.builds(log_of, st.builds(Random, st.integers(0, 2**32)), st.integers(0, 25))
@@ -267,7 +263,6 @@ def asked(query: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[LogL
     return query | {"source_filter": query.pop("source"), "sample": sample}, expected
 
 
-@any_time
 @given(logs_, st.integers(1, 7))
 def test_every_line_is_on_one_page(data: bytes, limit: int) -> None:
     with scaled_down(**SMALL):
@@ -276,7 +271,7 @@ def test_every_line_is_on_one_page(data: bytes, limit: int) -> None:
         assert walk(data, limit=1000) == expected
 
 
-@settings(any_time, max_examples=300)
+@settings(max_examples=300)
 @given(logs_, st.integers(1, 7), filters)
 def test_filters_choose_from_the_whole_log(data: bytes, limit: int, drawn: dict[str, Any]) -> None:
     with scaled_down(**SMALL):
@@ -284,7 +279,7 @@ def test_filters_choose_from_the_whole_log(data: bytes, limit: int, drawn: dict[
         assert walk(data, limit=limit, **query) == expected
 
 
-@settings(any_time, max_examples=300)
+@settings(max_examples=300)
 @given(logs_, st.integers(1, 30), st.integers(1, 7), filters)
 def test_the_tail_is_the_end_of_all_lines(data: bytes, tail: int, limit: int, drawn: dict[str, Any]) -> None:
     with scaled_down(**SMALL_TAIL):
@@ -293,7 +288,6 @@ def test_the_tail_is_the_end_of_all_lines(data: bytes, tail: int, limit: int, dr
         assert one(data, limit=1000, tail=tail, **query).next_cursor is None
 
 
-@any_time
 @given(
     st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=30), min_size=8, max_size=60).map(b"".join),
     st.integers(1, 7),
@@ -312,7 +306,6 @@ def without_blanks(text: str) -> str:
     return "".join(text.split())
 
 
-@any_time
 @given(logs_, logs_, st.integers(1, 7))
 def test_a_log_grows_between_pages(data: bytes, more: bytes, limit: int) -> None:
     data += b"\n" if data and not data.endswith(b"\n") else b""
@@ -331,7 +324,6 @@ def test_a_line_that_was_not_finished_is_finished_on_the_next_page() -> None:
     assert messages(source, cursor=cursor) == ["second", "third"]
 
 
-@any_time
 @given(
     st.lists(
         st.sampled_from(["/", "//", "1", "7/", "a", "Progress-reporter", "/progress-", "reporter", "/1/", " ", "?"])
@@ -810,37 +802,6 @@ def test_long_lines_take_no_more_memory(query: dict[str, Any]) -> None:
 
 
 # --- Files -------------------------------------------------------------------------------------
-
-
-def test_the_log_of_a_run_in_the_platforms_folder(tmp_path: Path) -> None:
-    assert local(tmp_path, 17) is None
-    (tmp_path / "LogFiles").mkdir()
-    (tmp_path / "LogFiles" / "17.txt").write_bytes(NUMBERED)
-    (tmp_path / "LogFiles" / "18.txt").mkdir()
-    assert local(tmp_path, 18) is None
-    found = local(tmp_path, 17)
-    assert found is not None
-    with found as source:
-        assert source.size() == len(NUMBERED)
-        assert (source.read(7, 4), source.read(len(NUMBERED), 5)) == (b"line", b"")
-        assert walk(source, limit=77) == walk(NUMBERED)
-
-
-def test_a_file_stays_the_same_when_it_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "17.txt"
-    path.write_bytes(b"old\n")
-    with LocalFile(path) as source:
-        (tmp_path / "new").write_bytes(b"newer\n")
-        (tmp_path / "new").replace(path)
-        assert messages(source) == ["old"]
-
-
-def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
-    repository = tmp_path / "repository"
-    (repository / "LogFiles").mkdir(parents=True)
-    (tmp_path / "secret.txt").write_text("secret")
-    (repository / "LogFiles" / "17.txt").symlink_to(tmp_path / "secret.txt")
-    assert local(repository, 17) is None
 
 
 def test_a_file_that_gets_shorter_while_it_is_read_ends_there() -> None:

@@ -1,10 +1,9 @@
 """The log of a run, page by page: `page` is the way in.
 
-The log is plain text, written by the worker's script, the tester and CCExtractor together (platform, "The run log"). It
-goes through these steps, each of which can go on from the middle of the log, so that a page costs the same wherever it
-is:
+The log is plain text, written by the worker's script, the tester and CCExtractor together (platform, "The run log").
+Its bytes, wherever they are stored, go through these steps, each of which can go on from the middle of the log, so that
+a page costs the same wherever it is:
 
-- `sources`: random access to bytes; what is in a file here can as well be in a bucket.
 - `segments`: bytes to raw lines; long ones in parts.
 - `structure`: what the text of a line says: level, source, time, whose part of the log it is in.
 - `records`: lines as they are answered, without the worker's token, none longer than 4000 characters.
@@ -15,7 +14,6 @@ is:
 
 from api_v1.services.logs.cursors import Signer
 from api_v1.services.logs.pages import BUDGET, MAX_CONTEXT, MAX_TAIL, LogLine, LogPage, page
-from api_v1.services.logs.sources import LocalFile, Source, local
 from api_v1.services.logs.structure import Level, Origin, SampleMark
 
 __all__ = [
@@ -23,13 +21,10 @@ __all__ = [
     "MAX_CONTEXT",
     "MAX_TAIL",
     "Level",
-    "LocalFile",
     "LogLine",
     "LogPage",
     "Origin",
     "SampleMark",
     "Signer",
-    "Source",
-    "local",
     "page",
 ]

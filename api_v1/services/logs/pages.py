@@ -12,8 +12,8 @@ from api_v1.services.logs.cursors import Resume, Signer
 from api_v1.services.logs.records import Begun, Position, Record, Records
 from api_v1.services.logs.segments import FIRST_BLOCK, Reader, decode
 from api_v1.services.logs.selection import Collector, Filters, Kept, OfSample
-from api_v1.services.logs.sources import Source
 from api_v1.services.logs.structure import Level, Origin, SampleMark, may_change_context
+from api_v1.services.storage import Source
 
 #: How many bytes a page reads at most (a page of usual lines needs some kilobytes, a search may need them all).
 BUDGET = 4 * 1024 * 1024

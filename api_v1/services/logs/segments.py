@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from api_v1.services.logs.sources import Source
+from api_v1.services.storage import Source
 
 #: The most bytes of one segment: many times the longest message, so that plain text is cut evenly.
 SEGMENT = 64_000
