@@ -131,7 +131,7 @@ class RunProblem(db.Model):  # type: ignore[name-defined,misc]
 
     __tablename__ = "api_v1_run_problem"
     __table_args__ = (
-        sa.Index("api_v1_run_problem_history", "regression_id", "verdict", "test_id"),
+        sa.Index("api_v1_run_problem_history", "regression_id", "test_id", "verdict"),
         {"mysql_engine": "InnoDB"},
     )
 

@@ -23,8 +23,8 @@ import sqlalchemy as sa
 from api_v1.paging import Page
 from api_v1.platform import Category, DbSession, RegressionTestOutput, TestResultFile, regression_test_category
 from api_v1.services import results, runs
-from api_v1.services.results import RUN_ID, Head, Phase, members
-from api_v1.services.verdicts import Verdict, mismatch, stored_file
+from api_v1.services.results import RUN_ID, Head, Phase
+from api_v1.services.verdicts import mismatch, stored_file
 
 
 @functools.cache
@@ -35,12 +35,12 @@ def faults(phase: Phase) -> sa.CompoundSelect[Any]:
         Rows of type, severity, regression_id, sample_id, output_id (0 where a fault is not of one output), exit_code,
         expected_rc.
     """
-    tests = members(phase).cte("tests")
+    tests = results.tests(phase).cte("tests")
     has_result = tests.c.has_result
 
-    def kind(type_: str, severity: Any, output_id: Any) -> sa.Select[Any]:
+    def kind(type_: Any, severity: Any, output_id: Any) -> sa.Select[Any]:
         return sa.select(
-            sa.literal(type_).label("type"),
+            type_.label("type"),
             severity.label("severity"),
             tests.c.regression_id,
             tests.c.sample_id,
@@ -49,24 +49,23 @@ def faults(phase: Phase) -> sa.CompoundSelect[Any]:
             tests.c.expected_rc,
         )
 
-    no_output = sa.literal(0)
     files = _files().subquery("files")
-    none_at_all = tests.c.status == Verdict.MISSING_OUTPUT.value
-    skipped = kind("test_failure", sa.literal("critical"), no_output).where(
-        tests.c.status == Verdict.SKIPPED.value, tests.c.recorded
-    )
-    exit_codes = kind("exit_code_mismatch", sa.literal("error"), no_output).where(
-        has_result, tests.c.exit_code.is_distinct_from(tests.c.expected_rc)
-    )
+    any_file = _files().where(TestResultFile.regression_test_id == tests.c.regression_id).exists()
+    exit_code = tests.c.exit_code.is_distinct_from(tests.c.expected_rc)
+    of_test = kind(
+        sa.case((has_result, "exit_code_mismatch"), else_="test_failure"),
+        sa.case((has_result, "error"), else_="critical"),
+        sa.literal(0),
+    ).where(sa.case((has_result, exit_code), else_=sa.and_(tests.c.recorded, sa.literal(phase is Phase.FINISHED))))
     differing = (
-        kind("diff_mismatch", sa.literal("error"), files.c.output_id)
+        kind(sa.literal("diff_mismatch"), sa.literal("error"), files.c.output_id)
         .join(files, files.c.regression_id == tests.c.regression_id)
         .where(has_result, files.c.mismatch)
     )
     missing = (
         kind(
-            "missing_output",
-            sa.case((none_at_all, "error"), else_="warning"),
+            sa.literal("missing_output"),
+            sa.case((any_file, "warning"), else_="error"),
             RegressionTestOutput.id,
         )
         .join(RegressionTestOutput, RegressionTestOutput.regression_id == tests.c.regression_id)
@@ -79,7 +78,7 @@ def faults(phase: Phase) -> sa.CompoundSelect[Any]:
         )
         .where(has_result, RegressionTestOutput.ignore.is_(False), files.c.output_id.is_(None))
     )
-    return sa.union_all(skipped, exit_codes, differing, missing)
+    return sa.union_all(of_test, differing, missing)
 
 
 def _files() -> sa.Select[Any]:
@@ -199,6 +198,9 @@ def summary(
 ) -> Page:
     """Return a page of a run's faults in groups, the largest first. Every fault is in one group.
 
+    A run has at most as many faults as the suite has tests and outputs; they are read once and grouped here, because
+    the database would have to find them once more for the samples of each group.
+
     Args:
         group_by: type, sample_id, regression_id, category (the first by name) or severity.
         severity: count only faults of this severity.
@@ -208,38 +210,29 @@ def summary(
     """
     head = results.head(session, run_id)
     fault = _faults(head.phase).c
-    key = _category(fault.regression_id) if group_by == "category" else fault[group_by]
-    rank = sa.case({name: index for index, name in enumerate(SEVERITIES)}, value=fault.severity)
     only = [] if severity is None else [fault.severity == severity]
-    keyed = sa.select(key.label("key"), rank.label("rank"), fault.sample_id).where(*only).subquery("keyed").c
-    number = sa.func.count().label("number")
-    groups = sa.select(keyed.key, number, sa.func.max(keyed.rank).label("rank")).group_by(keyed.key)
-    rows, total = results.counted(session, groups.order_by(number.desc(), keyed.key), limit, offset, {"run_id": run_id})
-    samples = _samples(session, run_id, keyed) if rows else {}
+    columns = (fault.type, fault.severity, fault.regression_id, fault.sample_id)
+    found = session.execute(sa.select(*columns).where(*only), {"run_id": run_id}).all()
+    category = _categories(session) if group_by == "category" and found else {}
+    groups: defaultdict[Any, list[Any]] = defaultdict(list)
+    for row in found:
+        key = category.get(row.regression_id, UNCATEGORIZED) if group_by == "category" else getattr(row, group_by)
+        groups[key].append(row)
+    order = sorted(groups, key=lambda key: (-len(groups[key]), key is not None, key))
     when = _last_report(session, run_id, head)
-    buckets = [
-        Bucket(str(row.key), row.number, SEVERITIES[row.rank], samples.get(row.key, [])[:NAMED_SAMPLES], when, when)
-        for row in rows
-    ]
-    return Page(buckets, total)
+    return Page([_bucket(key, groups[key], when) for key in order[offset : offset + limit]], len(groups))
 
 
-def _category(regression_id: Any) -> sa.ColumnElement[str]:
-    """The first category of a test by name, as elsewhere a test has one category."""
+def _bucket(key: Any, faults: Sequence[Any], when: datetime) -> Bucket:
+    samples = sorted({fault.sample_id for fault in faults if fault.sample_id is not None})
+    worst = max((fault.severity for fault in faults), key=SEVERITIES.index)
+    return Bucket(str(key), len(faults), worst, samples[:NAMED_SAMPLES], when, when)
+
+
+def _categories(session: DbSession) -> dict[int, str]:
+    """Return the category of every test: the first by name, as elsewhere a test has one category."""
     links = regression_test_category.c
-    first = (
-        sa.select(sa.func.min(Category.name))
-        .join(regression_test_category, links.category_id == Category.id)
-        .where(links.regression_id == regression_id)
-        .scalar_subquery()
+    named = sa.select(links.regression_id, Category.name).join(
+        regression_test_category, links.category_id == Category.id
     )
-    return sa.func.coalesce(first, UNCATEGORIZED)
-
-
-def _samples(session: DbSession, run_id: int, keyed: Any) -> dict[Any, list[int]]:
-    """Return the samples of each group."""
-    pairs = sa.select(keyed.key, keyed.sample_id).where(keyed.sample_id.is_not(None)).distinct()
-    samples: defaultdict[Any, list[int]] = defaultdict(list)
-    for key, sample_id in session.execute(pairs.order_by(keyed.sample_id), {"run_id": run_id}):
-        samples[key].append(sample_id)
-    return samples
+    return dict(session.execute(named.where(Category.name.is_not(None)).order_by(Category.name.desc())).tuples().all())

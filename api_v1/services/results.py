@@ -29,12 +29,13 @@ from api_v1.platform import (
     Tag,
     Test,
     TestProgress,
+    TestResult,
     TestResultFile,
     TestStatus,
     regression_test_category,
     sample_tags,
 )
-from api_v1.services.verdicts import RunStatus, Verdict, custom_sets, mismatch, result_verdicts, stored_file
+from api_v1.services.verdicts import RunStatus, Verdict, custom_sets, failing_results, mismatch, stored_file
 
 #: The most severe verdict comes first where one of several has to be shown.
 SEVERITY: tuple[str, ...] = (
@@ -136,20 +137,19 @@ def _of_run(run: Any, _test: Any) -> sa.ColumnElement[bool]:
 
 
 @functools.cache
-def members(phase: Phase) -> sa.Select[Any]:
-    """Select the tests of the set of the run that the parameter `run_id` names, with their verdicts.
+def tests(phase: Phase) -> sa.Select[Any]:
+    """Select the tests of the set of the run that the parameter `run_id` names, as they are stored.
 
     Built once for each phase: that takes longer than to run it.
 
     Returns:
-        Rows of regression_id, sample_id, command, status, runtime, exit_code, expected_rc, has_result, and recorded
-        (the test is in the run's CustomizedTest rows).
+        Rows of regression_id, sample_id, command, runtime, exit_code, expected_rc, has_result, and recorded (the test
+        is in the run's CustomizedTest rows).
     """
-    test = RegressionTest
-    results = result_verdicts(_of_run).subquery("results")
+    test, result = RegressionTest, TestResult
     custom = custom_sets(_of_run).subquery("custom")
     any_custom = custom_sets(_of_run).exists()
-    has_result = results.c.verdict.is_not(None)
+    has_result = result.test_id.is_not(None)
     recorded = custom.c.regression_id.is_not(None)
     without_set = has_result if phase is Phase.FINISHED else sa.or_(test.active.is_(True), has_result)
     return (
@@ -157,16 +157,27 @@ def members(phase: Phase) -> sa.Select[Any]:
             test.id.label("regression_id"),
             test.sample_id,
             test.command,
-            sa.func.coalesce(results.c.verdict, _absent(phase)).label("status"),
-            results.c.runtime,
-            results.c.exit_code,
-            sa.case((has_result, results.c.expected_rc), else_=test.expected_rc).label("expected_rc"),
+            result.runtime,
+            result.exit_code,
+            sa.case((has_result, result.expected_rc), else_=test.expected_rc).label("expected_rc"),
             has_result.label("has_result"),
             recorded.label("recorded"),
         )
-        .outerjoin(results, results.c.regression_test_id == test.id)
+        .outerjoin(result, sa.and_(result.test_id == RUN_ID, result.regression_test_id == test.id))
         .outerjoin(custom, custom.c.regression_id == test.id)
         .where(sa.or_(sa.and_(any_custom, recorded), sa.and_(~any_custom, without_set)))
+    )
+
+
+@functools.cache
+def members(phase: Phase) -> sa.Select[Any]:
+    """Select what `tests` does, and the status of each: the verdict of its result, else what its absence means."""
+    failing = failing_results(_of_run).subquery("failing")
+    judged = sa.func.coalesce(failing.c.verdict, Verdict.PASS.value)
+    return (
+        tests(phase)
+        .add_columns(sa.case((TestResult.test_id.is_not(None), judged), else_=_absent(phase)).label("status"))
+        .outerjoin(failing, failing.c.regression_test_id == RegressionTest.id)
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ from api_v1.paging import Page
 from api_v1.platform import Category, DbSession, TestProgress, TestStatus, regression_test_category
 from api_v1.services import environments, failures, results, runs
 from api_v1.services.environments import Environment
+from api_v1.services.results import Phase
 from api_v1.services.redaction import redact
 from api_v1.services.verdicts import Verdict
 
@@ -123,7 +125,7 @@ def config(session: DbSession, run_id: int) -> Config:
         NotFound: there is no such run.
     """
     head = results.head(session, run_id)
-    rows = session.execute(results.members(head.phase).order_by("regression_id"), {"run_id": run_id}).all()
+    rows = session.execute(_tests_in_order(head.phase), {"run_id": run_id}).all()
     ids = [row.regression_id for row in rows]
     return Config(
         run_id=run_id,
@@ -134,18 +136,29 @@ def config(session: DbSession, run_id: int) -> Config:
     )
 
 
-def _matrix(session: DbSession, ids: Sequence[int]) -> list[MatrixEntry]:
-    links = regression_test_category.c
-    rows = session.execute(
-        sa.select(Category.name, links.regression_id)
-        .join(regression_test_category, links.category_id == Category.id)
-        .where(links.regression_id.in_(ids))
-        .distinct()
-        .order_by(Category.name, links.regression_id)
+@functools.cache
+def _tests_in_order(phase: Phase) -> sa.Select[Any]:
+    tests = results.tests(phase)
+    return tests.with_only_columns(*(tests.selected_columns[name] for name in ("regression_id", "command"))).order_by(
+        "regression_id"
     )
+
+
+#: The tests of every category: as few as there are tests, and quicker to read than to pick some.
+_LABELLED = (
+    sa.select(Category.name, regression_test_category.c.regression_id)
+    .join(regression_test_category, regression_test_category.c.category_id == Category.id)
+    .distinct()
+    .order_by(Category.name, regression_test_category.c.regression_id)
+)
+
+
+def _matrix(session: DbSession, ids: Sequence[int]) -> list[MatrixEntry]:
+    members = set(ids)
     entries: defaultdict[str | None, list[int]] = defaultdict(list)
-    for name, regression_id in rows:
-        entries[name].append(regression_id)
+    for name, regression_id in session.execute(_LABELLED):
+        if regression_id in members:
+            entries[name].append(regression_id)
     labelled = {regression_id for entry in entries.values() for regression_id in entry}
     if unlabelled := [regression_id for regression_id in ids if regression_id not in labelled]:
         entries[None] = unlabelled
@@ -160,8 +173,9 @@ def common_options(commands: Iterable[str]) -> list[str]:
     return [option for option in sets[0] if all(option in other for other in sets[1:])]
 
 
-def _options(command: str) -> dict[str, None]:
-    """Return the options of a command, in order."""
+@functools.lru_cache(maxsize=4096)
+def _options(command: str) -> Mapping[str, None]:
+    """Return the options of a command, in order. Remembered, because all runs have the same few hundred commands."""
     try:
         words = shlex.split(command)
     except ValueError:  # a quotation mark without its partner

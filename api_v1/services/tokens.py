@@ -108,24 +108,32 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+#: The token of a digest that is live at a time, and its owner. Built once, because every request asks for it.
+_LIVE = (
+    sa.select(
+        Token.id,
+        Token.name.label("token_name"),
+        Token.scopes,
+        Token.last_used_at,
+        User.id.label("user_id"),
+        User.name.label("user_name"),
+        User.email,
+        User.role,
+    )
+    .join(User, User.id == Token.user_id)
+    .where(
+        Token.digest == sa.bindparam("secret_digest"),
+        Token.revoked_at.is_(None),
+        Token.expires_at > sa.bindparam("at"),
+    )
+)
+
+
 def find(session: DbSession, secret: str) -> Caller | None:
     """Return who holds a token, or None when it is noise, unknown, expired, revoked, or its account deactivated."""
     if not is_well_formed(secret):
         return None
-    row = session.execute(
-        sa.select(
-            Token.id,
-            Token.name.label("token_name"),
-            Token.scopes,
-            Token.last_used_at,
-            User.id.label("user_id"),
-            User.name.label("user_name"),
-            User.email,
-            User.role,
-        )
-        .join(User, User.id == Token.user_id)
-        .where(Token.digest == digest(secret), Token.revoked_at.is_(None), Token.expires_at > now())
-    ).first()
+    row = session.execute(_LIVE, {"secret_digest": digest(secret), "at": now()}).first()
     if row is None or is_deactivated(row.user_id, row.user_name, row.email):
         return None
     return Caller(
