@@ -29,6 +29,13 @@ class _folded(FunctionElement[Any]):
     inherit_cache = True
 
 
+class _digest(FunctionElement[Any]):
+    """What stands for a text where it is grouped: MySQL groups short values in memory, and texts on its disk."""
+
+    type = sa.LargeBinary()
+    inherit_cache = True
+
+
 class _Value(sa.types.TypeDecorator[str]):
     """A text on its way to the database: as UTF-8 bytes, or for MySQL as their hex digits. Those are ASCII, and so
     survive a connection in any character set; MySQL would turn bytes into that of the connection.
@@ -84,6 +91,7 @@ def _render(template: str) -> Any:
 for _element, _mysql, _other in (
     (_bytes, "CAST(CONVERT({} USING utf8mb4) AS BINARY)", "CAST({} AS BLOB)"),
     (_folded, "CAST(LOWER(CONVERT({} USING utf8mb4)) AS BINARY)", "CAST(LOWER({}) AS BLOB)"),
+    (_digest, "UNHEX(SHA2(CONVERT({} USING utf8mb4), 256))", "CAST({} AS BLOB)"),
     (_text, "CONVERT(UNHEX({}) USING utf8mb4)", "CAST({} AS TEXT)"),
 ):
     compiles(_element)(_render(_other))
@@ -95,9 +103,14 @@ def _operand(side: Any) -> Any:
     return _text(sa.literal(side, _Value())) if isinstance(side, str) else side
 
 
+def parameter(name: str) -> ColumnElement[Any]:
+    """Return a text that is given when the statement is executed, to compare with."""
+    return _text(sa.bindparam(name, type_=_Value()))
+
+
 def identity(column: Any) -> ColumnElement[Any]:
     """Return what a text is grouped by so that different texts stay apart."""
-    return _bytes(_operand(column))
+    return _digest(_operand(column))
 
 
 def exactly(left: Any, right: Any) -> sa.ColumnElement[bool]:
@@ -105,11 +118,11 @@ def exactly(left: Any, right: Any) -> sa.ColumnElement[bool]:
     return _bytes(_operand(left)) == _bytes(_operand(right))
 
 
-def equally(column: Any, value: str) -> sa.ColumnElement[bool]:
+def equally(column: Any, value: Any) -> sa.ColumnElement[bool]:
     """Be true when a text is the value, apart from case."""
     return _folded(_operand(column)) == _folded(_operand(value))
 
 
-def contains(column: Any, value: str) -> sa.ColumnElement[bool]:
+def contains(column: Any, value: Any) -> sa.ColumnElement[bool]:
     """Be true when a text contains the value, apart from case; no character of the value is special."""
     return sa.func.instr(_folded(_operand(column)), _folded(_operand(value))) > 0

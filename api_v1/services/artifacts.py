@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,22 +51,26 @@ def page(
         NotFound: there is no such run.
     """
     head = results.head(session, run_id)
-    entries = _entries(head.platform).subquery("entries").c
-    query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)
-    if type is not None:
-        query = query.where(entries.type == type)
-    rows, total = results.counted(session, query, limit, offset, {"run_id": run_id})
+    matches = _matches(head.platform, type is not None)
+    rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, "type": type})
     names = {name for row in rows for name in _names(row, run_id)}
     found = {file.name: file for file in stores.find_all(sorted(names))}
     comparable = _in_set(session, run_id, head.phase, {row.regression_id for row in rows if row.type == DIFF})
     return Page([_artifact(stores, run_id, row, found, comparable) for row in rows], total)
 
 
+@functools.cache
+def _matches(host: str, of_type: bool) -> results.Counted:
+    entries = _entries(host).subquery("entries").c
+    query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)
+    return results.Counted(query.where(entries.type == sa.bindparam("type")) if of_type else query)
+
+
 def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Collection[int]) -> set[int]:
     """Return those of the tests that belong to the run: files can be there of others, and /diff knows none of those."""
     if not regression_ids:
         return set()
-    tests = results.members(phase).subquery("tests").c
+    tests = results.tests(phase).subquery("tests").c
     chosen = sa.select(tests.regression_id).where(tests.regression_id.in_(regression_ids), tests.sample_id.is_not(None))
     return set(session.scalars(chosen, {"run_id": run_id}))
 

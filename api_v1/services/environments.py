@@ -31,19 +31,21 @@ def identity(platform: str) -> str:
     return f"{platform}-latest"
 
 
+#: What the platform stores of environments: keys and values.
+_KNOWN = sa.union_all(
+    sa.select(GeneralData.key, GeneralData.value).where(
+        GeneralData.key.in_([_AVERAGE.format(platform) for platform in PLATFORMS])
+    ),
+    sa.select(
+        sa.type_coerce(MaintenanceMode.platform, sa.String),
+        sa.case((MaintenanceMode.disabled.is_(True), "1"), else_="0"),
+    ),
+)
+
+
 def every(session: DbSession) -> list[Environment]:
     """Return all environments, in one statement."""
-    rows = session.execute(
-        sa.union_all(
-            sa.select(GeneralData.key, GeneralData.value).where(
-                GeneralData.key.in_([_AVERAGE.format(platform) for platform in PLATFORMS])
-            ),
-            sa.select(
-                sa.type_coerce(MaintenanceMode.platform, sa.String),
-                sa.case((MaintenanceMode.disabled.is_(True), "1"), else_="0"),
-            ),
-        )
-    )
+    rows = session.execute(_KNOWN)
     known: dict[str, str] = {}
     for key, value in rows:
         known.setdefault(key, value)

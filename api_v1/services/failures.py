@@ -126,12 +126,17 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
         NotFound: there is no such run.
     """
     head = results.head(session, run_id)
-    fault = _faults(head.phase).c
-    matches = sa.select(*fault).where(*(fault[name] == value for name, value in filters.items()))
-    matches = matches.order_by(fault.regression_id, fault.output_id, fault.type)
-    rows, total = results.counted(session, matches, limit, offset, {"run_id": run_id})
+    matches = _matches(head.phase, frozenset(filters))
+    rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, **filters})
     when = _last_report(session, run_id, head)
     return Page([_fault(run_id, row, when) for row in rows], total)
+
+
+@functools.cache
+def _matches(phase: Phase, filters: frozenset[str]) -> results.Counted:
+    fault = _faults(phase).c
+    matches = sa.select(*fault).where(*(fault[name] == sa.bindparam(name) for name in filters))
+    return results.Counted(matches.order_by(fault.regression_id, fault.output_id, fault.type))
 
 
 @functools.cache

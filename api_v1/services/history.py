@@ -6,6 +6,7 @@ CustomizedTest set named the test without a result. "Newest" is by run id, the o
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,24 +67,36 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
     if not outputs:
         return Page([], 0)
     source = run_states.sources(session)
-    rows = session.execute(_page(source, list(outputs), filters, limit, offset)).all()
-    total = session.scalar(sa.select(_total(source, list(outputs), filters))) or 0
+    status = filters.get("status")
+    own = status if status in OWN_VERDICTS else None
+    names = frozenset(filters) - ({"status"} if own else set())
+    tests = list(outputs)
+    groups = [group for start in range(SEPARATE) if (group := tests[start::SEPARATE])]
+    query, number = _of_stored(len(groups), own, names) if source.plain else _of(source, len(groups), own, names)
+    parameters = {**filters, "tests": tests, **{_group(index): group for index, group in enumerate(groups)}}
+    if "platform" in filters:
+        parameters["platform"] = getattr(TestPlatform, filters["platform"])
+    total = session.scalar(number, parameters) or 0
+    rows = session.execute(query, {**parameters, "limit": limit, "offset": offset, "cut": limit + offset}).all()
     wrong = _wrong_files(session, rows)
     entries = [_entry(sample_id, row, outputs[row.regression_id], wrong) for row in rows]
     return Page(entries, total)
 
 
+_NEEDED = sa.and_(RegressionTestOutput.regression_id == RegressionTest.id, RegressionTestOutput.ignore.is_(False))
+_OUTPUTS = (
+    sa.select(RegressionTest.id, RegressionTestOutput.id.label("output_id"))
+    .select_from(Sample)
+    .outerjoin(RegressionTest, RegressionTest.sample_id == Sample.id)
+    .outerjoin(RegressionTestOutput, _NEEDED)
+    .where(Sample.id == sa.bindparam("sample_id"))
+    .order_by(RegressionTestOutput.id)
+)
+
+
 def _needed_outputs(session: DbSession, sample_id: int) -> dict[int, list[int]]:
     """Return the sample's tests, and of each the ids of its outputs with ignore = false."""
-    output = RegressionTestOutput
-    rows = session.execute(
-        sa.select(RegressionTest.id, output.id.label("output_id"))
-        .select_from(Sample)
-        .outerjoin(RegressionTest, RegressionTest.sample_id == Sample.id)
-        .outerjoin(output, sa.and_(output.regression_id == RegressionTest.id, output.ignore.is_(False)))
-        .where(Sample.id == sample_id)
-        .order_by(output.id)
-    ).all()
+    rows = session.execute(_OUTPUTS, {"sample_id": sample_id}).all()
     if not rows:
         raise NotFound("sample", sample_id)
     outputs: defaultdict[int, list[int]] = defaultdict(list)
@@ -93,7 +106,42 @@ def _needed_outputs(session: DbSession, sample_id: int) -> dict[int, list[int]]:
     return dict(outputs)
 
 
-def _parts(source: Sources, tests: Sequence[int], status: str | None) -> list[sa.Select[Any]]:
+#: Tests whose entries are found one by one and merged; of more, some are found and sorted together.
+SEPARATE = 20
+
+#: The values of the filter `status` that ask for the entry's own verdict; the others ask for the run's state.
+OWN_VERDICTS = (Verdict.PASS.value, Verdict.FAIL.value)
+
+
+def _group(index: int) -> str:
+    """The name of the parameter for a group of tests."""
+    return f"tests_{index}"
+
+
+def _ids(name: str) -> Any:
+    return sa.bindparam(name, expanding=True, type_=sa.Integer)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_stored(groups: int, verdict: str | None, names: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements on stored states once for each form: that takes longer than to run them."""
+    return _of(Sources(stored=True), groups, verdict, names)
+
+
+def _of(
+    source: Sources, groups: int, verdict: str | None, names: frozenset[str]
+) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements for a page of entries and for their number.
+
+    Args:
+        groups: how many groups of tests the parameters `tests_0` and so on name; `tests` names them all.
+        verdict: the verdict asked for, if any.
+        names: the other filters.
+    """
+    return _page(source, groups, verdict, names), sa.select(_total(source, verdict, names))
+
+
+def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[Any]]:
     """Select the entries of some tests, in parts that do not overlap: test_id, regression_id.
 
     Each part is found in an index that begins with the test, and has its newest runs at the end.
@@ -104,14 +152,14 @@ def _parts(source: Sources, tests: Sequence[int], status: str | None) -> list[sa
     )
     not_passed = sa.select(problem.test_id, problem.regression_id).where(problem.regression_id.in_(tests))
     failed = not_passed.where(problem.verdict.in_(FAILING))
-    if status == Verdict.FAIL:
+    if verdict == Verdict.FAIL:
         return [failed]
-    if status == Verdict.PASS:
+    if verdict == Verdict.PASS:
         return [results.where(~failed.where(_same(problem, result.test_id, result.regression_test_id)).exists())]
     return [results, not_passed.where(problem.verdict == Verdict.SKIPPED.value)]
 
 
-def _problems(source: Sources, tests: Sequence[int]) -> Any:
+def _problems(source: Sources, tests: Any) -> Any:
     return source.problems(lambda _run, test: test.in_(tests))
 
 
@@ -119,70 +167,72 @@ def _same(problem: Any, run_id: Any, regression_id: Any) -> sa.ColumnElement[boo
     return sa.and_(problem.test_id == run_id, problem.regression_id == regression_id)
 
 
-def _filtered(source: Sources, part: sa.Select[Any], filters: Mapping[str, Any]) -> sa.Select[Any]:
+def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> sa.Select[Any]:
     """Narrow a part by the run's properties; join what they need, and no more."""
     state, run_id = source.state, part.selected_columns[0]
-    filters = {name: value for name, value in filters.items() if (name, value) not in _BY_VERDICT}
-    rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
-        "status": lambda value: state.status == value,
-        "branch": lambda value: sql.exactly(Test.branch, value),
-        "platform": lambda value: Test.platform == getattr(TestPlatform, value),
-        "created_after": lambda value: state.created_at > value,
-        "created_before": lambda value: state.created_at < value,
+    rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
+        "status": lambda name: state.status == sa.bindparam(name),
+        "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
+        "platform": lambda name: Test.platform == sa.bindparam(name),
+        "created_after": lambda name: state.created_at > sa.bindparam(name),
+        "created_before": lambda name: state.created_at < sa.bindparam(name),
     }
-    if filters.keys() & {"branch", "platform"}:
+    if names & {"branch", "platform"}:
         part = part.join(Test, Test.id == run_id)
-    if filters.keys() & {"status", "created_after", "created_before"}:
+    if names & {"status", "created_after", "created_before"}:
         part = part.join(state.test_id.table, state.test_id == run_id)
-    return part.where(*(rules[name](value) for name, value in filters.items()))
+    return part.where(*(rules[name](name) for name in names))
 
 
-#: Filters that ask for the entry's own verdict.
-_BY_VERDICT = (("status", Verdict.PASS.value), ("status", Verdict.FAIL.value))
+def _total(source: Sources, verdict: str | None, names: frozenset[str]) -> Any:
+    """Count the entries. What passed is what did not fail: to look for each result's failure takes far longer."""
 
-
-def _total(source: Sources, tests: Sequence[int], filters: Mapping[str, Any]) -> Any:
-    """Count the entries. What passed is what did not fail: to look for each result's failure takes ten times as long."""
-
-    def number(status: str | None) -> Any:
-        parts = (_filtered(source, part, filters) for part in _parts(source, tests, status))
+    def numbers(verdict: str | None) -> list[Any]:
+        parts = (_filtered(source, part, names) for part in _parts(source, _ids("tests"), verdict))
         return [part.with_only_columns(sa.func.count()).scalar_subquery() for part in parts]
 
-    if filters.get("status") == Verdict.PASS:
-        return number(None)[0] - number(Verdict.FAIL)[0]
-    return sum(number(filters.get("status")), start=sa.literal(0))
+    if verdict == Verdict.PASS:
+        return numbers(None)[0] - numbers(Verdict.FAIL)[0]
+    return sum(numbers(verdict), start=sa.literal(0))
 
 
-#: Tests whose entries are found one by one and merged; of more, some are found and sorted together.
-SEPARATE = 20
-
-
-def _page(
-    source: Sources, tests: Sequence[int], filters: Mapping[str, Any], limit: int, offset: int
-) -> sa.Select[Any]:
+def _page(source: Sources, groups: int, verdict: str | None, names: frozenset[str]) -> sa.Select[Any]:
     """Select a page of the entries with their runs. Each part is cut before they are merged."""
+    limit, offset, most = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset", "cut"))
     cut = []
-    for some in filter(None, (tests[start::SEPARATE] for start in range(SEPARATE))):
-        for part in _parts(source, some, filters.get("status")):
+    for index in range(groups):
+        for part in _parts(source, _ids(_group(index)), verdict):
             order = (part.selected_columns[0].desc(), part.selected_columns[1])
-            cut.append(sa.select(_filtered(source, part, filters).order_by(*order).limit(limit + offset).subquery()))
+            cut.append(sa.select(_filtered(source, part, names).order_by(*order).limit(most).subquery()))
     entry = (sa.union_all(*cut) if len(cut) > 1 else cut[0]).subquery("entries").c
     chosen = sa.select(*entry).order_by(entry.test_id.desc(), entry.regression_id).limit(limit).offset(offset)
-    entry, result, problem, state = chosen.subquery("chosen").c, TestResult, _problems(source, tests), source.state
+    entry, result, problem = chosen.subquery("chosen").c, TestResult, _problems(source, _ids("tests"))
     own = sa.and_(result.test_id == entry.test_id, result.regression_test_id == entry.regression_id)
     return (
         sa.select(
             *(entry.test_id, entry.regression_id),
             sa.func.coalesce(problem.verdict, Verdict.PASS.value).label("verdict"),
             *(result.runtime, result.exit_code, result.expected_rc),
-            *(Test.commit, Test.branch, Test.platform, state.created_at),
+            *(Test.commit, Test.branch, Test.platform, source.state.created_at),
         )
         .join(Test, Test.id == entry.test_id)
-        .join(state.test_id.table, state.test_id == entry.test_id)
+        .join(source.state.test_id.table, source.state.test_id == entry.test_id)
         .outerjoin(result, own)
         .outerjoin(problem.verdict.table, _same(problem, entry.test_id, entry.regression_id))
         .order_by(entry.test_id.desc(), entry.regression_id)
     )
+
+
+_WRONG_FILES = (
+    sa.select(TestResultFile.test_id, TestResultFile.regression_test_id, TestResultFile.regression_test_output_id)
+    .where(
+        TestResultFile.test_id.in_(_ids("runs")),
+        TestResultFile.regression_test_id.in_(_ids("tests")),
+        stored_file(),
+        mismatch(),
+    )
+    .order_by(TestResultFile.regression_test_output_id)
+)
 
 
 def _wrong_files(session: DbSession, rows: Sequence[Any]) -> dict[tuple[int, int], list[int]]:
@@ -190,17 +240,8 @@ def _wrong_files(session: DbSession, rows: Sequence[Any]) -> dict[tuple[int, int
     failing = [row for row in rows if row.verdict in FAILING]
     if not failing:
         return {}
-    file = TestResultFile
-    found = session.execute(
-        sa.select(file.test_id, file.regression_test_id, file.regression_test_output_id)
-        .where(
-            file.test_id.in_({row.test_id for row in failing}),
-            file.regression_test_id.in_({row.regression_id for row in failing}),
-            stored_file(),
-            mismatch(),
-        )
-        .order_by(file.regression_test_output_id)
-    )
+    asked = {"runs": {row.test_id for row in failing}, "tests": {row.regression_id for row in failing}}
+    found = session.execute(_WRONG_FILES, asked)
     wrong: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for run_id, regression_id, output_id in found:
         wrong[run_id, regression_id].append(output_id)

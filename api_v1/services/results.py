@@ -110,14 +110,7 @@ def head(session: DbSession, run_id: int) -> Head:
     Raises:
         NotFound: there is no such run.
     """
-    newest = (
-        sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test).scalar_subquery()
-    )
-    row = session.execute(
-        sa.select(Test.platform, TestProgress.status, TestProgress.timestamp)
-        .outerjoin(TestProgress, TestProgress.id == newest)
-        .where(Test.id == run_id)
-    ).first()
+    row = session.execute(_head(), {"run_id": run_id}).first()
     if row is None:
         raise NotFound("run", run_id)
     if row.status is None:
@@ -128,6 +121,16 @@ def head(session: DbSession, run_id: int) -> Head:
 
 #: The run that a statement asks for.
 RUN_ID = sa.bindparam("run_id", type_=sa.Integer)
+
+
+@functools.cache
+def _head() -> sa.Select[Any]:
+    newest = sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test)
+    return (
+        sa.select(Test.platform, TestProgress.status, TestProgress.timestamp)
+        .outerjoin(TestProgress, TestProgress.id == newest.scalar_subquery())
+        .where(Test.id == RUN_ID)
+    )
 
 
 def _of_run(run: Any, _test: Any) -> sa.ColumnElement[bool]:
@@ -226,42 +229,55 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
     Raises:
         NotFound: there is no such run.
     """
-    rows = _rows(head(session, run_id).phase)
-    matches = sa.select(rows).where(*_conditions(rows.c, filters)).order_by(rows.c.regression_id)
-    chosen, total = counted(session, matches, limit, offset, {"run_id": run_id})
-    return Page(_results(session, run_id, chosen), total)
+    matches = _matches(head(session, run_id).phase, frozenset(filters))
+    rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, **filters})
+    return Page(_results(session, run_id, rows), total)
 
 
-def counted(
-    session: DbSession, matches: sa.Select[Any], limit: int, offset: int, parameters: Mapping[str, Any] | None = None
-) -> tuple[Sequence[Any], int]:
-    """Return a page of a query whose rows are costly to find, and the number of all rows, found once for both."""
-    total = sa.func.count().over().label("total")
-    rows = session.execute(matches.add_columns(total).limit(limit).offset(offset), parameters).all()
-    if rows or not offset:
-        return rows, rows[0].total if rows else 0
-    # Past the end there is no row to carry the total.
-    count = sa.select(sa.func.count()).select_from(matches.order_by(None).subquery())
-    return rows, session.scalar(count, parameters) or 0
+class Counted:
+    """A query whose rows are costly to find: a page of it comes with the number of all rows, found once for both.
+
+    Build it once for each form that the query can take; what differs between requests are parameters.
+    """
+
+    def __init__(self, matches: sa.Select[Any]) -> None:
+        limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
+        self._page = matches.add_columns(sa.func.count().over().label("total")).limit(limit).offset(offset)
+        self._number = sa.select(sa.func.count()).select_from(matches.order_by(None).subquery())
+
+    def fetch(
+        self, session: DbSession, limit: int, offset: int, parameters: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], int]:
+        """Return a page, and the number of all rows."""
+        rows = session.execute(self._page, {**parameters, "limit": limit, "offset": offset}).all()
+        if rows or not offset:
+            return rows, rows[0].total if rows else 0
+        # Past the end there is no row to carry the total.
+        return rows, session.scalar(self._number, parameters) or 0
 
 
-def _conditions(row: Any, filters: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
-    rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
-        "status": lambda value: row.status == value,
-        "name": lambda value: row.sample_id.in_(sa.select(Sample.id).where(sql.contains(Sample.original_name, value))),
-        "tag": lambda value: row.sample_id.in_(tagged(value)),
-        "category": lambda value: row.regression_id.in_(in_category(value)),
+@functools.cache
+def _matches(phase: Phase, filters: frozenset[str]) -> Counted:
+    row = _rows(phase).c
+    rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
+        "status": lambda name: row.status == sa.bindparam(name),
+        "name": lambda name: row.sample_id.in_(
+            sa.select(Sample.id).where(sql.contains(Sample.original_name, sql.parameter(name)))
+        ),
+        "tag": lambda name: row.sample_id.in_(tagged(sql.parameter(name))),
+        "category": lambda name: row.regression_id.in_(in_category(sql.parameter(name))),
     }
-    return [rules[name](value) for name, value in filters.items()]
+    conditions = (rules[name](name) for name in filters)
+    return Counted(sa.select(_rows(phase)).where(*conditions).order_by(row.regression_id))
 
 
-def tagged(tag: str) -> sa.Select[Any]:
+def tagged(tag: Any) -> sa.Select[Any]:
     """Select the ids of the samples that have a tag, whatever its case."""
     links = sample_tags.c
     return sa.select(links.sample_id).join(Tag, Tag.id == links.tag_id).where(sql.equally(Tag.name, tag))
 
 
-def in_category(name: str) -> sa.Select[Any]:
+def in_category(name: Any) -> sa.Select[Any]:
     """Select the ids of the regression tests of a category, whatever its case."""
     links = regression_test_category.c
     return (
@@ -277,8 +293,8 @@ def of_sample(session: DbSession, run_id: int, sample_id: int, regression_id: in
     Raises:
         NotFound: the run, the sample in it, or the regression test of the sample in it does not exist.
     """
-    rows = _rows(head(session, run_id).phase)
-    found = session.execute(sa.select(rows).where(rows.c.sample_id == sample_id), {"run_id": run_id}).all()
+    query = _of_one_sample(head(session, run_id).phase)
+    found = session.execute(query, {"run_id": run_id, "sample_id": sample_id}).all()
     if not found:
         raise NotFound("sample", sample_id)
     if regression_id is None:
@@ -290,6 +306,11 @@ def of_sample(session: DbSession, run_id: int, sample_id: int, regression_id: in
         chosen = asked[0]
     others = sorted(row.regression_id for row in found if row is not chosen)
     return replace(_results(session, run_id, [chosen])[0], other_regression_ids=others)
+
+
+@functools.cache
+def _of_one_sample(phase: Phase) -> sa.Select[Any]:
+    return sa.select(_rows(phase)).where(_rows(phase).c.sample_id == sa.bindparam("sample_id"))
 
 
 def _results(session: DbSession, run_id: int, rows: Sequence[Any]) -> list[Result]:
@@ -316,6 +337,28 @@ def _results(session: DbSession, run_id: int, rows: Sequence[Any]) -> list[Resul
     ]
 
 
+#: The regression tests that a statement asks for.
+REGRESSION_IDS = sa.bindparam("regression_ids", expanding=True, type_=sa.Integer)
+
+
+@functools.cache
+def _labels() -> sa.CompoundSelect[Any]:
+    """Select the categories and tags of regression tests: regression_id, kind, name."""
+    links, test = regression_test_category.c, RegressionTest
+    categories = (
+        sa.select(links.regression_id, sa.literal("category").label("kind"), Category.name)
+        .join(Category, Category.id == links.category_id)
+        .where(links.regression_id.in_(REGRESSION_IDS))
+    )
+    tags = (
+        sa.select(test.id, sa.literal("tag"), Tag.name)
+        .join(sample_tags, sample_tags.c.sample_id == test.sample_id)
+        .join(Tag, Tag.id == sample_tags.c.tag_id)
+        .where(test.id.in_(REGRESSION_IDS))
+    )
+    return sa.union_all(categories, tags)
+
+
 @dataclass(frozen=True)
 class Labels:
     """The categories and tags of some regression tests."""
@@ -326,24 +369,11 @@ class Labels:
     @classmethod
     def load(cls, session: DbSession, regression_ids: Sequence[int]) -> Labels:
         """Read them, in one statement."""
-        links = regression_test_category.c
-        test = RegressionTest
-        categories = (
-            sa.select(links.regression_id, sa.literal("category").label("kind"), Category.name)
-            .join(Category, Category.id == links.category_id)
-            .where(links.regression_id.in_(regression_ids))
-        )
-        tags = (
-            sa.select(test.id, sa.literal("tag"), Tag.name)
-            .join(sample_tags, sample_tags.c.sample_id == test.sample_id)
-            .join(Tag, Tag.id == sample_tags.c.tag_id)
-            .where(test.id.in_(regression_ids))
-        )
         found: dict[str, defaultdict[int, set[str]]] = {
             "category": defaultdict(set),
             "tag": defaultdict(set),
         }
-        for regression_id, kind, name in session.execute(sa.union_all(categories, tags)):
+        for regression_id, kind, name in session.execute(_labels(), {"regression_ids": regression_ids}):
             if name is not None:
                 found[kind][regression_id].add(name)
         return cls(*({key: sorted(names) for key, names in kind.items()} for kind in found.values()))
@@ -357,14 +387,17 @@ class Labels:
         return self.sample_tags.get(regression_id, [])
 
 
-def _outputs(session: DbSession, run_id: int, tests: Mapping[int, bool]) -> dict[int, list[Output]]:
-    """Return the outputs of tests in a run, in one statement.
-
-    Args:
-        tests: the tests by id, and whether they have a result; one without shows only the files that are there.
-    """
+@functools.cache
+def _expected_outputs() -> sa.Select[Any]:
+    """Select the outputs of regression tests, each with the run's file."""
     expected, file = RegressionTestOutput, TestResultFile
-    rows = session.execute(
+    own = sa.and_(
+        file.test_id == RUN_ID,
+        file.regression_test_id == expected.regression_id,
+        file.regression_test_output_id == expected.id,
+        stored_file(),
+    )
+    return (
         sa.select(
             expected.regression_id,
             expected.id,
@@ -375,18 +408,19 @@ def _outputs(session: DbSession, run_id: int, tests: Mapping[int, bool]) -> dict
             file.got,
             mismatch().label("mismatch"),
         )
-        .outerjoin(
-            file,
-            sa.and_(
-                file.test_id == run_id,
-                file.regression_test_id == expected.regression_id,
-                file.regression_test_output_id == expected.id,
-                stored_file(),
-            ),
-        )
-        .where(expected.regression_id.in_(list(tests)))
+        .outerjoin(file, own)
+        .where(expected.regression_id.in_(REGRESSION_IDS))
         .order_by(expected.id)
     )
+
+
+def _outputs(session: DbSession, run_id: int, tests: Mapping[int, bool]) -> dict[int, list[Output]]:
+    """Return the outputs of tests in a run, in one statement.
+
+    Args:
+        tests: the tests by id, and whether they have a result; one without shows only the files that are there.
+    """
+    rows = session.execute(_expected_outputs(), {"run_id": run_id, "regression_ids": list(tests)})
     outputs: dict[int, list[Output]] = {regression_id: [] for regression_id in tests}
     for row in rows:
         if row.has_file is not None:

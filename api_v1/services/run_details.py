@@ -16,8 +16,8 @@ from api_v1.paging import Page
 from api_v1.platform import Category, DbSession, TestProgress, TestStatus, regression_test_category
 from api_v1.services import environments, failures, results, runs
 from api_v1.services.environments import Environment
-from api_v1.services.results import Phase
 from api_v1.services.redaction import redact
+from api_v1.services.results import Phase
 from api_v1.services.verdicts import Verdict
 
 #: The statuses of the contract that the platform never stores.
@@ -84,12 +84,16 @@ def progress(session: DbSession, run_id: int, *, limit: int, offset: int = 0, st
     results.head(session, run_id)
     if status in NEVER_STORED:
         return Page([], 0)
-    matches = sa.select(TestProgress.timestamp, TestProgress.status, TestProgress.message)
-    matches = matches.where(TestProgress.test_id == run_id).order_by(TestProgress.id)
-    if status is not None:
-        matches = matches.where(TestProgress.status == getattr(TestStatus, status))
-    rows, total = results.counted(session, matches, limit, offset)
+    stored = None if status is None else getattr(TestStatus, status)
+    rows, total = _reports(stored is not None).fetch(session, limit, offset, {"run_id": run_id, "status": stored})
     return Page([_event(row) for row in rows], total)
+
+
+@functools.cache
+def _reports(of_status: bool) -> results.Counted:
+    matches = sa.select(TestProgress.timestamp, TestProgress.status, TestProgress.message)
+    matches = matches.where(TestProgress.test_id == results.RUN_ID).order_by(TestProgress.id)
+    return results.Counted(matches.where(TestProgress.status == sa.bindparam("status")) if of_status else matches)
 
 
 def _event(row: Any) -> ProgressEvent:

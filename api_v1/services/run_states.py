@@ -229,6 +229,8 @@ class Sources:
             stale: the runs for which they cannot; these are derived.
         """
         self._stored = stored
+        #: Whether all of it comes from our tables, so that statements on it can be used again.
+        self.plain = stored and not stale
         self._stale = list(stale)
         if not stored:
             self.state: Any = derivation().subquery().c
@@ -344,6 +346,17 @@ def mark_all(session: DbSession) -> None:
 
 def _probe(session: DbSession) -> tuple[bool, bool]:
     """Ask in one statement whether every run has a row that is watched, and whether any is stale."""
+    first, last, first_row, last_row, any_lost, any_stale, all_watched = session.execute(
+        _question(session.get_bind().dialect.name, _seen(session))
+    ).one()
+    if all_watched:
+        seen_watched(session)
+    complete = all_watched and (first, last) == (first_row, last_row) and not any_lost
+    return complete, bool(any_stale)
+
+
+@functools.cache
+def _question(dialect: str, seen: bool) -> sa.Select[Any]:
     ends = [
         sa.select(end(column)).scalar_subquery()
         for column in (Test.id, RunState.test_id)
@@ -354,21 +367,22 @@ def _probe(session: DbSession) -> tuple[bool, bool]:
     with_problems = RunState.status.in_([RunStatus.FAIL.value, RunStatus.INCOMPLETE.value])
     failed = sa.select(RunState.test_id).where(with_problems, ~_STALE).exists()
     unexplained = sa.and_(failed, ~sa.select(RunProblem.test_id).exists())
-    answer = session.execute(sa.select(*ends, sa.or_(lost, unexplained), stale, watched(session))).one()
-    first, last, first_row, last_row, any_lost, any_stale, all_watched = answer
-    if all_watched:
-        seen_watched(session)
-    complete = all_watched and (first, last) == (first_row, last_row) and not any_lost
-    return complete, bool(any_stale)
+    all_there = sa.true() if seen else triggers.all_there(dialect)
+    return sa.select(*ends, sa.or_(lost, unexplained), stale, all_there)
 
 
 def watched(session: DbSession) -> sa.ColumnElement[bool]:
     """Be true when all triggers are there; not asked of the database while the last positive answer is fresh."""
+    return sa.true() if _seen(session) else triggers.all_there(session.get_bind().dialect.name)
+
+
+def _seen(session: DbSession) -> bool:
+    """Tell whether the last positive answer is fresh."""
     seen = _watched.get(session.get_bind())
     if seen is not None and time.monotonic() - seen < WATCH_SECONDS:
-        return sa.true()
+        return True
     _watched.pop(session.get_bind(), None)
-    return triggers.all_there(session)
+    return False
 
 
 def seen_watched(session: DbSession) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -114,32 +114,47 @@ def page(
         sort: one of `SORT_KEYS`, with a minus sign for descending.
         filters: by the names of the query parameters of `GET /runs`; absent ones do not filter.
     """
-    state = run_states.sources(session).state
+    source = run_states.sources(session)
+    form = (sort, frozenset(filters))
+    query, number = _of_stored(*form) if source.plain else _of(source.state, *form)
     if "repository" in filters:
         # By their ids: given a subquery, MySQL would begin with the forks and sort all of their runs.
         filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
-    order = _order(state, sort)
-    chosen = _chosen(state, filters, sort, limit, offset).subquery("chosen")
-    rows = session.execute(_columns(state).join(chosen, chosen.c.test_id == Test.id).order_by(*order))
-    return Page([_run(row) for row in rows], session.scalar(_total(state, filters)) or 0)
+    if "platform" in filters:
+        filters["platform"] = getattr(TestPlatform, filters["platform"])
+    rows = session.execute(query, {**filters, "limit": limit, "offset": offset, "cut": limit + offset})
+    return Page([_run(row) for row in rows], session.scalar(number, filters) or 0)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_stored(sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements on stored states once for each form: that takes as long as to run them."""
+    return _of(RunState.__table__.c, sort, filters)
+
+
+def _of(state: Any, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements for a page of runs and for their number; the filters' values are parameters."""
+    chosen = _chosen(state, filters, sort).subquery("chosen")
+    rows = _columns(state).join(chosen, chosen.c.test_id == Test.id).order_by(*_order(state, sort))
+    return rows, _total(state, filters)
 
 
 #: The filters that ask for a run's state; the others ask for what the platform stores of it.
 _OF_STATE = frozenset({"status", "created_after", "created_before"})
 
 
-def _conditions(state: Any, filters: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:
     """Translate the filters, each into SQL of its own."""
-    rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
-        "status": lambda value: state.status == value,
-        "branch": lambda value: sql.exactly(Test.branch, value),
-        "commit_sha": lambda value: sql.equally(Test.commit, value),
-        "repository": Test.fork_id.in_,
-        "platform": lambda value: Test.platform == getattr(TestPlatform, value),
-        "created_after": lambda value: state.created_at > value,
-        "created_before": lambda value: state.created_at < value,
+    rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
+        "status": lambda name: state.status == sa.bindparam(name),
+        "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
+        "commit_sha": lambda name: sql.equally(Test.commit, sql.parameter(name)),
+        "repository": lambda name: Test.fork_id.in_(sa.bindparam(name, expanding=True)),
+        "platform": lambda name: Test.platform == sa.bindparam(name),
+        "created_after": lambda name: state.created_at > sa.bindparam(name),
+        "created_before": lambda name: state.created_at < sa.bindparam(name),
     }
-    return [rules[name](value) for name, value in filters.items()]
+    return [rules[name](name) for name in sorted(filters)]
 
 
 def of_repository(name: str) -> sa.ColumnElement[bool]:
@@ -147,29 +162,30 @@ def of_repository(name: str) -> sa.ColumnElement[bool]:
     return sa.or_(*(sql.equally(Fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
 
 
-def _total(state: Any, filters: Mapping[str, Any]) -> sa.Select[Any]:
+def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
     """Count the runs that pass the filters, in the one table that they ask for where that is enough."""
     query = sa.select(sa.func.count())
-    if not filters.keys() & _OF_STATE:
+    if not filters & _OF_STATE:
         query = query.select_from(Test)
-    elif filters.keys() <= _OF_STATE:
+    elif filters <= _OF_STATE:
         query = query.select_from(state.test_id.table)
     else:
         query = query.select_from(state.test_id.table).join(Test, Test.id == state.test_id)
     return query.where(*_conditions(state, filters))
 
 
-def _chosen(state: Any, filters: Mapping[str, Any], sort: str, limit: int, offset: int) -> sa.Select[Any]:
+def _chosen(state: Any, filters: frozenset[str], sort: str) -> sa.Select[Any]:
     """Select the ids of the runs of a page, by an index in the order asked for."""
+    limit, offset, cut = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset", "cut"))
     matches = sa.select(state.test_id).where(*_conditions(state, filters))
-    if not filters.keys() <= _OF_STATE:
+    if not filters <= _OF_STATE:
         matches = matches.join(Test, Test.id == state.test_id)
     order = _order(state, sort)
     if sort != "started_at":
         return matches.order_by(*order).limit(limit).offset(offset)
     # What has not started comes last, but first in the index.
     parts = (
-        matches.add_columns(state.started_at).where(condition).order_by(*order[1:]).limit(limit + offset).subquery()
+        matches.add_columns(state.started_at).where(condition).order_by(*order[1:]).limit(cut).subquery()
         for condition in (state.started_at.is_not(None), state.started_at.is_(None))
     )
     both = sa.union_all(*(sa.select(part) for part in parts)).subquery("both").c

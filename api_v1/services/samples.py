@@ -127,14 +127,16 @@ def _conditions(filters: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     return [rules[name](value) for name, value in filters.items()]
 
 
+_TAGS = (
+    sa.select(sample_tags.c.sample_id, Tag.name)
+    .join(Tag, Tag.id == sample_tags.c.tag_id)
+    .where(sample_tags.c.sample_id.in_(sa.bindparam("sample_ids", expanding=True)))
+    .order_by(Tag.name)
+)
+
+
 def _tags(session: DbSession, sample_ids: Sequence[int]) -> dict[int, list[str]]:
-    links = sample_tags.c
-    rows = session.execute(
-        sa.select(links.sample_id, Tag.name)
-        .join(Tag, Tag.id == links.tag_id)
-        .where(links.sample_id.in_(sample_ids))
-        .order_by(Tag.name)
-    )
+    rows = session.execute(_TAGS, {"sample_ids": sample_ids})
     tags: defaultdict[int, list[str]] = defaultdict(list)
     for sample_id, name in rows:
         tags[sample_id].append(name)

@@ -8,7 +8,9 @@ answered by then counts as not there.
 from __future__ import annotations
 
 import logging
+import os
 import re
+import stat
 import threading
 import time
 from collections import OrderedDict
@@ -178,6 +180,36 @@ class Found:
             return None
 
 
+class _Folder:
+    """The platform's folder, as it is during one request."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(os.path.realpath(root))
+        self._parents: dict[str, Path | None] = {}
+
+    def find(self, name: str) -> LocalFile | None:
+        """Return a file that is really below the folder: no `..`, no absolute name, no NUL, no link that leads out."""
+        if not _is_object_name(name):
+            return None
+        parent, _, base = name.rpartition("/")
+        try:
+            if parent not in self._parents:
+                self._parents[parent] = self._inside(self._root / parent)
+            folder = self._parents[parent]
+            if folder is None or not base:
+                return None
+            mode = os.lstat(folder / base).st_mode
+            path = self._inside(folder / base) if stat.S_ISLNK(mode) else folder / base
+            return LocalFile(path) if path is not None and path.is_file() else None
+        except (ValueError, OSError):
+            return None
+
+    def _inside(self, path: Path) -> Path | None:
+        """Follow all links; return None when they lead out."""
+        real = Path(os.path.realpath(path))
+        return real if real.is_relative_to(self._root) else None
+
+
 class Storage:
     """The stores of one app.
 
@@ -207,24 +239,16 @@ class Storage:
     def find_all(self, names: Sequence[str]) -> list[Found]:
         """Look files up, the bucket's side by side."""
         remote = self._in_bucket(set(names)) if self.has_bucket else {}
-        return [Found(name, self._in_folder(name), remote.get(name), self.has_bucket) for name in names]
+        folder = _Folder(platform.repository(self._config))
+        return [Found(name, folder.find(name), remote.get(name), self.has_bucket) for name in names]
 
     def sources(self, names: Sequence[str]) -> dict[str, Source | None]:
         """Return what to read files from, None for those in no store. What the folder has, the bucket is not asked."""
-        local = {name: self._in_folder(name) for name in names}
+        folder = _Folder(platform.repository(self._config))
+        local = {name: folder.find(name) for name in names}
         elsewhere = {name for name, file in local.items() if file is None}
         remote = self._in_bucket(elsewhere) if elsewhere and self.has_bucket else {}
         return {name: file or remote.get(name) for name, file in local.items()}
-
-    def _in_folder(self, name: str) -> LocalFile | None:
-        """Return a file that is really below the folder: no `..`, no absolute name, no NUL, no link that leads out."""
-        root = platform.repository(self._config)
-        try:
-            path = (root / name).resolve()
-            inside = path.is_relative_to(root.resolve()) and _is_object_name(name)
-            return LocalFile(path) if inside and path.is_file() else None
-        except (ValueError, OSError, RuntimeError):  # the last one for links that go round in circles
-            return None
 
     def _in_bucket(self, names: Iterable[str]) -> dict[str, BucketFile | None]:
         """Return the objects of the bucket by name; None for what is not there or was not answered in time."""

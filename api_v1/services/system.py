@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,10 +13,10 @@ from api_v1 import sql
 from api_v1.paging import Page
 from api_v1.platform import DbSession, Fork, GcpInstance, Test, TestPlatform, TestType
 from api_v1.services import run_states
-from api_v1.services.results import counted, full_commit
+from api_v1.services.results import Counted, full_commit
 from api_v1.services.runs import of_repository, repository_name
 from api_v1.services.verdicts import RunStatus
-from api_v1.tables import now
+from api_v1.tables import RunState, now
 
 #: The branch that the platform gives to every pull-request run.
 PULL_REQUEST_BRANCH = "pull_request"
@@ -42,23 +43,39 @@ def queue(
     machine is there for it. The page's extras, queue_depth and running_count, count all jobs of the platform asked for,
     whatever the status asked for.
     """
-    jobs = _jobs(run_states.sources(session).state)
-    if platform is not None:
-        jobs = jobs.where(Test.platform == getattr(TestPlatform, platform))
-    every = jobs.subquery("jobs").c
-    position = sa.func.row_number().over(partition_by=(every.platform, every.status), order_by=every.id)
-    numbered = sa.select(*every, position.label("position")).subquery("numbered").c
-    page = sa.select(*numbered).order_by(numbered.status == RunStatus.QUEUED.value, numbered.id)
-    if status is not None:
-        page = page.where(numbered.status == status)
-    rows = session.execute(page.limit(limit).offset(offset))
-    numbers = dict(session.execute(sa.select(every.status, sa.func.count()).group_by(every.status)).tuples().all())
+    source = run_states.sources(session)
+    form = (platform is not None, status is not None)
+    query, number = _queue_of_stored(*form) if source.plain else _queue(source.state, *form)
+    parameters = {"platform": None if platform is None else getattr(TestPlatform, platform), "status": status}
+    rows = session.execute(query, {**parameters, "limit": limit, "offset": offset})
+    numbers = dict(session.execute(number, parameters).tuples().all())
     counts = {
         "queue_depth": numbers.get(RunStatus.QUEUED.value, 0),
         "running_count": numbers.get(RunStatus.RUNNING.value, 0),
     }
     total = sum(count for found, count in numbers.items() if status in (None, found))
     return Page([_job(row) for row in rows], total, counts)
+
+
+@functools.cache
+def _queue_of_stored(of_platform: bool, of_status: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements on stored states once for each form: that takes as long as to run them."""
+    return _queue(RunState.__table__.c, of_platform, of_status)
+
+
+def _queue(state: Any, of_platform: bool, of_status: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements for a page of the queue and for its jobs by status; the filters' values are parameters."""
+    jobs = _jobs(state)
+    if of_platform:
+        jobs = jobs.where(Test.platform == sa.bindparam("platform"))
+    every = jobs.subquery("jobs").c
+    position = sa.func.row_number().over(partition_by=(every.platform, every.status), order_by=every.id)
+    numbered = sa.select(*every, position.label("position")).subquery("numbered").c
+    page = sa.select(*numbered).order_by(numbered.status == RunStatus.QUEUED.value, numbered.id)
+    if of_status:
+        page = page.where(numbered.status == sa.bindparam("status"))
+    limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
+    return page.limit(limit).offset(offset), sa.select(every.status, sa.func.count()).group_by(every.status)
 
 
 def _jobs(state: Any) -> sa.Select[Any]:
@@ -116,46 +133,45 @@ def branches(
         name: a part of the name; pull-request runs are left out unless it is exactly `pull_request`.
     """
     state = run_states.sources(session).state
-    grouped = (
-        sa.select(
-            Test.fork_id,
-            sa.func.max(Test.branch).label("branch"),
-            sa.func.max(Test.id).label("newest"),
-            sa.func.max(state.created_at).label("last"),
-        )
-        .join(state.test_id.table, state.test_id == Test.id)
-        .group_by(Test.fork_id, sql.identity(Test.branch))
-    )
+    key = sql.identity(Test.branch).label("key")
+    grouped = sa.select(Test.fork_id, key, sa.func.max(Test.id).label("newest")).group_by(Test.fork_id, key)
     if name != PULL_REQUEST_BRANCH:
         grouped = grouped.where(Test.test_type != TestType.pull_request)
     if name is not None:
         grouped = grouped.where(sql.contains(Test.branch, name))
-    groups = _of_one_repository(grouped.subquery("groups").c).subquery("branches")
+    recent = (
+        sa.select(Test.fork_id, key)
+        .join(state.test_id.table, state.test_id == Test.id)
+        .where(state.created_at > now() - timedelta(days=active_days))
+        .distinct()
+    )
+    groups = _of_one_repository(grouped.subquery("groups").c, recent.subquery("recent").c).subquery("branches")
     newest = sa.orm.aliased(Test)
-    is_active = groups.c.last > now() - timedelta(days=active_days)
+    is_active = groups.c.active == 1
     matches = (
-        sa.select(Fork.github, groups.c.branch, newest.commit, is_active.label("active"))
+        sa.select(Fork.github, newest.branch, newest.commit, groups.c.active)
         .select_from(groups)
         .join(newest, newest.id == groups.c.newest)
         .join(Fork, Fork.id == newest.fork_id)
-        .order_by(Fork.github, Fork.id, groups.c.branch, groups.c.newest)
+        .order_by(Fork.github, Fork.id, newest.branch, newest.id)
     )
     if repository is not None:
         matches = matches.where(of_repository(repository))
     if active is not None:
         matches = matches.where(is_active if active else ~is_active)
-    rows, total = counted(session, matches, limit, offset)
+    rows, total = Counted(matches).fetch(session, limit, offset, {})
     found = [Branch(repository_name(row.github), row.branch, full_commit(row.commit), bool(row.active)) for row in rows]
     return Page(found, total)
 
 
-def _of_one_repository(groups: Any) -> sa.Select[Any]:
+def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
     """Merge branches of forks that are one repository: the platform may store its URL with and without `.git`."""
     # Only the last .git of a URL is followed by a line break.
     name = sa.func.lower(sa.func.replace(Fork.github + "\n", ".git\n", "\n"))
-    columns = (groups.branch, groups.newest, groups.last)
+    is_recent = sa.case((recent.fork_id.is_not(None), 1), else_=0)
     return (
-        sa.select(*(sa.func.max(column).label(column.key) for column in columns))
+        sa.select(sa.func.max(groups.newest).label("newest"), sa.func.max(is_recent).label("active"))
         .join(Fork, Fork.id == groups.fork_id)
-        .group_by(sql.identity(name), sql.identity(groups.branch))
+        .outerjoin(recent.key.table, sa.and_(recent.fork_id == groups.fork_id, recent.key == groups.key))
+        .group_by(sql.identity(name), groups.key)
     )

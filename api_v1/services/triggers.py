@@ -155,9 +155,9 @@ _PRESENT = {
 _PRESENT["mariadb"] = _PRESENT["mysql"]
 
 
-def all_there(session: DbSession) -> sa.ColumnElement[bool]:
+def all_there(dialect: str) -> sa.ColumnElement[bool]:
     """Be true when the database has all of our triggers."""
-    names = sa.text(_PRESENT[session.get_bind().dialect.name]).columns(sa.column("name", sa.String)).subquery()
+    names = sa.text(_PRESENT[dialect]).columns(sa.column("name", sa.String)).subquery()
     found = sa.select(sa.func.count()).where(names.c.name.in_([trigger.name for trigger in TRIGGERS]))
     return found.scalar_subquery() == len(TRIGGERS)
 

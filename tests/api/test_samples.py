@@ -205,7 +205,7 @@ REPORT = """<?xml version="1.0" encoding="UTF-8"?>
 def media(repository: Path) -> Iterator[Path]:
     """The folder of MediaInfo's reports, empty again afterwards."""
     folder = repository / "TestFiles" / "media"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     yield folder
     for path in sorted(folder.iterdir()):
         path.rmdir() if path.is_dir() else path.unlink()

@@ -93,7 +93,7 @@ def upgrade() -> None:
         sa.Column("test_id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("regression_id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("verdict", _exact(14), nullable=False),
-        sa.Index("api_v1_run_problem_history", "regression_id", "verdict", "test_id"),
+        sa.Index("api_v1_run_problem_history", "regression_id", "test_id", "verdict"),
     )
 
 
