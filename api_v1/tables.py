@@ -84,9 +84,9 @@ def own_tables() -> list[sa.Table]:
 class RunState(db.Model):  # type: ignore[name-defined,misc]
     """What follows from a run's rows, kept so that lists can filter, sort and count by it.
 
-    Disposable: `services/run_states.py` derives it from the platform's tables, and triggers on those mark a row stale
-    whenever anything it was derived from changes. `version` counts those changes, so that a derivation that was
-    overtaken by one is not stored as fresh.
+    Disposable: `services/run_states.py` derives it from the platform's tables. A row is stale once anything it was
+    derived from has changed. `version` counts how often it became so, so that a derivation that was overtaken by a
+    change is not stored as fresh.
     """
 
     __tablename__ = "api_v1_run_state"
@@ -94,6 +94,7 @@ class RunState(db.Model):  # type: ignore[name-defined,misc]
         sa.Index("api_v1_run_state_created", "created_at", "test_id"),
         sa.Index("api_v1_run_state_status", "status", "created_at", "test_id"),
         sa.Index("api_v1_run_state_started", "started_at", "test_id"),
+        sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
         sa.Index("api_v1_run_state_stale", "stale"),
         sa.Index("api_v1_run_state_known", "created_known"),
         {"mysql_engine": "InnoDB"},
@@ -112,16 +113,22 @@ class RunState(db.Model):  # type: ignore[name-defined,misc]
     created_known: Mapped[bool | None]
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    #: The platform's `commit`, which has no index of its own, in lower case.
+    commit_key: Mapped[str | None] = mapped_column(sa.String(64))
 
 
-class RunStateLost(db.Model):  # type: ignore[name-defined,misc]
-    """Runs whose `RunState` row was deleted by hand; a trigger writes them, the next read makes the row again."""
+class RunChange(db.Model):  # type: ignore[name-defined,misc]
+    """Notes that a run changed: triggers add them, the next read marks the run's `RunState` and takes them away.
 
-    __tablename__ = "api_v1_run_state_lost"
-    __table_args__ = {"mysql_engine": "InnoDB"}
+    Rows are only ever added by who changes something, so nobody waits for anybody else's change of the same run. One
+    row of run 0 says that the table is what it was: without it, notes may have been lost.
+    """
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    test_id: Mapped[int]
+    __tablename__ = "api_v1_run_change"
+    __table_args__ = (sa.Index("api_v1_run_change_run", "test_id"), {"mysql_engine": "InnoDB"})
+
+    id: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+    test_id: Mapped[int | None]
 
 
 class RunProblem(db.Model):  # type: ignore[name-defined,misc]

@@ -26,7 +26,7 @@ import api_v1
 from api_v1 import platform
 from api_v1.platform import Base, DbSession
 from api_v1.services import run_states, runs, triggers
-from api_v1.tables import RunProblem, RunState
+from api_v1.tables import RunChange, RunProblem, RunState
 from tests import factories, servers
 from tests.client import Api
 from tests.fixtures import MARIADB, platform_config
@@ -362,7 +362,7 @@ def test_only_what_is_held_is_derived_for_every_request(mariadb: sa.Engine, monk
         session.execute(sa.delete(platform.TestProgress).where(platform.TestProgress.test_id == run))
         session.commit()
         derived.clear()
-        with uncommitted(mariadb, f"UPDATE test_result SET exit_code = 0 WHERE test_id = {run}"):
+        with uncommitted(mariadb, f"SELECT * FROM api_v1_run_state WHERE test_id = {run} FOR UPDATE"):
             assert runs.page(session, limit=10, status="queued").total == 1
             session.rollback()
     assert derived and all(list(ids) == [run] for ids in derived)
@@ -400,7 +400,6 @@ def test_a_changed_baseline_locks_no_run_that_it_does_not_touch(name: str, maria
             )
 
 
-@pytest.mark.xfail(strict=True, reason="the triggers make both wait for the run's state row; one is refused")
 def test_a_worker_may_report_while_its_run_is_restarted(mariadb: sa.Engine) -> None:
     """The platform alone knows no deadlock here."""
     with Session(mariadb) as session:
@@ -425,6 +424,43 @@ def test_a_worker_may_report_while_its_run_is_restarted(mariadb: sa.Engine) -> N
         reported.result(10)
 
 
+def test_the_platform_does_not_wait_for_a_reader_that_stores(mariadb: sa.Engine) -> None:
+    with Session(mariadb) as session:
+        populate(session, 3)
+        session.commit()
+        assert run_states.refresh(session)
+        run = session.scalars(sa.select(sa.func.min(platform.Test.id))).one()
+    locks = ("SELECT * FROM api_v1_run_state FOR UPDATE", "SELECT * FROM api_v1_run_change FOR UPDATE")
+    with uncommitted(mariadb, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", *locks), mariadb.begin() as worker:
+        worker.exec_driver_sql("SET innodb_lock_wait_timeout = 1")
+        worker.exec_driver_sql(f"DELETE FROM test_progress WHERE test_id = {run}")
+        worker.exec_driver_sql(BASELINES["an output is ignored"][0])
+    with Session(mariadb) as session:
+        assert runs.get(session, run).status == "queued"
+        assert run_states.refresh(session)
+        assert_stored_is_derived(session)
+
+
+def test_more_changes_than_are_marked_at_once(two_doors: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_states, "NOTES", 3)
+    with Session(two_doors) as session:
+        populate(session, 10)
+        session.commit()
+        assert run_states.refresh(session)
+        session.execute(sa.update(platform.TestResult).values(exit_code=1))
+        # The platform allows progress of no run.
+        session.execute(
+            sa.insert(platform.TestProgress).values(
+                status=platform.TestStatus.testing, message="", timestamp=factories.START
+            )
+        )
+        session.commit()
+        assert run_states.refresh(session)
+        assert set(session.scalars(sa.select(RunState.status))) == {"fail"}
+        assert set(session.scalars(sa.select(RunChange.test_id))) == {0}
+        assert_stored_is_derived(session)
+
+
 LATE = "UPDATE test_result SET exit_code = 0 WHERE test_id = {}"
 
 
@@ -443,7 +479,10 @@ def two_doors(request: pytest.FixtureRequest, tmp_path: Path) -> sa.Engine:
 def test_a_change_during_a_refresh_is_not_lost(
     moment: str, two_doors: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change is committed after the run was derived: before its state is stored, or just before its row is locked."""
+    """A change is committed after the run was derived: before its state is stored, or just before its row is locked.
+
+    What is stored then is the state before the change, and the change is noted still.
+    """
     other = sa.create_engine(two_doors.url)
     with Session(two_doors) as session:
         populate(session, 1)
@@ -466,8 +505,9 @@ def test_a_change_during_a_refresh_is_not_lost(
             return store(session, *rest)
 
         monkeypatch.setattr(run_states, "_store", change_then_store)
-        assert run_states._derive_anew(session) == 0
-        assert session.scalars(sa.select(RunState.stale)).one() is True
+        assert run_states._derive_anew(session) == 1
+        assert run_states._probe(session) == (True, True)
+        assert set(session.scalars(sa.select(RunChange.test_id).where(RunChange.test_id != 0))) == {run}
         assert [found.status for found in runs.page(session, limit=5).data] == ["pass"]
         assert_stored_is_derived(session)
     other.dispose()

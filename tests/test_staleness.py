@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from api_v1 import platform
 from api_v1.platform import Base, DbSession
 from api_v1.services import run_states, triggers
-from api_v1.tables import RunCreation, RunProblem, RunState, RunStateLost
+from api_v1.tables import RunChange, RunCreation, RunProblem, RunState
 from tests import factories
 from tests.client import Api
 from tests.fixtures import empty
@@ -151,7 +151,7 @@ def world(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api, monke
             if rows[table]:
                 session.execute(sa.insert(table), rows[table])
         session.execute(sa.delete(RunState))
-        session.execute(sa.delete(RunStateLost))
+        session.execute(sa.delete(RunChange).where(RunChange.test_id != 0))
         session.execute(sa.insert(RunProblem), rows[RunProblem.__table__])
         session.execute(sa.insert(RunState), rows[RunState.__table__])
     made = World(api, headers, dict(ids))
@@ -510,7 +510,7 @@ CHANGES = {
     ),
     "the first run is deleted": sql(deleted("test", "id = {ancient}"), ancient=None, derived={"old"}),
     "the last run is deleted": sql(deleted("test", "id = {queued}"), queued=None, derived={"ancient", "old"}),
-    "a commit is corrected": sql("UPDATE test SET branch = 'other' WHERE id = {passing}"),
+    "a commit is corrected": sql("UPDATE test SET branch = 'other' WHERE id = {passing}", derived={"passing"}),
     # --- Creation times: runs of unknown time have their neighbour's
     "a creation time becomes known": sql(created("old", "2026-05-05 05:05:05"), derived={"old"}),
     "a first progress makes the time known": sql(progress("old", "preparation"), old="running"),
@@ -557,7 +557,7 @@ def test_changes_that_are_rolled_back_change_nothing(world: World) -> None:
                     connection.exec_driver_sql(world.sql(statement))
                 connection.rollback()
         with world.api.rows() as session:
-            assert session.scalars(sa.select(RunState.test_id).where(RunState.stale.is_(True))).all() == [], name
+            assert session.scalars(sa.select(RunChange.test_id).where(RunChange.test_id != 0)).all() == [], name
     check(world)
     assert world.derived == set()
 
@@ -662,10 +662,10 @@ def test_rows_of_ours_that_are_deleted_are_made_again(rows: str, world: World) -
     check(world)
     assert world.derived
     with world.api.rows() as session:
-        assert session.scalars(sa.select(RunStateLost.id)).all() == []
+        assert session.scalars(sa.select(RunChange.test_id)).all() == [0]
 
 
-@pytest.mark.parametrize("table", ["api_v1_run_state", "api_v1_run_problem", "api_v1_run_state_lost"])
+@pytest.mark.parametrize("table", ["api_v1_run_state", "api_v1_run_problem", "api_v1_run_change"])
 def test_truncated_tables_are_filled_again(table: str, world: World) -> None:
     with on_mariadb_only(world):
         world.execute(f"TRUNCATE TABLE {table}")
@@ -729,9 +729,9 @@ def test_dropped_triggers_are_noticed_in_time(world: World, monkeypatch: pytest.
 DROPPED = [
     ["api_v1_run_state"],
     ["api_v1_run_problem"],
-    ["api_v1_run_state_lost"],
+    ["api_v1_run_change"],
     ["api_v1_run_creation"],
-    ["api_v1_run_state", "api_v1_run_problem", "api_v1_run_state_lost", "api_v1_run_creation"],
+    ["api_v1_run_state", "api_v1_run_problem", "api_v1_run_change", "api_v1_run_creation"],
 ]
 
 
@@ -764,7 +764,7 @@ def test_the_platform_goes_on_without_our_tables(tables: list[str], world: World
 
 
 def test_our_tables_are_made_anew(world: World) -> None:
-    own = [Base.metadata.tables[f"api_v1_{name}"] for name in ("run_state", "run_state_lost", "run_problem")]
+    own = [Base.metadata.tables[f"api_v1_{name}"] for name in ("run_state", "run_change", "run_problem")]
     with world.api.rows():
         engine = platform.db.engine
         Base.metadata.drop_all(engine, tables=own)

@@ -3,7 +3,7 @@
 A run's verdict follows from up to a thousand rows and changes when any of them does: new progress, late results, a
 restart that deletes them, an edited set, a new variant, an `ignore` flag. Counting runs by verdict therefore needs the
 verdicts stored, and stored verdicts must notice every change, whoever makes it. Triggers on the platform's tables do:
-in the transaction of the change itself they mark the runs it touches as stale, and every read first derives those anew.
+in the transaction of the change itself they note the runs it touches, and every read first derives those anew.
 
 The table's content is disposable. Where the triggers or rows of it are missing, they are made again; where they cannot
 be made, every answer is derived from the platform's rows (`sources`), slower and no less right. Where only some runs
@@ -26,12 +26,15 @@ from api_v1.platform import DbSession, Test, TestProgress, TestResult, TestStatu
 from api_v1.services import triggers
 from api_v1.services.verdicts import Narrow, RunStatus, Verdict, custom_sets, failing_results
 from api_v1.sql import epoch
-from api_v1.tables import RunCreation, RunProblem, RunState, RunStateLost
+from api_v1.tables import RunChange, RunCreation, RunProblem, RunState
 
 logger = logging.getLogger(__name__)
 
 #: Runs derived in one statement; bounds the memory and the length of a transaction.
 CHUNK = 250
+
+#: Notes of changes that are turned into marks in one transaction.
+NOTES = 1000
 
 #: Seconds for which triggers that were seen are taken to be there still.
 WATCH_SECONDS = 5.0
@@ -49,6 +52,8 @@ _complained: MutableMapping[Any, float] = WeakKeyDictionary()
 
 _STALE = RunState.stale == sa.true()
 _UNKNOWN = RunState.created_known == sa.false()
+_NOTED = RunChange.test_id != 0
+_INTACT = sa.select(RunChange.id).where(RunChange.test_id == 0).exists()
 
 
 def derivation(ids: Sequence[int] | None = None) -> sa.Select[Any]:
@@ -58,7 +63,7 @@ def derivation(ids: Sequence[int] | None = None) -> sa.Select[Any]:
         ids: the runs, or None for all.
 
     Returns:
-        Rows of test_id, status, failing, created_at, created_known, started_at, completed_at.
+        Rows of test_id, status, failing, created_at, created_known, started_at, completed_at, commit_key.
     """
     return _derivation(lambda run_id, _test=None: sa.true() if ids is None else run_id.in_(ids))
 
@@ -78,6 +83,7 @@ def _derivation(narrow: Callable[..., sa.ColumnElement[bool]]) -> sa.Select[Any]
         "failing": _failing(failing.c, sets.c),
         "created_at": sa.func.coalesce(known, _neighbour_time(Test)),
         "created_known": known.is_not(None),
+        "commit_key": sa.func.lower(Test.commit),
         "started_at": _progress(TestProgress.timestamp, TestProgress.status == TestStatus.testing),
         "completed_at": sa.case(
             (
@@ -218,7 +224,7 @@ class Sources:
     """What to select the state of runs and their problems from: our tables, or the platform's rows.
 
     Attributes:
-        state: columns test_id, status, failing, created_at, started_at, completed_at.
+        state: columns test_id, status, failing, created_at, started_at, completed_at, commit_key.
     """
 
     def __init__(self, stored: bool, stale: Sequence[int] = ()) -> None:
@@ -238,7 +244,7 @@ class Sources:
             self.state = RunState.__table__.c
         else:
             kept, derived = RunState.__table__.c, derivation(self._stale).subquery().c
-            names = ("test_id", "status", "failing", "created_at", "started_at", "completed_at")
+            names = ("test_id", "status", "failing", "created_at", "started_at", "completed_at", "commit_key")
             self.state = (
                 sa.select(*(kept[name] for name in names))
                 .where(kept.test_id.not_in(self._stale))
@@ -286,8 +292,9 @@ def _probe_complete(session: DbSession) -> bool:
 
 def _left_stale(session: DbSession) -> Sequence[int]:
     """Return the runs that could not be stored, and those that may have a creation time of one of them."""
-    ids: Sequence[int] = session.scalars(sa.select(RunState.test_id).where(sa.or_(_STALE, _UNKNOWN))).all()
-    return ids
+    marked = sa.select(RunState.test_id).where(sa.or_(_STALE, _UNKNOWN))
+    noted = sa.select(RunChange.test_id).where(_NOTED)
+    return session.scalars(marked.union(noted)).all()
 
 
 def _recent(times: MutableMapping[Any, float], session: DbSession) -> bool:
@@ -347,7 +354,7 @@ def mark_all(session: DbSession) -> None:
 def _probe(session: DbSession) -> tuple[bool, bool]:
     """Ask in one statement whether every run has a row that is watched, and whether any is stale."""
     first, last, first_row, last_row, any_lost, any_stale, all_watched = session.execute(
-        _question(session.get_bind().dialect.name, _seen(session))
+        _question(seen(session), session.get_bind().dialect.name)
     ).one()
     if all_watched:
         seen_watched(session)
@@ -356,30 +363,28 @@ def _probe(session: DbSession) -> tuple[bool, bool]:
 
 
 @functools.cache
-def _question(dialect: str, seen: bool) -> sa.Select[Any]:
+def _question(seen: bool, dialect: str) -> sa.Select[Any]:
     ends = [
         sa.select(end(column)).scalar_subquery()
         for column in (Test.id, RunState.test_id)
         for end in (sa.func.min, sa.func.max)
     ]
-    lost = sa.select(RunStateLost.id).exists()
-    stale = sa.select(RunState.test_id).where(_STALE).exists()
+    stale = sa.or_(sa.select(RunState.test_id).where(_STALE).exists(), sa.select(RunChange.id).where(_NOTED).exists())
     with_problems = RunState.status.in_([RunStatus.FAIL.value, RunStatus.INCOMPLETE.value])
     failed = sa.select(RunState.test_id).where(with_problems, ~_STALE).exists()
     unexplained = sa.and_(failed, ~sa.select(RunProblem.test_id).exists())
-    all_there = sa.true() if seen else triggers.all_there(dialect)
-    return sa.select(*ends, sa.or_(lost, unexplained), stale, all_there)
+    return sa.select(*ends, sa.or_(~_INTACT, unexplained), stale, watched(seen, dialect))
 
 
-def watched(session: DbSession) -> sa.ColumnElement[bool]:
-    """Be true when all triggers are there; not asked of the database while the last positive answer is fresh."""
-    return sa.true() if _seen(session) else triggers.all_there(session.get_bind().dialect.name)
+def watched(seen: bool, dialect: str) -> sa.ColumnElement[bool]:
+    """Be true when all triggers are there; the database is not asked when they were just seen."""
+    return sa.true() if seen else triggers.all_there(dialect)
 
 
-def _seen(session: DbSession) -> bool:
-    """Tell whether the last positive answer is fresh."""
-    seen = _watched.get(session.get_bind())
-    if seen is not None and time.monotonic() - seen < WATCH_SECONDS:
+def seen(session: DbSession) -> bool:
+    """Tell whether all triggers were seen within `WATCH_SECONDS`."""
+    then = _watched.get(session.get_bind())
+    if then is not None and time.monotonic() - then < WATCH_SECONDS:
         return True
     _watched.pop(session.get_bind(), None)
     return False
@@ -398,8 +403,47 @@ def _forget_triggers(*_: Any, **__: Any) -> None:
     _refused.clear()
 
 
+def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
+    """Be true when no change of a run is noted; goes with `watched` and the run's own mark."""
+    return sa.and_(_INTACT, ~sa.select(RunChange.id).where(RunChange.test_id == run_id).exists())
+
+
+def _mark_noted(session: DbSession) -> None:
+    """Turn the notes of changes into marks on the runs' states."""
+    while session.scalar(sa.select(sa.select(RunChange.id).where(_NOTED).exists())) and _mark_some(session):
+        pass
+
+
+def _mark_some(session: DbSession) -> int:
+    """Turn at most `NOTES` notes into marks, and make the rows that are missing; return how many notes are gone.
+
+    Notes and rows that somebody else holds are passed over, see `_store`.
+    """
+    _begin_to_lock(session)
+    noted = sa.select(RunChange.id, RunChange.test_id).where(sa.func.coalesce(RunChange.test_id, -1) != 0)
+    notes = session.execute(noted.order_by(RunChange.id).limit(NOTES).with_for_update(skip_locked=True)).all()
+    runs = {note.test_id for note in notes}
+    rows = sa.select(RunState.test_id).where(RunState.test_id.in_(runs))
+    free = set(session.scalars(rows.with_for_update(skip_locked=True)))
+    held = set(session.scalars(rows)) - free
+    if lost := set(session.scalars(sa.select(Test.id).where(Test.id.in_(runs)))) - free - held:
+        make = sa.insert(RunState).prefix_with("OR IGNORE", dialect="sqlite")
+        for dialect in ("mysql", "mariadb"):
+            make = make.prefix_with("IGNORE", dialect=dialect)
+        session.execute(make, [{"test_id": run, "version": 1, "stale": True} for run in lost])
+    mark = sa.update(RunState.__table__).where(RunState.test_id.in_(free))
+    session.execute(mark.values(stale=True, version=RunState.version + 1))
+    done = [{"note": note.id} for note in notes if note.test_id not in held]
+    if done:
+        # One by one: where MySQL scans the table for several, it waits for the notes that are not committed.
+        session.execute(sa.delete(RunChange.__table__).where(RunChange.id == sa.bindparam("note")), done)
+    session.commit()
+    return len(done)
+
+
 def _derive_anew(session: DbSession) -> int:
     """Derive and store a chunk of the stale runs; return how many were stored."""
+    _mark_noted(session)
     marked = sa.select(RunState.test_id, RunState.version, RunState.created_at, RunState.created_known).where(_STALE)
     chunk = {row.test_id: row for row in session.execute(marked.order_by(RunState.test_id).limit(CHUNK))}
     if not chunk:

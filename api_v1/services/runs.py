@@ -75,10 +75,8 @@ def get(session: DbSession, run_id: int) -> Run:
     Raises:
         NotFound: there is no such run.
     """
-    # A run of unknown creation time has a neighbour's, of whose changes its own row knows only after the next refresh.
-    unchanged = sa.and_(RunState.stale.is_(False), RunState.created_known.is_(True))
-    fresh = sa.and_(unchanged, run_states.watched(session))
-    row = session.execute(_stored().add_columns(fresh.label("fresh")), {"run_id": run_id}).first()
+    stored = _stored(run_states.seen(session), session.get_bind().dialect.name)
+    row = session.execute(stored, {"run_id": run_id}).first()
     if row is not None and row.fresh:
         run_states.seen_watched(session)
         return _run(row)
@@ -89,9 +87,16 @@ def get(session: DbSession, run_id: int) -> Run:
 
 
 @functools.cache
-def _stored() -> sa.Select[Any]:
-    """Select the run that the parameter `run_id` names, as it was stored."""
-    return _columns(RunState.__table__.c).where(Test.id == sa.bindparam("run_id"))
+def _stored(seen: bool, dialect: str) -> sa.Select[Any]:
+    """Select the run that the parameter `run_id` names, as it was stored, and whether that is how it is now."""
+    # A run of unknown creation time has a neighbour's, of whose changes its own row knows only after the next refresh.
+    fresh = sa.and_(
+        RunState.stale.is_(False),
+        RunState.created_known.is_(True),
+        run_states.unchanged(Test.id),
+        run_states.watched(seen, dialect),
+    )
+    return _columns(RunState.__table__.c).add_columns(fresh.label("fresh")).where(Test.id == sa.bindparam("run_id"))
 
 
 @functools.cache
@@ -120,6 +125,8 @@ def page(
     if "repository" in filters:
         # By their ids: given a subquery, MySQL would begin with the forks and sort all of their runs.
         filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
+    if "commit_sha" in filters:
+        filters["commit_key"] = filters["commit_sha"].lower()
     if "platform" in filters:
         filters["platform"] = getattr(TestPlatform, filters["platform"])
     rows = session.execute(query, {**filters, "limit": limit, "offset": offset, "cut": limit + offset})
@@ -139,8 +146,9 @@ def _of(state: Any, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any],
     return rows, _total(state, filters)
 
 
-#: The filters that ask for a run's state; the others ask for what the platform stores of it.
-_OF_STATE = frozenset({"status", "created_after", "created_before"})
+#: The filters that ask for a run's state, and those that ask for what the platform stores of it.
+_OF_STATE = frozenset({"status", "created_after", "created_before", "commit_sha"})
+_OF_TEST = frozenset({"branch", "commit_sha", "repository", "platform"})
 
 
 def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:
@@ -148,7 +156,9 @@ def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bo
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
         "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
-        "commit_sha": lambda name: sql.equally(Test.commit, sql.parameter(name)),
+        "commit_sha": lambda name: sa.and_(
+            state.commit_key == sa.bindparam("commit_key"), sql.equally(Test.commit, sql.parameter(name))
+        ),
         "repository": lambda name: Test.fork_id.in_(sa.bindparam(name, expanding=True)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),
@@ -167,7 +177,7 @@ def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
     query = sa.select(sa.func.count())
     if not filters & _OF_STATE:
         query = query.select_from(Test)
-    elif filters <= _OF_STATE:
+    elif not filters & _OF_TEST:
         query = query.select_from(state.test_id.table)
     else:
         query = query.select_from(state.test_id.table).join(Test, Test.id == state.test_id)
@@ -178,7 +188,7 @@ def _chosen(state: Any, filters: frozenset[str], sort: str) -> sa.Select[Any]:
     """Select the ids of the runs of a page, by an index in the order asked for."""
     limit, offset, cut = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset", "cut"))
     matches = sa.select(state.test_id).where(*_conditions(state, filters))
-    if not filters <= _OF_STATE:
+    if filters & _OF_TEST:
         matches = matches.join(Test, Test.id == state.test_id)
     order = _order(state, sort)
     if sort != "started_at":

@@ -1,7 +1,8 @@
-"""Database triggers that mark the stored state of runs as stale.
+"""Database triggers that note which runs have changed.
 
-Each belongs to one way in which a run's state can change, and does one UPDATE of `api_v1_run_state` in the transaction
-of the change itself. They see what no program can: another process, the platform's web pages, SQL typed by hand.
+Each belongs to one way in which a run's state can change, and adds rows to `api_v1_run_change` in the transaction of
+the change itself. They see what no program can: another process, the platform's web pages, SQL typed by hand. Because
+they only ever add rows, no writer of the platform waits for another, or for a reader, on their account.
 InnoDB runs no triggers for rows that a foreign key's cascade deletes; those cascades start at a row of `test`,
 `sample`, `regression_test` or `regression_test_output`, which have triggers of their own. The text is nearly the same
 for MySQL and SQLite.
@@ -24,23 +25,14 @@ PREFIX = "api_v1_on_"
 #: Should our tables be dropped by hand, the platform's writes go on: a missing table inside a trigger is passed over.
 _WITHOUT_TABLES = "DECLARE CONTINUE HANDLER FOR SQLSTATE '42S02' BEGIN END; "
 
-_MARK = "UPDATE api_v1_run_state SET stale = 1, version = version + 1 WHERE "
-
-#: The same for the runs that a query names. By `IN` MySQL would look at every run, and lock it, to find them; so it may
-#: where it is free to choose the order of a join.
-_MARK_ALL = {
-    "sqlite": _MARK + "test_id IN ({})",
-    "mysql": "UPDATE ({}) x STRAIGHT_JOIN api_v1_run_state s ON s.test_id = x.test_id"
-    " SET s.stale = 1, s.version = s.version + 1",
-}
-_MARK_ALL["mariadb"] = _MARK_ALL["mysql"]
+_NOTE = "INSERT INTO api_v1_run_change (test_id) "
 
 #: The runs in which a test has a result but no file: the only ones whose verdict its outputs' `ignore` decides. The
 #: platform's sentinel rows are no files.
 _WITHOUT_FILE = (
     "SELECT DISTINCT r.test_id FROM test_result r LEFT JOIN test_result_file f"
     " ON f.test_id = r.test_id AND f.regression_test_id = r.regression_test_id"
-    " AND NOT (f.expected = '' AND COALESCE(f.got, '') = 'error')"
+    " AND NOT (f.expected = '' AND COALESCE(f.got, '') = 'error') AND f.regression_test_output_id <> -1"
     " WHERE r.regression_test_id = {row}.regression_id AND f.test_id IS NULL"
 )
 
@@ -71,13 +63,11 @@ class Trigger:
         table: the table whose rows it watches.
         moment: such as `AFTER INSERT`.
         action: what it does.
-        runs: queries, each naming runs that it marks instead.
     """
 
     table: str
     moment: str
-    action: str = ""
-    runs: tuple[str, ...] = ()
+    action: str
 
     @property
     def name(self) -> str:
@@ -87,32 +77,31 @@ class Trigger:
     def ddl(self, dialect: str) -> str:
         """The statement that creates it."""
         guard = "" if dialect == "sqlite" else _WITHOUT_TABLES
-        action = self.action or "; ".join(_MARK_ALL[dialect].format(query) for query in self.runs)
-        return f"CREATE TRIGGER {self.name} {self.moment} ON {self.table} FOR EACH ROW BEGIN {guard}{action}; END"
+        return f"CREATE TRIGGER {self.name} {self.moment} ON {self.table} FOR EACH ROW BEGIN {guard}{self.action}; END"
 
 
 def _of_run(table: str) -> list[Trigger]:
-    """Mark the run that a row of the table belongs to."""
+    """Note the run that a row of the table belongs to."""
     return [
-        Trigger(table, "AFTER INSERT", _MARK + "test_id = NEW.test_id"),
-        Trigger(table, "AFTER UPDATE", _MARK + "test_id IN (OLD.test_id, NEW.test_id)"),
-        Trigger(table, "AFTER DELETE", _MARK + "test_id = OLD.test_id"),
+        Trigger(table, "AFTER INSERT", _NOTE + "VALUES (NEW.test_id)"),
+        Trigger(table, "AFTER UPDATE", _NOTE + "SELECT OLD.test_id UNION SELECT NEW.test_id"),
+        Trigger(table, "AFTER DELETE", _NOTE + "VALUES (OLD.test_id)"),
     ]
 
 
 def _of_baseline(table: str, runs: str) -> list[Trigger]:
-    """Mark the runs to which a baseline row matters, as it was and as it is."""
-    old, new = (runs.format(row=row) for row in ("OLD", "NEW"))
+    """Note the runs to which a baseline row matters, as it was and as it is."""
+    old, new = (_NOTE + runs.format(row=row) for row in ("OLD", "NEW"))
     return [
-        Trigger(table, "AFTER INSERT", runs=(new,)),
-        Trigger(table, "AFTER UPDATE", runs=(old, new)),
-        Trigger(table, "AFTER DELETE", runs=(old,)),
+        Trigger(table, "AFTER INSERT", new),
+        Trigger(table, "AFTER UPDATE", f"{old}; {new}"),
+        Trigger(table, "AFTER DELETE", old),
     ]
 
 
 def _before_cascade(table: str, runs: str) -> Trigger:
-    """Mark the runs that lose rows to the cascade of a deleted row."""
-    return Trigger(table, "BEFORE DELETE", runs=(runs.format(row="OLD"),))
+    """Note the runs that lose rows to the cascade of a deleted row."""
+    return Trigger(table, "BEFORE DELETE", _NOTE + runs.format(row="OLD"))
 
 
 TRIGGERS: tuple[Trigger, ...] = (
@@ -121,21 +110,24 @@ TRIGGERS: tuple[Trigger, ...] = (
         "AFTER INSERT",
         "INSERT INTO api_v1_run_state (test_id, version, stale) VALUES (NEW.id, 1, 1)",
     ),
+    Trigger("test", "AFTER UPDATE", _NOTE + "VALUES (NEW.id)"),
     # Runs of unknown creation time carry their neighbour's, which may be this one's. SQLite may not enforce the
-    # foreign key that takes the row itself. A row that goes with its run is no loss.
+    # foreign key that takes the row itself.
     Trigger(
         "test",
         "AFTER DELETE",
         "DELETE FROM api_v1_run_problem WHERE test_id = OLD.id; DELETE FROM api_v1_run_state WHERE test_id = OLD.id; "
-        "DELETE FROM api_v1_run_state_lost WHERE test_id = OLD.id; " + _MARK + "created_known = 0",
+        + _NOTE
+        + "SELECT test_id FROM api_v1_run_state WHERE created_known = 0",
     ),
-    # Whoever deletes rows of ours leaves a note, so that they are made again.
+    # Rows of ours that are deleted by hand are made again. Those of problems are deleted by who stores a state, too, in
+    # whose transaction a note would outlive the state.
+    Trigger("api_v1_run_state", "AFTER DELETE", _NOTE + "VALUES (OLD.test_id)"),
     Trigger(
-        "api_v1_run_state",
+        "api_v1_run_problem",
         "AFTER DELETE",
-        "INSERT INTO api_v1_run_state_lost (test_id) VALUES (OLD.test_id)",
+        "UPDATE api_v1_run_state SET stale = 1, version = version + 1 WHERE test_id = OLD.test_id",
     ),
-    Trigger("api_v1_run_problem", "AFTER DELETE", _MARK + "test_id = OLD.test_id"),
     *_of_run("test_progress"),
     *_of_run("test_result"),
     *_of_run("test_result_file"),
@@ -199,11 +191,12 @@ def install(session: DbSession) -> bool:
     return True
 
 
-#: In this order: what changes meanwhile is marked by the triggers.
+#: In this order: what changes meanwhile is noted by the triggers.
 _ALL_STALE = (
     "DELETE FROM api_v1_run_problem WHERE test_id NOT IN (SELECT id FROM test)",
     "DELETE FROM api_v1_run_state WHERE test_id NOT IN (SELECT id FROM test)",
-    "DELETE FROM api_v1_run_state_lost",
+    "INSERT INTO api_v1_run_change (test_id) SELECT 0 FROM (SELECT 1 AS one) intact"
+    " WHERE NOT EXISTS (SELECT 1 FROM api_v1_run_change WHERE test_id = 0)",
     "INSERT INTO api_v1_run_state (test_id, version, stale) SELECT t.id, 1, 1 FROM test t"
     " LEFT JOIN api_v1_run_state s ON s.test_id = t.id WHERE s.test_id IS NULL",
     "UPDATE api_v1_run_state SET stale = 1, version = version + 1",

@@ -77,16 +77,19 @@ def upgrade() -> None:
         sa.Column("created_known", sa.Boolean),
         sa.Column("started_at", sa.DateTime),
         sa.Column("completed_at", sa.DateTime),
+        sa.Column("commit_key", sa.String(64)),
         sa.Index("api_v1_run_state_created", "created_at", "test_id"),
         sa.Index("api_v1_run_state_status", "status", "created_at", "test_id"),
         sa.Index("api_v1_run_state_started", "started_at", "test_id"),
+        sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
         sa.Index("api_v1_run_state_stale", "stale"),
         sa.Index("api_v1_run_state_known", "created_known"),
     )
     _create(
-        "api_v1_run_state_lost",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("test_id", sa.Integer, nullable=False),
+        "api_v1_run_change",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        sa.Column("test_id", sa.Integer),
+        sa.Index("api_v1_run_change_run", "test_id"),
     )
     _create(
         "api_v1_run_problem",
@@ -98,5 +101,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("run_problem", "run_state_lost", "run_state", "run_creation", "token"):
+    for table in ("run_problem", "run_change", "run_state", "run_creation", "token"):
         op.drop_table(f"api_v1_{table}", if_exists=True)
