@@ -16,6 +16,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ CASES = (
     Case("/runs?limit=50&offset=800", 6, 15),
     Case("/runs?sort=started_at&limit=50", 6),
     Case("/runs?branch=master&limit=50", 6),
+    Case("/runs?repository=CCExtractor/ccextractor&limit=50", 6),
     Case("/runs?commit_sha={commit}", 6),
     Case("/runs/{run}", 5, 3),
     Case("/runs/{run}/progress", 5, 3),
@@ -60,6 +62,15 @@ CASES = (
     Case("/runs/{run}/samples?status=fail", 6, 8),
     Case("/runs/{run}/samples?limit=100", 6),
     Case("/runs/{run}/samples/{sample}", 6),
+    Case("/runs/{run}/errors", 6, 8),
+    Case("/runs/{run}/errors?type=diff_mismatch", 6, 8),
+    Case("/runs/{run}/error-summary?group_by=type", 6, 8),
+    Case("/runs/{run}/error-summary?group_by=sample_id", 6, 8),
+    Case("/runs/{run}/error-summary?group_by=regression_id", 6, 8),
+    Case("/runs/{run}/error-summary?group_by=category", 6, 8),
+    Case("/runs/{run}/error-summary?group_by=severity", 6, 8),
+    Case("/runs/{run}/infrastructure-errors", 6),
+    Case("/runs/{run}/artifacts?limit=100", 6),
     Case("/samples/{sample}/history?limit=50", 6, 10),
     Case("/samples/{sample}/history?limit=5", 6, 10),
     Case("/samples/{sample}/history?limit=50&branch=master", 6, 10),
@@ -168,7 +179,11 @@ class Worker:
 
     def __init__(self, host: str, uri: str) -> None:
         command = [sys.executable, "-m", "benchmarks.operations", "--serve", host, uri]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A line for each request is written, as in production, and read only when something went wrong.
+        self._log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
         self._read()
 
     def ask(self, case: int, rounds: int) -> dict[str, Any]:
@@ -185,7 +200,8 @@ class Worker:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        raise RuntimeError(f"a process ended early: {' '.join(map(str, self.process.args))}")  # type: ignore[arg-type]
+        self._log.seek(0)
+        raise RuntimeError(f"a process ended early: {self._log.read()[-2000:]}")
 
     def close(self) -> None:
         """End the process."""
