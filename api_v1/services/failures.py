@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -218,7 +218,7 @@ def summary(
     only = [] if severity is None else [fault.severity == severity]
     columns = (fault.type, fault.severity, fault.regression_id, fault.sample_id)
     found = session.execute(sa.select(*columns).where(*only), {"run_id": run_id}).all()
-    category = _categories(session) if group_by == "category" and found else {}
+    category = _categories(session, {row.regression_id for row in found}) if group_by == "category" else {}
     groups: defaultdict[Any, list[Any]] = defaultdict(list)
     for row in found:
         key = category.get(row.regression_id, UNCATEGORIZED) if group_by == "category" else getattr(row, group_by)
@@ -234,10 +234,14 @@ def _bucket(key: Any, faults: Sequence[Any], when: datetime) -> Bucket:
     return Bucket(str(key), len(faults), worst, samples[:NAMED_SAMPLES], when, when)
 
 
-def _categories(session: DbSession) -> dict[int, str]:
-    """Return the category of every test: the first by name, as elsewhere a test has one category."""
-    links = regression_test_category.c
-    named = sa.select(links.regression_id, Category.name).join(
-        regression_test_category, links.category_id == Category.id
-    )
-    return dict(session.execute(named.where(Category.name.is_not(None)).order_by(Category.name.desc())).tuples().all())
+_NAMED = (
+    sa.select(regression_test_category.c.regression_id, Category.name)
+    .join(regression_test_category, regression_test_category.c.category_id == Category.id)
+    .where(regression_test_category.c.regression_id.in_(results.REGRESSION_IDS), Category.name.is_not(None))
+    .order_by(Category.name.desc())
+)
+
+
+def _categories(session: DbSession, regression_ids: Collection[int]) -> dict[int, str]:
+    """Return the category of tests: the first by name, as elsewhere a test has one category."""
+    return dict(session.execute(_NAMED, {"regression_ids": regression_ids}).tuples().all())

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.paging import Page
-from api_v1.platform import Category, DbSession, TestProgress, TestStatus, regression_test_category
+from api_v1.platform import Category, DbSession, RegressionTest, TestProgress, TestStatus, regression_test_category
 from api_v1.services import environments, failures, results, runs
 from api_v1.services.environments import Environment
 from api_v1.services.redaction import redact
@@ -129,44 +129,32 @@ def config(session: DbSession, run_id: int) -> Config:
         NotFound: there is no such run.
     """
     head = results.head(session, run_id)
-    rows = session.execute(_tests_in_order(head.phase), {"run_id": run_id}).all()
-    ids = [row.regression_id for row in rows]
+    rows = session.execute(_labelled_tests(head.phase), {"run_id": run_id}).all()
+    commands = {row.regression_id: row.command for row in rows}
+    categories: defaultdict[str | None, list[int]] = defaultdict(list)
+    # The platform may store a link twice.
+    for name, regression_id in dict.fromkeys((row.name, row.regression_id) for row in rows):
+        categories[name].append(regression_id)
+    named = sorted(name for name in categories if name is not None)
     return Config(
         run_id=run_id,
         environment=environments.of_platform(session, head.platform),
-        matrix=_matrix(session, ids),
-        regression_test_ids=ids,
-        command_defaults=common_options(row.command for row in rows),
+        matrix=[MatrixEntry(name, categories[name]) for name in [*named, None] if name in categories],
+        regression_test_ids=list(commands),
+        command_defaults=common_options(commands.values()),
     )
 
 
 @functools.cache
-def _tests_in_order(phase: Phase) -> sa.Select[Any]:
-    tests = results.tests(phase)
-    return tests.with_only_columns(*(tests.selected_columns[name] for name in ("regression_id", "command"))).order_by(
-        "regression_id"
+def _labelled_tests(phase: Phase) -> sa.Select[Any]:
+    """Select the tests of a run's set with each of their categories, in order: one statement, for they are many."""
+    tests, links = results.tests(phase), regression_test_category.c
+    return (
+        tests.with_only_columns(*(tests.selected_columns[name] for name in ("regression_id", "command")), Category.name)
+        .outerjoin(regression_test_category, links.regression_id == RegressionTest.id)
+        .outerjoin(Category, Category.id == links.category_id)
+        .order_by("regression_id")
     )
-
-
-#: The tests of every category: as few as there are tests, and quicker to read than to pick some.
-_LABELLED = (
-    sa.select(Category.name, regression_test_category.c.regression_id)
-    .join(regression_test_category, regression_test_category.c.category_id == Category.id)
-    .distinct()
-    .order_by(Category.name, regression_test_category.c.regression_id)
-)
-
-
-def _matrix(session: DbSession, ids: Sequence[int]) -> list[MatrixEntry]:
-    members = set(ids)
-    entries: defaultdict[str | None, list[int]] = defaultdict(list)
-    for name, regression_id in session.execute(_LABELLED):
-        if regression_id in members:
-            entries[name].append(regression_id)
-    labelled = {regression_id for entry in entries.values() for regression_id in entry}
-    if unlabelled := [regression_id for regression_id in ids if regression_id not in labelled]:
-        entries[None] = unlabelled
-    return [MatrixEntry(name, tests) for name, tests in entries.items()]
 
 
 def common_options(commands: Iterable[str]) -> list[str]:

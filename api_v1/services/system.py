@@ -132,22 +132,39 @@ def branches(
         active_days: a branch is active when a run of it was created within so many days.
         name: a part of the name; pull-request runs are left out unless it is exactly `pull_request`.
     """
-    state = run_states.sources(session).state
+    source = run_states.sources(session)
+    form = (name is not None, name == PULL_REQUEST_BRANCH, repository is not None, active)
+    matches = _branches_of_stored(*form) if source.plain else _branches(source.state, *form)
+    parameters: dict[str, Any] = {"since": now() - timedelta(days=active_days), "name": name}
+    if repository is not None:
+        parameters["forks"] = session.scalars(sa.select(Fork.id).where(of_repository(repository))).all()
+    rows, total = matches.fetch(session, limit, offset, parameters)
+    found = [Branch(repository_name(row.github), row.branch, full_commit(row.commit), bool(row.active)) for row in rows]
+    return Page(found, total)
+
+
+@functools.cache
+def _branches_of_stored(named: bool, pull_requests: bool, of_repository: bool, active: bool | None) -> Counted:
+    """Build the statement on stored states once for each form: that takes as long as to run it."""
+    return _branches(RunState.__table__.c, named, pull_requests, of_repository, active)
+
+
+def _branches(state: Any, named: bool, pull_requests: bool, of_repository: bool, active: bool | None) -> Counted:
+    """Build the statement for a page of branches; name, since and the repository's forks are parameters."""
     key = sql.identity(Test.branch).label("key")
     grouped = sa.select(Test.fork_id, key, sa.func.max(Test.id).label("newest")).group_by(Test.fork_id, key)
-    if name != PULL_REQUEST_BRANCH:
+    if not pull_requests:
         grouped = grouped.where(Test.test_type != TestType.pull_request)
-    if name is not None:
-        grouped = grouped.where(sql.contains(Test.branch, name))
+    if named:
+        grouped = grouped.where(sql.contains(Test.branch, sql.parameter("name")))
     recent = (
         sa.select(Test.fork_id, key)
         .join(state.test_id.table, state.test_id == Test.id)
-        .where(state.created_at > now() - timedelta(days=active_days))
+        .where(state.created_at > sa.bindparam("since"))
         .distinct()
     )
     groups = _of_one_repository(grouped.subquery("groups").c, recent.subquery("recent").c).subquery("branches")
     newest = sa.orm.aliased(Test)
-    is_active = groups.c.active == 1
     matches = (
         sa.select(Fork.github, newest.branch, newest.commit, groups.c.active)
         .select_from(groups)
@@ -155,13 +172,11 @@ def branches(
         .join(Fork, Fork.id == newest.fork_id)
         .order_by(Fork.github, Fork.id, newest.branch, newest.id)
     )
-    if repository is not None:
-        matches = matches.where(of_repository(repository))
+    if of_repository:
+        matches = matches.where(Fork.id.in_(sa.bindparam("forks", expanding=True)))
     if active is not None:
-        matches = matches.where(is_active if active else ~is_active)
-    rows, total = Counted(matches).fetch(session, limit, offset, {})
-    found = [Branch(repository_name(row.github), row.branch, full_commit(row.commit), bool(row.active)) for row in rows]
-    return Page(found, total)
+        matches = matches.where((groups.c.active == 1) == active)
+    return Counted(matches)
 
 
 def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
