@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import timedelta
 from typing import Any
 
 from api_v1 import platform
 from api_v1.platform import DbSession
 from tests import factories
+from tests.api.reading import ELLIPSIS, FINISHED, get, reader
 from tests.client import Api
 from tests.factories import START, hash_of
 
-FINISHED = ("preparation", "testing", "completed")
-ELLIPSIS = "…"
 BAD, WORSE, ACCEPTED = (hash_of(word) for word in ("bad", "worse", "accepted"))
-
-
-@functools.lru_cache(maxsize=1)
-def reader(api: Api) -> dict[str, str]:
-    """Headers of a caller who may read, made once for the client of a test."""
-    return api.bearer(scopes=["runs:read"])
-
-
-def get(api: Api, path: str, query: str = "") -> Any:
-    """What a path answers to a reader."""
-    response = api.get(path, query=query, headers=reader(api))
-    assert response.status_code == 200, response.json
-    return response.json
 
 
 def history(api: Api, sample_id: int, query: str = "") -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,32 +9,11 @@ import sqlalchemy as sa
 from api_v1 import platform
 from api_v1.platform import DbSession
 from tests import factories
+from tests.api.reading import ELLIPSIS, FINISHED, get, reader, refused
 from tests.client import Api
 from tests.factories import hash_of
 
-FINISHED = ("preparation", "testing", "completed")
-ELLIPSIS = "…"
 BAD, WORSE, ACCEPTED = (hash_of(word) for word in ("bad", "worse", "accepted"))
-
-
-@functools.lru_cache(maxsize=1)
-def reader(api: Api) -> dict[str, str]:
-    """Headers of a caller who may read, made once for the client of a test."""
-    return api.bearer(scopes=["runs:read"])
-
-
-def get(api: Api, path: str, query: str = "") -> Any:
-    """What a path answers to a reader."""
-    response = api.get(path, query=query, headers=reader(api))
-    assert response.status_code == 200, response.json
-    return response.json
-
-
-def refused(api: Api, path: str, query: str = "") -> tuple[int, str, dict[str, Any]]:
-    """The status, code and details with which a reader is refused."""
-    response = api.get(path, query=query, headers=reader(api))
-    assert response.json is not None
-    return response.status_code, response.json["code"], response.json["details"]
 
 
 def results(api: Api, run_id: int) -> list[dict[str, Any]]:

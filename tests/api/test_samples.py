@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from os.path import relpath
 from pathlib import Path
@@ -13,30 +12,9 @@ import pytest
 from api_v1 import platform
 from api_v1.platform import DbSession
 from tests import factories
+from tests.api.reading import ELLIPSIS, get, reader, refused
 from tests.client import Api
 from tests.factories import hash_of
-
-ELLIPSIS = "…"
-
-
-@functools.lru_cache(maxsize=1)
-def reader(api: Api) -> dict[str, str]:
-    """Headers of a caller who may read, made once for the client of a test."""
-    return api.bearer(scopes=["runs:read"])
-
-
-def get(api: Api, path: str, query: str = "") -> Any:
-    """What a path answers to a reader."""
-    response = api.get(path, query=query, headers=reader(api))
-    assert response.status_code == 200, response.json
-    return response.json
-
-
-def refused(api: Api, path: str, query: str = "") -> tuple[int, str, dict[str, Any]]:
-    """The status, code and details with which a reader is refused."""
-    response = api.get(path, query=query, headers=reader(api))
-    assert response.json is not None
-    return response.status_code, response.json["code"], response.json["details"]
 
 
 def upload(session: DbSession, sample: Any, notes: str) -> None:

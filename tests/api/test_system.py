@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,10 @@ from api_v1 import platform
 from api_v1.platform import DbSession
 from api_v1.tables import now
 from tests import factories
+from tests.api.reading import ELLIPSIS, FINISHED, get, reader
 from tests.client import Api
 from tests.factories import START
 from tests.fixtures import platform_config
-
-FINISHED = ("preparation", "testing", "completed")
-ELLIPSIS = "…"
-
-
-@functools.lru_cache(maxsize=1)
-def reader(api: Api) -> dict[str, str]:
-    """Headers of a caller who may read, made once for the client of a test."""
-    return api.bearer(scopes=["runs:read", "system:read"])
-
-
-def get(api: Api, path: str, query: str = "") -> Any:
-    """What a path answers to a reader."""
-    response = api.get(path, query=query, headers=reader(api))
-    assert response.status_code == 200, response.json
-    return response.json
 
 
 def assert_refused(api: Api, wrong: dict[str, str]) -> None:
