@@ -128,6 +128,8 @@ def engine(database_uri: str) -> Iterator[sa.Engine]:
     database.db_engine = made = platform.create_engine(database_uri)
     platform.Base.metadata.create_all(made)
     yield made
+    # A table is dropped only once nobody has a transaction open on it.
+    sa.orm.close_all_sessions()
     platform.Base.metadata.drop_all(made)
     database.db_engine = made
     fresh_engine()
@@ -229,6 +231,8 @@ def mounted_session(
     import api_v1
 
     app = import_platform(platform_config(database_uri, repository, **real_platform_config))
+    # The real platform does not start without a bucket; tests that want one put their own.
+    app.config.update(dict.fromkeys(real_platform_config, ""))
     api_v1.init_app(app)
     return app
 

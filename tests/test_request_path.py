@@ -151,6 +151,10 @@ PLATFORM_REQUESTS = [
 ]
 
 
+#: The moment of the answer, which the real platform tells.
+_TIME = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.+]+")
+
+
 def test_outside_the_prefix_the_platform_answers_as_without_us(
     mounted: Flask, database_uri: str, bare_platform: Callable[[str], Flask]
 ) -> None:
@@ -162,7 +166,8 @@ def test_outside_the_prefix_the_platform_answers_as_without_us(
         )
         assert with_us.status == without.status, path
         assert with_us.headers.to_wsgi_list() == without.headers.to_wsgi_list(), path
-        assert with_us.data == without.data, path
+        bodies = [_TIME.sub(b"", response.data) for response in (with_us, without)]
+        assert bodies[0] == bodies[1], path
 
 
 # --- Failures --------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from api_v1.services import failures, results, run_states, verdicts
 from api_v1.services.results import Phase
 from api_v1.services.verdicts import FileFacts, RunStatus, Verdict
 from tests import worlds
+from tests.factories import hash_of
 from tests.worlds import File, RegressionTest, Run, World, examples
 
 needs_platform = pytest.mark.skipif(
@@ -186,6 +187,7 @@ def check_states(session: Session, world: World) -> None:
             "failing": world.failing(run),
             "created_at": world.created_at(run),
             "created_known": run.known_time is not None,
+            "commit_key": hash_of(run.id)[:40],
             "started_at": run.started_at,
             "completed_at": run.completed_at,
         }

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +137,16 @@ def test_a_different_output_fails_a_run(worker: Worker) -> None:
     worker.progress("preparation")
     worker.progress("testing")
     worker.finish(0)
-    worker.finish(1, **upload(b"1\n00:00:01,000 --> 00:00:02,000\nWRONG\n"))
+    wrong = b"1\n00:00:01,000 --> 00:00:02,000\nWRONG\n"
+    worker.finish(1, **upload(wrong))
     assert worker.state == ("running", "true")
 
     worker.progress("completed")
 
     assert worker.state == ("fail", "true")
-    assert len(list((worker.folder / "TestResults").iterdir())) == 1
+    assert [file.read_bytes() for file in (worker.folder / "TestResults").glob(f"{sha256(wrong).hexdigest()}*")] == [
+        wrong
+    ]
 
 
 def test_an_exit_code_fails_a_run(worker: Worker) -> None:
