@@ -218,34 +218,6 @@ def failing_results(narrow: Narrow) -> sa.Select[Any]:
     )
 
 
-def result_verdicts(narrow: Narrow) -> sa.Select[Any]:
-    """Select every result row with its verdict.
-
-    Returns:
-        Rows of test_id, regression_test_id, runtime, exit_code, expected_rc, verdict.
-    """
-    result = TestResult
-    failing = failing_results(narrow).subquery("failing")
-    return (
-        sa.select(
-            result.test_id,
-            result.regression_test_id,
-            result.runtime,
-            result.exit_code,
-            result.expected_rc,
-            sa.func.coalesce(failing.c.verdict, Verdict.PASS.value).label("verdict"),
-        )
-        .outerjoin(
-            failing,
-            sa.and_(
-                failing.c.test_id == result.test_id,
-                failing.c.regression_test_id == result.regression_test_id,
-            ),
-        )
-        .where(narrow(result.test_id, result.regression_test_id))
-    )
-
-
 def custom_sets(narrow: Narrow) -> sa.Select[Any]:
     """Select the distinct CustomizedTest rows: test_id, regression_id (the platform writes duplicates)."""
     custom = CustomizedTest
