@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from api_v1.platform import (
 )
 from api_v1.platform import Sample as SampleRow
 from api_v1.services import media_info, storage
-from api_v1.services.results import Labels, in_category, tagged
+from api_v1.services.results import REGRESSION_IDS, Labels, in_category, tagged
 from api_v1.services.storage import Storage
 
 
@@ -81,9 +82,9 @@ def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> 
         filters: status (active: some active test uses the sample), name (a part), tag, sha256, extension; absent ones
             do not filter.
     """
-    matches = sa.select(*_COLUMNS).where(*_conditions(filters))
-    rows = session.execute(matches.order_by(SampleRow.id).limit(limit).offset(offset)).all()
-    total = session.scalar(sa.select(sa.func.count()).select_from(matches.subquery()))
+    query, number = _listing(frozenset(filters), filters.get("status") == "active")
+    rows = session.execute(query, {**filters, "limit": limit, "offset": offset}).all()
+    total = session.scalar(number, filters)
     tags = _tags(session, [row.id for row in rows])
     return Page([_sample(row, tags) for row in rows], total or 0)
 
@@ -97,7 +98,7 @@ def get(session: DbSession, stores: Storage, sample_id: int) -> Sample:
     Raises:
         NotFound: there is no such sample.
     """
-    row = session.execute(sa.select(*_COLUMNS).where(SampleRow.id == sample_id)).first()
+    row = session.execute(_ONE, {"sample_id": sample_id}).first()
     if row is None:
         raise NotFound("sample", sample_id)
     return _sample(row, _tags(session, [sample_id]), media_info.read(stores, row.sha))
@@ -115,16 +116,29 @@ _NOTES = (
 _COLUMNS = (SampleRow.id, SampleRow.sha, SampleRow.original_name, SampleRow.extension, _NOTES)
 
 
-def _conditions(filters: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+_ONE = sa.select(*_COLUMNS).where(SampleRow.id == sa.bindparam("sample_id"))
+
+
+@functools.cache
+def _listing(filters: frozenset[str], active: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements for a page of samples and for their number; the filters' values are parameters."""
     used = sa.exists().where(RegressionTest.sample_id == SampleRow.id, RegressionTest.active.is_(True))
-    rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
-        "status": lambda value: used if value == "active" else ~used,
-        "name": lambda value: sql.contains(SampleRow.original_name, value),
-        "tag": lambda value: SampleRow.id.in_(tagged(value)),
-        "sha256": lambda value: sql.equally(SampleRow.sha, value),
-        "extension": lambda value: sql.equally(SampleRow.extension, value),
+    rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
+        "status": lambda _name: used if active else ~used,
+        "name": lambda name: sql.contains(SampleRow.original_name, sql.parameter(name)),
+        "tag": lambda name: SampleRow.id.in_(tagged(sql.parameter(name))),
+        "sha256": lambda name: sql.equally(SampleRow.sha, sql.parameter(name)),
+        "extension": lambda name: sql.equally(SampleRow.extension, sql.parameter(name)),
     }
-    return [rules[name](value) for name, value in filters.items()]
+    conditions = [rules[name](name) for name in filters]
+    return _cut(sa.select(*_COLUMNS).where(*conditions).order_by(SampleRow.id)), (
+        sa.select(sa.func.count()).select_from(SampleRow).where(*conditions)
+    )
+
+
+def _cut(query: sa.Select[Any]) -> sa.Select[Any]:
+    limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
+    return query.limit(limit).offset(offset)
 
 
 _TAGS = (
@@ -162,17 +176,9 @@ def definitions(session: DbSession, stores: Storage, *, limit: int, offset: int 
         stores: where the baselines are.
         filters: active, category, tag, sample_id; absent ones do not filter.
     """
-    test = RegressionTest
-    rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
-        "active": lambda value: sa.func.coalesce(test.active, sa.false()) == value,
-        "category": lambda value: test.id.in_(in_category(value)),
-        "tag": lambda value: test.sample_id.in_(tagged(value)),
-        "sample_id": lambda value: test.sample_id == value,
-    }
-    matches = sa.select(test.id, test.sample_id, test.command, test.active)
-    matches = matches.where(*(rules[name](value) for name, value in filters.items()))
-    rows = session.execute(matches.order_by(test.id).limit(limit).offset(offset)).all()
-    total = session.scalar(sa.select(sa.func.count()).select_from(matches.subquery()))
+    query, number = _definitions(frozenset(filters))
+    rows = session.execute(query, {**filters, "limit": limit, "offset": offset}).all()
+    total = session.scalar(number, filters)
     labels = Labels.load(session, [row.id for row in rows])
     baselines = _baselines(session, stores, {row.id: row.sample_id for row in rows})
     found = [
@@ -190,14 +196,36 @@ def definitions(session: DbSession, stores: Storage, *, limit: int, offset: int 
     return Page(found, total or 0)
 
 
+@functools.cache
+def _definitions(filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements for a page of tests and for their number; the filters' values are parameters."""
+    test = RegressionTest
+    rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
+        "active": lambda name: sa.func.coalesce(test.active, sa.false()) == sa.bindparam(name, type_=sa.Boolean),
+        "category": lambda name: test.id.in_(in_category(sql.parameter(name))),
+        "tag": lambda name: test.sample_id.in_(tagged(sql.parameter(name))),
+        "sample_id": lambda name: test.sample_id == sa.bindparam(name),
+    }
+    conditions = [rules[name](name) for name in filters]
+    query = sa.select(test.id, test.sample_id, test.command, test.active).where(*conditions).order_by(test.id)
+    return _cut(query), sa.select(sa.func.count()).select_from(test).where(*conditions)
+
+
+_BASELINES = (
+    sa.select(
+        RegressionTestOutput.id,
+        RegressionTestOutput.regression_id,
+        RegressionTestOutput.correct,
+        RegressionTestOutput.correct_extension,
+    )
+    .where(RegressionTestOutput.regression_id.in_(REGRESSION_IDS), RegressionTestOutput.correct.is_not(None))
+    .order_by(RegressionTestOutput.id)
+)
+
+
 def _baselines(session: DbSession, stores: Storage, sample_of: Mapping[int, int]) -> dict[int, list[BaselineReference]]:
     """Return the baselines of regression tests that have one, by test."""
-    output = RegressionTestOutput
-    rows = session.execute(
-        sa.select(output.id, output.regression_id, output.correct, output.correct_extension)
-        .where(output.regression_id.in_(list(sample_of)), output.correct.is_not(None))
-        .order_by(output.id)
-    ).all()
+    rows = session.execute(_BASELINES, {"regression_ids": list(sample_of)}).all()
     names = [row.correct + row.correct_extension for row in rows]
     files = stores.find_all([f"{storage.RESULTS}/{name}" for name in names])
     found: dict[int, list[BaselineReference]] = {regression_id: [] for regression_id in sample_of}
