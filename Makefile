@@ -21,7 +21,7 @@ serve: $(VENV)/installed
 		--scope results:read --scope baselines:write --scope system:read 2>/dev/null) && \
 		echo "curl -s -H 'Authorization: Bearer $$token' 'http://127.0.0.1:$(PORT)/api/v1/runs?status=fail&limit=3'"
 	@echo
-	@PYTHONPATH=$(PLATFORM) $(VENV)/bin/gunicorn --workers 2 --bind 127.0.0.1:$(PORT) 'api_v1:create_app()'
+	@PYTHONPATH=$(PLATFORM) $(VENV)/bin/gunicorn --threads 8 --bind 127.0.0.1:$(PORT) 'api_v1:create_app()'
 
 test: $(VENV)/installed
 	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox

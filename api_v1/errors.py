@@ -76,7 +76,8 @@ class Forbidden(ApiError):
 class NotFound(ApiError):
     """The named resource does not exist (`details`: resource, id)."""
 
-    status, code, message = 404, "not_found", "There is nothing at this URL."
+    status, code = 404, "not_found"
+    message = "There is nothing at this URL; /openapi.json below the API's prefix lists what there is."
 
     def __init__(self, resource: str | None = None, identity: int | str | None = None) -> None:
         if resource is None:

@@ -28,6 +28,7 @@ MAX_ID = 2**31 - 1
 MAX_BODY = 64 * 1024
 
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]{1,99}", re.ASCII)
 _DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)(Z|[+-]\d\d:[0-5]\d)?", re.ASCII)
 #: A plus sign in a query string is a space once decoded; an offset is the only place where one can stand.
 _LOST_PLUS = re.compile(r" (?=\d\d:\d\d$)")
@@ -46,7 +47,7 @@ class Digits(fields.Integer):
     """A whole number in a query string: ASCII digits only."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or not _DIGITS.fullmatch(value):
+        if not isinstance(value, str) or not _NUMBER.fullmatch(value):
             raise self.make_error("invalid")
         number = int(value)
         if number > MAX_ID:
@@ -225,13 +226,14 @@ def _load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(body)
     except ValidationError as error:
-        raise ValidationFailed(_reasons(error.messages)) from None
+        unknown = {name: _unknown(name, schema.fields, "field") for name in body if name not in schema.fields}
+        raise ValidationFailed(_reasons(error.messages) | unknown) from None
     return loaded
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
+def _unknown(name: str, known: Iterable[str], what: str = "parameter") -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"Unknown parameter; did you mean {near[0]}?" if near else "Unknown parameter."
+    return f"Unknown {what}; did you mean {near[0]}?" if near else f"Unknown {what}."
 
 
 def _reasons(messages: Any, place: str = "") -> dict[str, str]:

@@ -102,7 +102,8 @@ UNKNOWN_PATHS = [
 
 @on_one_database
 def test_an_unknown_path_is_not_found(each_api: Api) -> None:
-    nothing = {"code": "not_found", "message": "There is nothing at this URL.", "details": {}}
+    message = "There is nothing at this URL; /openapi.json below the API's prefix lists what there is."
+    nothing = {"code": "not_found", "message": message, "details": {}}
     for path in UNKNOWN_PATHS:
         for method in ("GET", "POST", "TRACE", "FOO", "OPTIONS"):
             response = each_api.request(method, path, query="a=b")

@@ -170,7 +170,7 @@ def _message(row: Any) -> str:
     if row.type == "exit_code_mismatch":
         return f"Exit code {results.exit_code(row.exit_code)}, expected {results.exit_code(row.expected_rc)}."
     if row.type == "test_failure":
-        return "The run finished without a result of this test."
+        return "The run ended without a result of this test."
     if row.type == "diff_mismatch":
         return f"Output {row.output_id} differs from the expected file."
     return f"Output {row.output_id} was not produced."

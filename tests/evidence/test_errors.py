@@ -58,7 +58,7 @@ def test_every_type(each_api: Api) -> None:
         "differs": ("diff_mismatch", "error", "Output {} differs from the expected file.", outputs["differs"]),
         "partly": ("missing_output", "warning", "Output {} was not produced.", outputs["partly"]),
         "mute": ("missing_output", "error", "Output {} was not produced.", outputs["mute"]),
-        "skipped": ("test_failure", "critical", "The run finished without a result of this test.", None),
+        "skipped": ("test_failure", "critical", "The run ended without a result of this test.", None),
     }
     assert len(found) == len(expected)
     for error, (name, (type_, severity, message, output)) in zip(found, expected.items(), strict=True):
