@@ -6,7 +6,6 @@ CustomizedTest set named the test without a result. "Newest" is by run id, the o
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
     names = frozenset(filters) - ({"status"} if own else set())
     tests = list(outputs)
     groups = [group for start in range(SEPARATE) if (group := tests[start::SEPARATE])]
-    query, number = _of_stored(len(groups), own, names) if source.plain else _of(source, len(groups), own, names)
+    query, number = source.built(_statements, len(groups), own, names)
     parameters = {**filters, "tests": tests, **{_group(index): group for index, group in enumerate(groups)}}
     if "platform" in filters:
         parameters["platform"] = getattr(TestPlatform, filters["platform"])
@@ -122,13 +121,7 @@ def _ids(name: str) -> Any:
     return sa.bindparam(name, expanding=True, type_=sa.Integer)
 
 
-@functools.lru_cache(maxsize=256)
-def _of_stored(groups: int, verdict: str | None, names: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Build the statements on stored states once for each form: that takes longer than to run them."""
-    return _of(Sources(stored=True), groups, verdict, names)
-
-
-def _of(
+def _statements(
     source: Sources, groups: int, verdict: str | None, names: frozenset[str]
 ) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of entries and for their number.

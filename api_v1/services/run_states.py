@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -235,8 +235,6 @@ class Sources:
             stale: the runs for which they cannot; these are derived.
         """
         self._stored = stored
-        #: Whether all of it comes from our tables, so that statements on it can be used again.
-        self.plain = stored and not stale
         self._stale = list(stale)
         if not stored:
             self.state: Any = derivation().subquery().c
@@ -253,6 +251,16 @@ class Sources:
                 .c
             )
 
+    def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
+        """Return `build(sources, *form)`; of our tables alone it is built once, as that takes as long as to run it.
+
+        Args:
+            build: makes statements; what differs between requests are their parameters.
+            form: all that decides on the text of the statements.
+        """
+        plain = self._stored and not self._stale
+        return _built(build, *form) if plain else build(self, *form)
+
     def problems(self, narrow: Narrow) -> Any:
         """Return columns test_id, regression_id, verdict of the tests that did not pass.
 
@@ -266,6 +274,11 @@ class Sources:
         kept = sa.select(RunProblem.__table__).where(RunProblem.test_id.not_in(self._stale))
         derived = problems(lambda run, test: sa.and_(run.in_(self._stale), narrow(run, test)))
         return kept.union_all(derived).subquery().c
+
+
+@functools.lru_cache(maxsize=1024)
+def _built(build: Callable[..., Any], *form: Hashable) -> Any:
+    return build(Sources(stored=True), *form)
 
 
 def sources(session: DbSession) -> Sources:

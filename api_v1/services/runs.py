@@ -15,6 +15,7 @@ from api_v1.errors import NotFound
 from api_v1.paging import Page
 from api_v1.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestType, User
 from api_v1.services import run_states
+from api_v1.services.run_states import Sources
 from api_v1.services.verdicts import run_errors
 from api_v1.tables import RunCreation, RunState
 
@@ -119,9 +120,7 @@ def page(
         sort: one of `SORT_KEYS`, with a minus sign for descending.
         filters: by the names of the query parameters of `GET /runs`; absent ones do not filter.
     """
-    source = run_states.sources(session)
-    form = (sort, frozenset(filters))
-    query, number = _of_stored(*form) if source.plain else _of(source.state, *form)
+    query, number = run_states.sources(session).built(_statements, sort, frozenset(filters))
     if "repository" in filters:
         # By their ids: given a subquery, MySQL would begin with the forks and sort all of their runs.
         filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
@@ -133,14 +132,9 @@ def page(
     return Page([_run(row) for row in rows], session.scalar(number, filters) or 0)
 
 
-@functools.lru_cache(maxsize=256)
-def _of_stored(sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Build the statements on stored states once for each form: that takes as long as to run them."""
-    return _of(RunState.__table__.c, sort, filters)
-
-
-def _of(state: Any, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
+def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of runs and for their number; the filters' values are parameters."""
+    state = source.state
     chosen = _chosen(state, filters, sort).subquery("chosen")
     rows = _columns(state).join(chosen, chosen.c.test_id == Test.id).order_by(*_order(state, sort))
     return rows, _total(state, filters)

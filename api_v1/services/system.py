@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,9 +13,10 @@ from api_v1.paging import Page
 from api_v1.platform import DbSession, Fork, GcpInstance, Test, TestPlatform, TestType
 from api_v1.services import run_states
 from api_v1.services.results import Counted, full_commit
+from api_v1.services.run_states import Sources
 from api_v1.services.runs import of_repository, repository_name
 from api_v1.services.verdicts import RunStatus
-from api_v1.tables import RunState, now
+from api_v1.tables import now
 
 #: The branch that the platform gives to every pull-request run.
 PULL_REQUEST_BRANCH = "pull_request"
@@ -44,8 +44,7 @@ def queue(
     whatever the status asked for.
     """
     source = run_states.sources(session)
-    form = (platform is not None, status is not None)
-    query, number = _queue_of_stored(*form) if source.plain else _queue(source.state, *form)
+    query, number = source.built(_queue, platform is not None, status is not None)
     parameters = {"platform": None if platform is None else getattr(TestPlatform, platform), "status": status}
     rows = session.execute(query, {**parameters, "limit": limit, "offset": offset})
     numbers = dict(session.execute(number, parameters).tuples().all())
@@ -57,15 +56,9 @@ def queue(
     return Page([_job(row) for row in rows], total, counts)
 
 
-@functools.cache
-def _queue_of_stored(of_platform: bool, of_status: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Build the statements on stored states once for each form: that takes as long as to run them."""
-    return _queue(RunState.__table__.c, of_platform, of_status)
-
-
-def _queue(state: Any, of_platform: bool, of_status: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
+def _queue(source: Sources, of_platform: bool, of_status: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of the queue and for its jobs by status; the filters' values are parameters."""
-    jobs = _jobs(state)
+    jobs = _jobs(source.state)
     if of_platform:
         jobs = jobs.where(Test.platform == sa.bindparam("platform"))
     every = jobs.subquery("jobs").c
@@ -134,7 +127,7 @@ def branches(
     """
     source = run_states.sources(session)
     form = (name is not None, name == PULL_REQUEST_BRANCH, repository is not None, active)
-    matches = _branches_of_stored(*form) if source.plain else _branches(source.state, *form)
+    matches = source.built(_branches, *form)
     parameters: dict[str, Any] = {"since": now() - timedelta(days=active_days), "name": name}
     if repository is not None:
         parameters["forks"] = session.scalars(sa.select(Fork.id).where(of_repository(repository))).all()
@@ -143,14 +136,9 @@ def branches(
     return Page(found, total)
 
 
-@functools.cache
-def _branches_of_stored(named: bool, pull_requests: bool, of_repository: bool, active: bool | None) -> Counted:
-    """Build the statement on stored states once for each form: that takes as long as to run it."""
-    return _branches(RunState.__table__.c, named, pull_requests, of_repository, active)
-
-
-def _branches(state: Any, named: bool, pull_requests: bool, of_repository: bool, active: bool | None) -> Counted:
+def _branches(source: Sources, named: bool, pull_requests: bool, of_repository: bool, active: bool | None) -> Counted:
     """Build the statement for a page of branches; name, since and the repository's forks are parameters."""
+    state = source.state
     key = sql.identity(Test.branch).label("key")
     grouped = sa.select(Test.fork_id, key, sa.func.max(Test.id).label("newest")).group_by(Test.fork_id, key)
     if not pull_requests:
