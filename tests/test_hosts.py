@@ -31,9 +31,10 @@ def ids(api: Api) -> Iterator[dict[str, Any]]:
     """The ids of each run, and of a test that has a result there."""
     result = platform.TestResult
     with api.rows() as session:
+        any_test = session.scalars(sa.select(sa.func.min(platform.RegressionTest.id))).one()
         tests = sa.select(sa.func.min(result.regression_test_id)).where(result.test_id == platform.Test.id)
         for run_id, regression_id in session.execute(sa.select(platform.Test.id, tests.scalar_subquery())).all():
-            test = session.get_one(platform.RegressionTest, regression_id or 1)
+            test = session.get_one(platform.RegressionTest, regression_id or any_test)
             output = sa.select(sa.func.min(platform.RegressionTestOutput.id)).where(
                 platform.RegressionTestOutput.regression_id == test.id
             )
