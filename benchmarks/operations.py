@@ -7,7 +7,7 @@
 
 Requests go through Flask's test client, one at a time, in a process per host (standalone, mounted) and size; the two
 sizes take turns, so that whatever else the machine does meets both alike. Times are given as multiples of a bare JSON
-route of the same app that selects one row by its key: compare those, within one run only.
+route of the same app that selects one row by its key, asked before each request: compare those, within one run only.
 """
 
 from __future__ import annotations
@@ -157,18 +157,18 @@ def add_select_route(app: Flask, run_id: int) -> None:
 def measure(
     client: FlaskClient, url: str, headers: dict[str, str], rounds: int, statements: list[str]
 ) -> dict[str, Any]:
-    """Return the milliseconds of each request, and the statements and bytes of the last one."""
-    times = []
-    for turn in range(WARM_UP + rounds):
-        statements.clear()
-        start = time.perf_counter()
-        response = client.get(url, headers=headers)
-        elapsed = time.perf_counter() - start
-        if response.status_code != 200:
-            raise RuntimeError(f"{url} answered {response.status}: {response.text[:200]}")
-        if turn >= WARM_UP:
-            times.append(elapsed * 1000)
-    return {"times": times, "statements": len(statements), "bytes": len(response.data)}
+    """Return the milliseconds of each request and of the bare one before it; statements and bytes of the last one."""
+    times: dict[str, list[float]] = {"base": [], "times": []}
+    for _ in range(WARM_UP + rounds):
+        for name, asked in (("base", SELECT), ("times", url)):
+            statements.clear()
+            start = time.perf_counter()
+            response = client.get(asked, headers=headers)
+            times[name].append((time.perf_counter() - start) * 1000)
+            if response.status_code != 200:
+                raise RuntimeError(f"{asked} answered {response.status}: {response.text[:200]}")
+    kept = {name: each[WARM_UP:] for name, each in times.items()}
+    return {**kept, "statements": len(statements), "bytes": len(response.data)}
 
 
 # --- in the first process -------------------------------------------------------------------------
@@ -216,26 +216,26 @@ def compare(host: str, uris: dict[str, str], rounds: int, turns: int) -> None:
         for index in range(len(CASES)):
             for size, worker in workers.items():
                 answer = worker.ask(index, rounds)
-                found[size][index]["times"] += answer["times"]
+                for name in ("times", "base"):
+                    found[size][index][name] += answer[name]
                 found[size][index] |= {name: answer[name] for name in ("statements", "bytes")}
     for worker in workers.values():
         worker.close()
     print(f"\n## {host}\n")
     print("| request | median ms | p95 ms | × bare+select | allowed | statements | bytes | growth from 1/10 |")
     print("|---|---|---|---|---|---|---|---|")
-    base = median(found["full"][1]["times"])
     for index, case in enumerate(CASES):
-        print(_line(case, found["full"][index], found.get("tenth", [None] * len(CASES))[index], base))
+        print(_line(case, found["full"][index], found.get("tenth", [None] * len(CASES))[index]))
 
 
 def _empty() -> dict[str, Any]:
-    return {"times": [], "statements": 0, "bytes": 0}
+    return {"times": [], "base": [], "statements": 0, "bytes": 0}
 
 
-def _line(case: Case, full: dict[str, Any], tenth: dict[str, Any] | None, base: float) -> str:
-    middle = median(full["times"])
+def _line(case: Case, full: dict[str, Any], tenth: dict[str, Any] | None) -> str:
+    middle, base = (median(full[name]) for name in ("times", "base"))
     p95 = quantiles(full["times"], n=20)[-1]
-    growth = "" if tenth is None else f"{middle / median(tenth['times']):.2f}"
+    growth = "" if tenth is None else f"{middle / base * median(tenth['base']) / median(tenth['times']):.2f}"
     allowed = "" if case.multiple is None else f"{case.multiple:g}"
     statements = str(full["statements"]) + ("" if case.statements is None else f" of {case.statements}")
     return (
