@@ -95,6 +95,7 @@ class RunState(db.Model):  # type: ignore[name-defined,misc]
         sa.Index("api_v1_run_state_status", "status", "created_at", "test_id"),
         sa.Index("api_v1_run_state_started", "started_at", "test_id"),
         sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
+        sa.Index("api_v1_run_state_branch", "branch_key", "fork_id", "of_pull_request", "test_id"),
         sa.Index("api_v1_run_state_stale", "stale"),
         sa.Index("api_v1_run_state_known", "created_known"),
         {"mysql_engine": "InnoDB"},
@@ -113,8 +114,14 @@ class RunState(db.Model):  # type: ignore[name-defined,misc]
     created_known: Mapped[bool | None]
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    #: The platform's `commit`, which has no index of its own, in lower case.
+    #: What follows is the platform's, where it has no index: its `commit` in lower case, whose branch a run is of, and
+    #: the branch as `sql.identity` makes it.
     commit_key: Mapped[str | None] = mapped_column(sa.String(64))
+    fork_id: Mapped[int | None]
+    of_pull_request: Mapped[bool | None]
+    branch_key: Mapped[bytes | None] = mapped_column(
+        sa.LargeBinary().with_variant(mysql.VARBINARY(32), "mysql", "mariadb")
+    )
 
 
 class RunChange(db.Model):  # type: ignore[name-defined,misc]

@@ -13,7 +13,7 @@ from flask import Flask
 from hypothesis import given
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
+from api_v1 import platform, sql
 from api_v1.services import failures, results, run_states, verdicts
 from api_v1.services.results import Phase
 from api_v1.services.verdicts import FileFacts, RunStatus, Verdict
@@ -174,6 +174,7 @@ def check_results(session: Session, world: World) -> None:
 
 def check_states(session: Session, world: World) -> None:
     """The state of runs and their problems, derived all at once and each alone."""
+    branch_key = session.scalar(sa.select(sql.identity("master")))
     states = [
         {
             "test_id": run.id,
@@ -182,6 +183,9 @@ def check_states(session: Session, world: World) -> None:
             "created_at": world.created_at(run),
             "created_known": run.known_time is not None,
             "commit_key": hash_of(run.id)[:40],
+            "fork_id": 1,
+            "of_pull_request": False,
+            "branch_key": branch_key,
             "started_at": run.started_at,
             "completed_at": run.completed_at,
         }

@@ -165,6 +165,7 @@ def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> s
     state, run_id = source.state, part.selected_columns[0]
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
+        # Not by the state's key: MySQL would begin with the runs of the branch, and look into the results for each.
         "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),

@@ -22,10 +22,10 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from api_v1.platform import DbSession, Test, TestProgress, TestResult, TestStatus
+from api_v1.platform import DbSession, Test, TestProgress, TestResult, TestStatus, TestType
 from api_v1.services import triggers
 from api_v1.services.verdicts import Narrow, RunStatus, Verdict, custom_sets, failing_results
-from api_v1.sql import epoch
+from api_v1.sql import epoch, identity
 from api_v1.tables import RunChange, RunCreation, RunProblem, RunState
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def derivation(ids: Sequence[int] | None = None) -> sa.Select[Any]:
         ids: the runs, or None for all.
 
     Returns:
-        Rows of test_id, status, failing, created_at, created_known, started_at, completed_at, commit_key.
+        Rows of the columns of `RunState`, but for version and stale.
     """
     return _derivation(lambda run_id, _test=None: sa.true() if ids is None else run_id.in_(ids))
 
@@ -84,6 +84,9 @@ def _derivation(narrow: Callable[..., sa.ColumnElement[bool]]) -> sa.Select[Any]
         "created_at": sa.func.coalesce(known, _neighbour_time(Test)),
         "created_known": known.is_not(None),
         "commit_key": sa.func.lower(Test.commit),
+        "fork_id": Test.fork_id,
+        "of_pull_request": Test.test_type == TestType.pull_request,
+        "branch_key": identity(Test.branch),
         "started_at": _progress(TestProgress.timestamp, TestProgress.status == TestStatus.testing),
         "completed_at": sa.case(
             (
@@ -224,7 +227,7 @@ class Sources:
     """What to select the state of runs and their problems from: our tables, or the platform's rows.
 
     Attributes:
-        state: columns test_id, status, failing, created_at, started_at, completed_at, commit_key.
+        state: the columns of `RunState`, but for version and stale.
     """
 
     def __init__(self, stored: bool, stale: Sequence[int] = ()) -> None:
@@ -242,7 +245,7 @@ class Sources:
             self.state = RunState.__table__.c
         else:
             kept, derived = RunState.__table__.c, derivation(self._stale).subquery().c
-            names = ("test_id", "status", "failing", "created_at", "started_at", "completed_at", "commit_key")
+            names = [name for name in kept.keys() if name not in ("version", "stale")]
             self.state = (
                 sa.select(*(kept[name] for name in names))
                 .where(kept.test_id.not_in(self._stale))

@@ -141,15 +141,15 @@ def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa
 
 
 #: The filters that ask for a run's state, and those that ask for what the platform stores of it.
-_OF_STATE = frozenset({"status", "created_after", "created_before", "commit_sha"})
-_OF_TEST = frozenset({"branch", "commit_sha", "repository", "platform"})
+_OF_STATE = frozenset({"status", "created_after", "created_before", "commit_sha", "branch"})
+_OF_TEST = frozenset({"commit_sha", "repository", "platform"})
 
 
 def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:
     """Translate the filters, each into SQL of its own."""
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
-        "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
+        "branch": lambda name: state.branch_key == sql.identity(sql.parameter(name)),
         "commit_sha": lambda name: sa.and_(
             state.commit_key == sa.bindparam("commit_key"), sql.equally(Test.commit, sql.parameter(name))
         ),
