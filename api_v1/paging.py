@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+import sqlalchemy as sa
 from flask import request
 from marshmallow import Schema, validate
 
@@ -41,6 +42,12 @@ class Page:
     data: Sequence[Any]
     total: int
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def cut(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Cut a page out of a query; `limit` and `offset` are given when it is executed."""
+    limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
+    return query.limit(limit).offset(offset)
 
 
 @dataclass(frozen=True)

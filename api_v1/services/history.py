@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from api_v1 import sql
 from api_v1.errors import NotFound
-from api_v1.paging import Page
+from api_v1.paging import Page, cut
 from api_v1.platform import (
     DbSession,
     RegressionTest,
@@ -76,7 +76,7 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
     if "platform" in filters:
         parameters["platform"] = getattr(TestPlatform, filters["platform"])
     total = session.scalar(number, parameters) or 0
-    rows = session.execute(query, {**parameters, "limit": limit, "offset": offset, "cut": limit + offset}).all()
+    rows = session.execute(query, {**parameters, "limit": limit, "offset": offset, "most": limit + offset}).all()
     wrong = _wrong_files(session, rows)
     entries = [_entry(sample_id, row, outputs[row.regression_id], wrong) for row in rows]
     return Page(entries, total)
@@ -192,14 +192,14 @@ def _total(source: Sources, verdict: str | None, names: frozenset[str]) -> Any:
 
 def _page(source: Sources, groups: int, verdict: str | None, names: frozenset[str]) -> sa.Select[Any]:
     """Select a page of the entries with their runs. Each part is cut before they are merged."""
-    limit, offset, most = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset", "cut"))
-    cut = []
+    most = sa.bindparam("most", type_=sa.Integer)
+    parts = []
     for index in range(groups):
         for part in _parts(source, _ids(_group(index)), verdict):
             order = (part.selected_columns[0].desc(), part.selected_columns[1])
-            cut.append(sa.select(_filtered(source, part, names).order_by(*order).limit(most).subquery()))
-    entry = (sa.union_all(*cut) if len(cut) > 1 else cut[0]).subquery("entries").c
-    chosen = sa.select(*entry).order_by(entry.test_id.desc(), entry.regression_id).limit(limit).offset(offset)
+            parts.append(sa.select(_filtered(source, part, names).order_by(*order).limit(most).subquery()))
+    entry = (sa.union_all(*parts) if len(parts) > 1 else parts[0]).subquery("entries").c
+    chosen = cut(sa.select(*entry).order_by(entry.test_id.desc(), entry.regression_id))
     entry, result, problem = chosen.subquery("chosen").c, TestResult, _problems(source, _ids("tests"))
     own = sa.and_(result.test_id == entry.test_id, result.regression_test_id == entry.regression_id)
     return (

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from api_v1 import sql
 from api_v1.errors import NotFound
-from api_v1.paging import Page
+from api_v1.paging import Page, cut
 from api_v1.platform import (
     Category,
     DbSession,
@@ -241,8 +241,7 @@ class Counted:
     """
 
     def __init__(self, matches: sa.Select[Any]) -> None:
-        limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
-        self._page = matches.add_columns(sa.func.count().over().label("total")).limit(limit).offset(offset)
+        self._page = cut(matches.add_columns(sa.func.count().over().label("total")))
         self._number = sa.select(sa.func.count()).select_from(matches.order_by(None).subquery())
 
     def fetch(

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from api_v1 import sql
 from api_v1.errors import NotFound
-from api_v1.paging import Page
+from api_v1.paging import Page, cut
 from api_v1.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestType, User
 from api_v1.services import run_states
 from api_v1.services.run_states import Sources
@@ -128,7 +128,7 @@ def page(
         filters["commit_key"] = filters["commit_sha"].lower()
     if "platform" in filters:
         filters["platform"] = getattr(TestPlatform, filters["platform"])
-    rows = session.execute(query, {**filters, "limit": limit, "offset": offset, "cut": limit + offset})
+    rows = session.execute(query, {**filters, "limit": limit, "offset": offset, "most": limit + offset})
     return Page([_run(row) for row in rows], session.scalar(number, filters) or 0)
 
 
@@ -180,20 +180,20 @@ def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
 
 def _chosen(state: Any, filters: frozenset[str], sort: str) -> sa.Select[Any]:
     """Select the ids of the runs of a page, by an index in the order asked for."""
-    limit, offset, cut = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset", "cut"))
     matches = sa.select(state.test_id).where(*_conditions(state, filters))
     if filters & _OF_TEST:
         matches = matches.join(Test, Test.id == state.test_id)
     order = _order(state, sort)
     if sort != "started_at":
-        return matches.order_by(*order).limit(limit).offset(offset)
+        return cut(matches.order_by(*order))
     # What has not started comes last, but first in the index.
+    most = sa.bindparam("most", type_=sa.Integer)
     parts = (
-        matches.add_columns(state.started_at).where(condition).order_by(*order[1:]).limit(cut).subquery()
+        matches.add_columns(state.started_at).where(condition).order_by(*order[1:]).limit(most).subquery()
         for condition in (state.started_at.is_not(None), state.started_at.is_(None))
     )
     both = sa.union_all(*(sa.select(part) for part in parts)).subquery("both").c
-    return sa.select(both.test_id).order_by(*_order(both, sort)).limit(limit).offset(offset)
+    return cut(sa.select(both.test_id).order_by(*_order(both, sort)))
 
 
 def _order(state: Any, sort: str) -> list[sa.ColumnElement[Any]]:

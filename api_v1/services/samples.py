@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from api_v1 import sql
 from api_v1.errors import NotFound
-from api_v1.paging import Page
+from api_v1.paging import Page, cut
 from api_v1.platform import (
     DbSession,
     RegressionTest,
@@ -131,14 +131,9 @@ def _listing(filters: frozenset[str], active: bool) -> tuple[sa.Select[Any], sa.
         "extension": lambda name: sql.equally(SampleRow.extension, sql.parameter(name)),
     }
     conditions = [rules[name](name) for name in filters]
-    return _cut(sa.select(*_COLUMNS).where(*conditions).order_by(SampleRow.id)), (
+    return cut(sa.select(*_COLUMNS).where(*conditions).order_by(SampleRow.id)), (
         sa.select(sa.func.count()).select_from(SampleRow).where(*conditions)
     )
-
-
-def _cut(query: sa.Select[Any]) -> sa.Select[Any]:
-    limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
-    return query.limit(limit).offset(offset)
 
 
 _TAGS = (
@@ -208,7 +203,7 @@ def _definitions(filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any
     }
     conditions = [rules[name](name) for name in filters]
     query = sa.select(test.id, test.sample_id, test.command, test.active).where(*conditions).order_by(test.id)
-    return _cut(query), sa.select(sa.func.count()).select_from(test).where(*conditions)
+    return cut(query), sa.select(sa.func.count()).select_from(test).where(*conditions)
 
 
 _BASELINES = (

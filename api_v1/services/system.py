@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1 import sql
-from api_v1.paging import Page
+from api_v1.paging import Page, cut
 from api_v1.platform import DbSession, Fork, GcpInstance, Test, TestPlatform
 from api_v1.services import run_states
 from api_v1.services.results import Counted, full_commit
@@ -67,8 +67,7 @@ def _queue(source: Sources, of_platform: bool, of_status: bool) -> tuple[sa.Sele
     page = sa.select(*numbered).order_by(numbered.status == RunStatus.QUEUED.value, numbered.id)
     if of_status:
         page = page.where(numbered.status == sa.bindparam("status"))
-    limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
-    return page.limit(limit).offset(offset), sa.select(every.status, sa.func.count()).group_by(every.status)
+    return cut(page), sa.select(every.status, sa.func.count()).group_by(every.status)
 
 
 def _jobs(state: Any) -> sa.Select[Any]:
@@ -136,7 +135,7 @@ def branches(
     return Page(found, total)
 
 
-def _branches(source: Sources, named: bool, pull_requests: bool, of_repository: bool, active: bool | None) -> Counted:
+def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> Counted:
     """Build the statement for a page of branches; name, since and the repository's forks are parameters."""
     state = source.state
     # In the order of the index, in which MySQL then skips from one branch to the next.
@@ -156,7 +155,7 @@ def _branches(source: Sources, named: bool, pull_requests: bool, of_repository: 
     )
     if named:
         matches = matches.where(sql.contains(newest.branch, sql.parameter("name")))
-    if of_repository:
+    if of_forks:
         matches = matches.where(Fork.id.in_(sa.bindparam("forks", expanding=True)))
     if active is not None:
         matches = matches.where((groups.c.active == 1) == active)
