@@ -7,10 +7,10 @@ An operation that declares nothing is refused at start-up: deny by default.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from flask import request
 
+from api_v1.enums import StrEnum
 from api_v1.errors import Forbidden, Unauthorized
 from api_v1.services.tokens import Caller
 

@@ -6,7 +6,7 @@ are naive, in UTC and in whole seconds, as MySQL stores them.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -25,7 +25,7 @@ def exact(length: int) -> sa.types.TypeEngine[str]:
 
 def now() -> datetime:
     """Return the time as it is stored: UTC, naive, whole seconds."""
-    return datetime.now(UTC).replace(microsecond=0, tzinfo=None)
+    return datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
 
 
 class Token(db.Model):  # type: ignore[name-defined,misc]

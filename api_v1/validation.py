@@ -11,7 +11,6 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Request
@@ -19,6 +18,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from api_v1 import date_times
 from api_v1.errors import NotFound, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 
 #: The largest id the platform's INTEGER columns can hold.
@@ -29,9 +29,8 @@ MAX_BODY = 64 * 1024
 
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,99}", re.ASCII)
-_DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)(Z|[+-]\d\d:[0-5]\d)?", re.ASCII)
 #: A plus sign in a query string is a space once decoded; an offset is the only place where one can stand.
-_LOST_PLUS = re.compile(r" (?=\d\d:\d\d$)")
+_LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 
 
 class RequestSchema(Schema):
@@ -116,24 +115,15 @@ class UtcDateTime(fields.DateTime):
     default_error_messages = {"invalid": "Must be an ISO 8601 date-time such as 2026-01-31T12:00:00Z."}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        match = _DATE_TIME.fullmatch(_LOST_PLUS.sub("+", value)) if isinstance(value, str) else None
-        if match is None:
+        if not isinstance(value, str):
             raise self.make_error("invalid")
         try:
-            moment = datetime.fromisoformat(match[1] + (match[2] or "Z"))
-            return moment.astimezone(UTC).replace(tzinfo=None)
-        except (ValueError, OverflowError):
+            return date_times.parse(_LOST_PLUS.sub("+", value))
+        except ValueError:
             raise self.make_error("invalid") from None
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
-        return None if value is None else iso(value)
-
-
-def iso(moment: datetime) -> str:
-    """Write a date-time in UTC with `Z`; a naive one is in UTC."""
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return moment.isoformat() + "Z"
+        return None if value is None else date_times.iso(value)
 
 
 def choice(values: Iterable[str]) -> validate.OneOf:

@@ -28,13 +28,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, make_url
+
+from api_v1.enums import StrEnum
 
 SEED = 20190107
 RUNS = 9_300

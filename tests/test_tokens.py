@@ -7,7 +7,7 @@ import string
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def test_log_in_answers_with_a_token_that_works(app: Flask, ann: int) -> None:
 def test_token_expires_after_the_days_asked_for(app: Flask, ann: int, days: Any) -> None:
     expires_at = log_in(app, expires_in_days=days).get_json()["expires_at"]
     assert expires_at.endswith("Z")
-    left = datetime.fromisoformat(expires_at) - datetime.now(UTC)
+    left = datetime.fromisoformat(expires_at) - datetime.now(timezone.utc)
     wanted = timedelta(days=30 if days is ... else days)
     assert wanted - timedelta(seconds=10) < left <= wanted
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from flask.cli import AppGroup
 from marshmallow import ValidationError
 
+from api_v1.date_times import iso
 from api_v1.errors import ApiError
 from api_v1.platform import User, db
 from api_v1.policy import Scope
@@ -18,7 +19,6 @@ from api_v1.services import audit, tokens
 from api_v1.services.audit import Actor
 from api_v1.sql import equally
 from api_v1.tables import Token, now
-from api_v1.validation import iso
 
 group = AppGroup("token", help="Bearer tokens.")
 

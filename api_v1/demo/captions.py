@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from random import Random
+
+from api_v1.enums import StrEnum
 
 LINE_WIDTH = 32
 """The columns of a CEA-608 caption."""

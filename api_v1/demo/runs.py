@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any
 
@@ -33,7 +33,7 @@ from api_v1.platform import (
 )
 from api_v1.tables import RunCreation
 
-REFERENCE = datetime(2026, 11, 1, 12, tzinfo=UTC)
+REFERENCE = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 """The moment at which the demo is: nothing in it is later."""
 
 PASSING_FAULTS = (Damage.VARIANT, Failure.PARTLY)

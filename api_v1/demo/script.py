@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from api_v1.demo.captions import Damage
+from api_v1.enums import StrEnum
 
 
 class Failure(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api_v1 import limits, tracing
+from api_v1.date_times import iso
 from api_v1.errors import InvalidCredentials, NotFound
 from api_v1.operation import Answer, operation
 from api_v1.paging import Page, PageQuery
@@ -15,7 +16,6 @@ from api_v1.schemas.auth import AuthToken, TokenCreateRequest, TokenDescription
 from api_v1.services import audit, tokens
 from api_v1.services.audit import Actor
 from api_v1.services.tokens import IssuedToken
-from api_v1.validation import iso
 
 
 @operation(

@@ -23,9 +23,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import chain, islice, zip_longest
 from typing import Literal, NamedTuple
+
+from api_v1.enums import StrEnum
 
 #: How many bytes of each file are compared: a caller need not read more than one byte beyond (see `diff`).
 MAX_BYTES = 64 * 1024 * 1024

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
 from api_v1 import sql
+from api_v1.enums import StrEnum
 from api_v1.errors import NotFound
 from api_v1.paging import Page, cut
 from api_v1.platform import (

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.enums import StrEnum
 from api_v1.platform import (
     CustomizedTest,
     RegressionTestOutput,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from database import Base, DeclEnum, EnumSymbol, foreign_key, member
@@ -158,7 +158,7 @@ class TestProgress(Base):
         self.test_id = test_id
         self.status = status
         self.message = message
-        self.timestamp = _labelled_utc(timestamp or datetime.now(UTC))
+        self.timestamp = _labelled_utc(timestamp or datetime.now(timezone.utc))
 
     @reconstructor
     def _label_loaded_timestamp(self) -> None:
@@ -167,7 +167,7 @@ class TestProgress(Base):
 
 
 def _labelled_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 class TestResult(Base):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -150,7 +150,7 @@ def test_the_last_use_is_known_to_the_minute(api: Api) -> None:
     assert two["last_used_at"] is None
     moment = datetime.fromisoformat(one["last_used_at"])
     assert moment.second == 0
-    assert before <= moment.astimezone(UTC).replace(tzinfo=None) <= now()
+    assert before <= moment.astimezone(timezone.utc).replace(tzinfo=None) <= now()
 
 
 def test_refused_requests_are_uses_too(api: Api) -> None:

@@ -6,7 +6,7 @@ import os
 import pickle
 import runpy
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -278,13 +278,13 @@ HASH_OF_CHEAP = "$5$rounds=1000$salt$TySE5xVc8YWhuSgGecM2jF5lFIWLAe3ZZuJAwB6qqG7
 
 def test_missing_progress_time_is_now() -> None:
     moment = runs.TestProgress(1, runs.TestStatus.testing, "").timestamp
-    assert moment.tzinfo is UTC
-    assert abs(datetime.now(UTC) - moment) < timedelta(seconds=5)
+    assert moment.tzinfo is timezone.utc
+    assert abs(datetime.now(timezone.utc) - moment) < timedelta(seconds=5)
 
 
 def test_naive_progress_time_is_labelled_utc() -> None:
     progress = runs.TestProgress(1, runs.TestStatus.testing, "", NOON)
-    assert progress.timestamp == NOON.replace(tzinfo=UTC)
+    assert progress.timestamp == NOON.replace(tzinfo=timezone.utc)
 
 
 def test_progress_time_is_labelled_on_first_load_only(db: Session, run_id: int) -> None:
@@ -293,7 +293,7 @@ def test_progress_time_is_labelled_on_first_load_only(db: Session, run_id: int) 
     db.commit()
     db.expunge_all()
     progress = db.scalars(select(runs.TestProgress)).one()
-    assert progress.timestamp == NOON.replace(tzinfo=UTC), "the wall clock survives, the offset not"
+    assert progress.timestamp == NOON.replace(tzinfo=timezone.utc), "the wall clock survives, the offset not"
     assert progress not in db.dirty
     db.refresh(progress)
     assert progress.timestamp == NOON

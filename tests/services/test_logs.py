@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any
 
@@ -456,7 +456,7 @@ def test_the_time_is_at_the_start_or_the_last_one_seen(line: str, time: str | No
 
 
 def test_the_first_time_is_given_in_utc() -> None:
-    local_time = FIRST.replace(tzinfo=UTC) + timedelta(0)
+    local_time = FIRST.replace(tzinfo=timezone.utc) + timedelta(0)
     assert one(b"x", first_timestamp=local_time).lines[0].timestamp == FIRST
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from api_v1.errors import ValidationFailed
 from api_v1.services.logs import cursors
@@ -231,5 +231,5 @@ def _place_in_line(reader: Reader, start: int) -> Position | None:
 def _line(record: Record, run_id: int, sample_id: int | None, first_timestamp: datetime) -> LogLine:
     timestamp = record.line.context.timestamp or first_timestamp
     if timestamp.tzinfo is not None:
-        timestamp = timestamp.astimezone(UTC).replace(tzinfo=None)
+        timestamp = timestamp.astimezone(timezone.utc).replace(tzinfo=None)
     return LogLine(timestamp, record.line.level, record.line.origin, record.message, run_id, sample_id)

@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import IntEnum, StrEnum
+from datetime import datetime
+from enum import IntEnum
 from typing import NamedTuple
+
+from api_v1 import date_times
+from api_v1.enums import StrEnum
 
 
 class Level(StrEnum):
@@ -196,9 +199,8 @@ def _parse(time: str | None) -> datetime | None:
     if time is None:
         return None
     try:
-        moment = datetime.fromisoformat(time.replace(" ", "T", 1).replace(" ", ""))
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    except (ValueError, OverflowError):
+        return date_times.parse(time.replace(" ", "T", 1).replace(" ", ""))
+    except ValueError:
         return None
 
 

@@ -1,0 +1,1 @@
+"""The work behind the operations: plain functions on a session, without Flask."""
