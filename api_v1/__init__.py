@@ -21,16 +21,16 @@ from typing import Any
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api_v1 import cli, creation, hooks, openapi, routes, settings
+from api_v1 import cli, hooks, openapi, routes, settings
 from api_v1.limits import Limits
 from api_v1.operation import REGISTRY
 from api_v1.platform import db, load_config, prepare_bucket, remember_tables
 from api_v1.policy import UNDECLARED
-from api_v1.services import health
+from api_v1.services import health, observer, refresher
 from api_v1.services.storage import Storage
 from api_v1.settings import Settings
 
-__all__ = ["StartupError", "create_app", "init_app", "routes"]
+__all__ = ["StartupError", "create_app", "init_app", "observe", "routes"]
 
 NAME = "api_v1"
 
@@ -68,7 +68,8 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
     _refuse_missing_policy()
 
     _connect(app, checked)
-    creation.record_inserted_runs()
+    observer.observe()
+    refresher.set_budget(checked.refresh_budget_ms)
 
     blueprint = Blueprint(NAME, __name__, url_prefix=url_prefix)
     hooks.install(app, blueprint)
@@ -91,6 +92,20 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
         checks = health.checks(db.engine, app.config, limits.limiter.storage, limits.shared)
     app.extensions[NAME] = Api(url_prefix, checked, limits, checks, Storage(app.config), openapi.document())
     app.cli.add_command(cli.group)
+
+
+def observe(app: Flask) -> None:
+    """Note what a process of the platform changes, without an API in it: for a platform whose API runs standalone.
+
+    Args:
+        app: the platform's app; its settings are checked as by `init_app`.
+
+    Raises:
+        SettingError: an `API_V1_*` setting is wrong or unknown.
+    """
+    _log_to_stderr()
+    settings.load(app.config)
+    observer.observe()
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:

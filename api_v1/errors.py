@@ -139,3 +139,17 @@ class DatabaseUnavailable(ApiError):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "5"})
+
+
+class VerdictsRebuilding(ApiError):
+    """The states of many runs are being derived anew, and the request filters by them (`details`: known, runs)."""
+
+    status, code = 503, "verdicts_rebuilding"
+
+    def __init__(self, known: int, runs: int) -> None:
+        super().__init__(
+            f"The states of {runs - known} of {runs} runs are being derived; requests without a filter by state are "
+            "answered meanwhile.",
+            {"known": known, "runs": runs},
+            {"Retry-After": "1"},
+        )

@@ -12,9 +12,10 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from flask import Flask
@@ -111,6 +112,10 @@ BUCKET_CONNECTIONS = 70
 POOL_RECYCLE = 3600
 
 
+#: What the platform's sample configuration lets a worker's machine live, in minutes.
+MACHINE_MINUTES = 120
+
+
 class ApiBase(DeclarativeBase):
     """Base of our own tables, in the platform's metadata and registry, so that foreign keys and names resolve."""
 
@@ -181,6 +186,39 @@ def remember_tables(engine: sa.Engine) -> None:
     for moment in ("before_drop", "after_drop"):
         sa.event.listen(sa.Table, moment, forget)
         sa.event.listen(Base.metadata, moment, forget)
+
+
+#: Seconds that anything on the connections for notes may take.
+NOTE_TIMEOUT = 1
+
+_note_engines: MutableMapping[sa.Engine, sa.Engine] = WeakKeyDictionary()
+
+
+def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
+    """Return the engine on which changes of the platform's data are noted: a few connections with short time-outs.
+
+    SQLite has one writer, and in memory one connection: there it is the engine itself.
+
+    Args:
+        bind: that of the session that changes something.
+    """
+    engine = bind.engine
+    if engine.dialect.name == "sqlite":
+        return engine
+    if engine not in _note_engines:
+        waits = f"SET SESSION innodb_lock_wait_timeout={NOTE_TIMEOUT}, lock_wait_timeout={NOTE_TIMEOUT}"
+        names = ("connect_timeout", "read_timeout", "write_timeout")
+        _note_engines[engine] = sa.create_engine(
+            engine.url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            max_overflow=2,
+            pool_timeout=NOTE_TIMEOUT,
+            pool_recycle=POOL_RECYCLE,
+            pool_pre_ping=True,
+            connect_args={**dict.fromkeys(names, NOTE_TIMEOUT), "init_command": waits},
+        )
+    return _note_engines[engine]
 
 
 def create_platform_tables(engine: sa.Engine) -> None:
@@ -277,6 +315,11 @@ def signing_credentials(config: Mapping[str, Any]) -> Any:
 def main_repository(config: Mapping[str, Any]) -> str:
     """Return `owner/name` of the repository the platform tests (`GITHUB_OWNER`, `GITHUB_REPOSITORY`)."""
     return f"{config.get('GITHUB_OWNER', '')}/{config.get('GITHUB_REPOSITORY', '')}"
+
+
+def machine_minutes(config: Mapping[str, Any]) -> int:
+    """Return for how many minutes the platform lets a worker's machine live (`GCP_INSTANCE_MAX_RUNTIME`)."""
+    return int(config.get("GCP_INSTANCE_MAX_RUNTIME") or MACHINE_MINUTES)
 
 
 def password_matches(stored: str | None, password: str) -> bool:

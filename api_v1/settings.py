@@ -115,6 +115,12 @@ class Settings:
         "Days for which a branch counts as active after the creation of its newest run.",
         "a whole number of days",
     )
+    refresh_budget_ms: int = _setting(
+        250,
+        _count,
+        "Milliseconds for which a request that finds changed runs derives and stores their states.",
+        "a whole number of milliseconds",
+    )
     baseline_review: str = _setting(
         "required",
         _review_mode,

@@ -63,6 +63,13 @@ class _text(FunctionElement[Any]):
     inherit_cache = True
 
 
+class _date_time(FunctionElement[Any]):
+    """A date-time that comes as a parameter: MySQL makes a text of it where no column says otherwise."""
+
+    type = sa.DateTime()
+    inherit_cache = True
+
+
 class epoch(FunctionElement[Any]):
     """The beginning of Unix time, as a date-time: MySQL makes a text of one that comes as a parameter."""
 
@@ -92,6 +99,7 @@ for _element, _mysql, _other in (
     (_bytes, "CAST(CONVERT({} USING utf8mb4) AS BINARY)", "CAST({} AS BLOB)"),
     (_folded, "CAST(LOWER(CONVERT({} USING utf8mb4)) AS BINARY)", "CAST(LOWER({}) AS BLOB)"),
     (_digest, "UNHEX(SHA2(CONVERT({} USING utf8mb4), 256))", "CAST({} AS BLOB)"),
+    (_date_time, "CAST({} AS DATETIME)", "{}"),
     (_text, "CONVERT(UNHEX({}) USING utf8mb4)", "CAST({} AS TEXT)"),
 ):
     compiles(_element)(_render(_other))
@@ -106,6 +114,12 @@ def _operand(side: Any) -> Any:
 def parameter(name: str) -> ColumnElement[Any]:
     """Return a text that is given when the statement is executed, to compare with."""
     return _text(sa.bindparam(name, type_=_Value()))
+
+
+def literal(value: Any, type_: sa.types.TypeEngine[Any] | None) -> ColumnElement[Any]:
+    """Return a value to select, of a type that it keeps on the way."""
+    plain = sa.literal(value, type_)
+    return _date_time(plain) if isinstance(type_, sa.DateTime) else plain
 
 
 def identity(column: Any) -> ColumnElement[Any]:

@@ -84,9 +84,8 @@ def own_tables() -> list[sa.Table]:
 class RunState(db.Model):  # type: ignore[name-defined,misc]
     """What follows from a run's rows, kept so that lists can filter, sort and count by it.
 
-    Disposable: `services/run_states.py` derives it from the platform's tables. A row is stale once anything it was
-    derived from has changed. `version` counts how often it became so, so that a derivation that was overtaken by a
-    change is not stored as fresh.
+    Disposable: `services/derivation.py` derives it from the platform's tables. It has no foreign key: checking one
+    would wait for whoever holds the run's row. The row of run 0 says that the table is what it was (see `Refresh`).
     """
 
     __tablename__ = "api_v1_run_state"
@@ -96,20 +95,27 @@ class RunState(db.Model):  # type: ignore[name-defined,misc]
         sa.Index("api_v1_run_state_started", "started_at", "test_id"),
         sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
         sa.Index("api_v1_run_state_branch", "branch_key", "fork_id", "of_pull_request", "test_id"),
-        sa.Index("api_v1_run_state_stale", "stale"),
         sa.Index("api_v1_run_state_known", "created_known"),
         {"mysql_engine": "InnoDB"},
     )
 
-    test_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("test.id", onupdate="CASCADE", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    )
-    version: Mapped[int] = mapped_column(sa.BigInteger)
-    stale: Mapped[bool]
+    test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: That of `Refresh` when the row was stored; a row of another generation is not relied upon.
+    generation: Mapped[int]
     status: Mapped[str | None] = mapped_column(exact(10))
-    failing: Mapped[int | None]
+    #: The newest progress row and the number of result rows that this follows from.
+    last_progress_id: Mapped[int | None]
+    results: Mapped[int] = mapped_column(default=0)
+    #: Whether CustomizedTest rows say which tests the run consists of.
+    recorded: Mapped[bool] = mapped_column(default=False)
+    #: The tests of the run's set, and how many of them passed, failed, miss their output, or have no result.
+    total: Mapped[int] = mapped_column(default=0)
+    passed: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    missing_output: Mapped[int] = mapped_column(default=0)
+    absent: Mapped[int] = mapped_column(default=0)
+    #: The number of entries in the run's error list.
+    errors: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     created_known: Mapped[bool | None]
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
@@ -124,34 +130,64 @@ class RunState(db.Model):  # type: ignore[name-defined,misc]
     )
 
 
-class RunChange(db.Model):  # type: ignore[name-defined,misc]
-    """Notes that a run changed: triggers add them, the next read marks the run's `RunState` and takes them away.
+class RunFailure(db.Model):  # type: ignore[name-defined,misc]
+    """A test that did not pass in a run, or does not count there; as disposable as `RunState`, and derived with it.
 
-    Rows are only ever added by who changes something, so nobody waits for anybody else's change of the same run. One
-    row of run 0 says that the table is what it was: without it, notes may have been lost.
+    `verdict` is fail, missing_output, pass (with a warning), skipped (recorded in the run's set, without a result), or
+    outside (it has a result and is not in the run's recorded set). With it a test's history is filtered and counted
+    without judging every result. `errors` counts the entries of the run's error list that are about the test's result.
     """
 
-    __tablename__ = "api_v1_run_change"
-    __table_args__ = (sa.Index("api_v1_run_change_run", "test_id"), {"mysql_engine": "InnoDB"})
-
-    id: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
-    test_id: Mapped[int | None]
-
-
-class RunProblem(db.Model):  # type: ignore[name-defined,misc]
-    """A test that did not pass in a run: its verdict is fail, missing_output or skipped. As disposable as `RunState`,
-    and derived with it, so that a test's history can be filtered and counted without judging every result.
-    """
-
-    __tablename__ = "api_v1_run_problem"
+    __tablename__ = "api_v1_run_failure"
     __table_args__ = (
-        sa.Index("api_v1_run_problem_history", "regression_id", "test_id", "verdict"),
+        sa.Index("api_v1_run_failure_history", "regression_id", "test_id", "verdict"),
         {"mysql_engine": "InnoDB"},
     )
 
     test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     verdict: Mapped[str] = mapped_column(exact(14))
+    errors: Mapped[int] = mapped_column(default=0)
+
+
+class Change(db.Model):  # type: ignore[name-defined,misc]
+    """Something that changed since the states were stored: a run, a test's rule in all runs, or the catalogue of tests.
+
+    One row for each such thing, however often it changes; `stamp` is another one each time, so that a change during a
+    derivation is not taken for the one before.
+    """
+
+    __tablename__ = "api_v1_change"
+    __table_args__ = ({"mysql_engine": "InnoDB"},)
+
+    kind: Mapped[str] = mapped_column(exact(12), primary_key=True)
+    target: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    stamp: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Refresh(db.Model):  # type: ignore[name-defined,misc]
+    """How far the stored states can be relied upon: one row, whose lock lets one refresher work at a time.
+
+    `generation` also stands in a row of each of the three tables above. Where one of them lacks it, that table was
+    emptied or replaced, and every state is derived anew, from the newest run down to `position`.
+    """
+
+    __tablename__ = "api_v1_refresh"
+    __table_args__ = ({"mysql_engine": "InnoDB"},)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int]
+    complete: Mapped[bool]
+    #: While not complete: the runs from this one on are stored.
+    position: Mapped[int]
+    #: The newest run when the API was set up; nobody saw when those up to it were created.
+    newest_old_run: Mapped[int]
+    #: The audit: the last run compared, when, and when it last began anew.
+    audit_position: Mapped[int] = mapped_column(default=0)
+    audited_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    audit_began_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    #: When it last had compared every run.
+    audit_ended_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
 
 
 class AuditRecord(db.Model):  # type: ignore[name-defined,misc]

@@ -28,14 +28,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, make_url
-
-from api_v1.enums import StrEnum
 
 SEED = 20190107
 RUNS = 9_300
@@ -166,7 +165,7 @@ class RegressionTest:
         return before, after
 
 
-class Fault(StrEnum):
+class Fault(str, Enum):
     """What can be wrong with a result."""
 
     DIFFERENT = "different"
@@ -298,7 +297,7 @@ def _broken_tests(tests: list[RegressionTest], wrong_hashes: list[str], draws: R
 # --- runs ---------------------------------------------------------------------------------------
 
 
-class Outcome(StrEnum):
+class Outcome(str, Enum):
     """How a run ended, or where it is."""
 
     QUEUED = "queued"

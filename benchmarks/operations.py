@@ -112,12 +112,11 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
     from api_v1 import migrations
     from api_v1.platform import RegressionTest, Test, TestProgress, TestResult, TestStatus, User, db
     from api_v1.policy import Scope
-    from api_v1.services import run_states, tokens
+    from api_v1.services import refresher, tokens
 
     with app.app_context():
         migrations.upgrade(db.engine)
-        run_states.prepare(db.session)
-        run_states.refresh(db.session)
+        refresher.rebuild(db.engine)
         user_id = db.session.scalars(sa.select(User.id).limit(1)).one()
         tokens.revoke_named(db.session, user_id, "benchmark")
         issued = tokens.create(db.session, user_id, "benchmark", list(Scope), 1)

@@ -153,10 +153,11 @@ def run(
         commit or hash_of(f"commit{number()}")[:40],
         pull_request,
     )
-    session.add(row)
-    session.flush()
-    session.execute(sa.delete(RunCreation).where(RunCreation.test_id == row.id))
-    if created_at is not None:
+    if created_at is None:
+        row = _unseen(session, row)
+    else:
+        session.add(row)
+        session.flush()
         session.execute(sa.insert(RunCreation).values(test_id=row.id, created_at=created_at))
     for minute, status in enumerate(progress):
         advance(session, row, status, at=started + timedelta(minutes=minute))
@@ -165,6 +166,13 @@ def run(
         session.add(platform.TestFork(owner.id, row.id))
     session.flush()
     return row
+
+
+def _unseen(session: DbSession, row: Any) -> Any:
+    """Insert a run by a statement that no session sees, as long before the API was there."""
+    values = {column.key: getattr(row, column.key) for column in platform.Test.__table__.columns if column.key != "id"}
+    inserted = session.connection().execute(sa.insert(platform.Test.__table__).values(values))
+    return session.get_one(platform.Test, inserted.inserted_primary_key[0])
 
 
 def advance(session: DbSession, run: Any, status: str, message: str = "", at: datetime = START) -> Any:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import click
-import sqlalchemy as sa
 from flask.cli import AppGroup
 
 from api_v1.platform import db
-from api_v1.services import run_states, triggers
-from api_v1.tables import RunState
+from api_v1.services import refresher
 
 group = AppGroup("verdicts", help="The stored state of runs.")
 
@@ -20,14 +18,16 @@ def rebuild(everything: bool) -> None:
 
     It may be stopped and started again: what was stored stays.
     """
-    if everything:
-        run_states.mark_all(db.session)
-    run_states.prepare(db.session)
-    count = sa.select(sa.func.count()).select_from(RunState).where(RunState.stale.is_(True))
-    with click.progressbar(length=db.session.scalar(count) or 0, label="Runs") as bar:
-        complete = run_states.refresh(db.session, bar.update)
-    if triggers.missing(db.session):
-        raise click.ClickException(f"Run states cannot be kept. {triggers.REMEDY}")
-    if not complete:
-        left = db.session.scalar(count) or 0
-        click.echo(f"{left} runs are being changed; requests will derive them.", err=True)
+    fill(everything=everything)
+
+
+def fill(*, everything: bool = False) -> None:
+    """Store the states of runs, and show how far that is."""
+    with click.progressbar(length=1, label="Runs") as bar:
+
+        def show(known: int, runs: int) -> None:
+            bar.length = max(runs, 1)
+            bar.update(known - bar.pos)
+
+        refresher.rebuild(db.engine, everything=everything, progress=show)
+        bar.update((bar.length or 1) - bar.pos)

@@ -8,7 +8,7 @@ from api_v1.operation import Answer, operation
 from api_v1.paging import Page
 from api_v1.platform import db
 from api_v1.policy import RoleName, Scope, needs
-from api_v1.routes.current import current_actor
+from api_v1.routes.current import current_actor, machine_minutes
 from api_v1.schemas import runs as schemas
 from api_v1.services import run_actions, run_details, runs
 
@@ -31,7 +31,7 @@ def list_runs(query: dict[str, Any]) -> Page:
     Newest first by default. All filters are applied in the database before pagination, and total is the number of
     matches. Runs that have not started come last when sorted by started_at.
     """
-    return runs.page(db.session, **query)
+    return runs.page(db.session, machine_minutes=machine_minutes(), **query)
 
 
 @operation(
@@ -48,7 +48,7 @@ def get_run(run_id: int) -> runs.Run:
     The status is derived from the run's progress rows and test results. canceled covers explicit cancellation and
     infrastructure errors, which the platform does not tell apart.
     """
-    return runs.get(db.session, run_id)
+    return runs.get(db.session, run_id, machine_minutes=machine_minutes())
 
 
 @operation(
@@ -65,7 +65,7 @@ def get_run_summary(run_id: int) -> run_details.Summary:
     Computed from the results, not from the run's progress. total_samples is the size of the run's set of regression
     tests, and the sum of the six counts.
     """
-    return run_details.summary(db.session, run_id)
+    return run_details.summary(db.session, run_id, machine_minutes=machine_minutes())
 
 
 @operation(
@@ -120,7 +120,8 @@ def create_run(body: dict[str, Any]) -> runs.Run:
     pull_request the run is one of a pull request. A platform in maintenance still queues. The fork is found or made by
     its name.
     """
-    return runs.get(db.session, run_actions.create(db.session, current_actor(), **body))
+    run_id = run_actions.create(db.session, current_actor(), **body)
+    return runs.get(db.session, run_id, machine_minutes=machine_minutes())
 
 
 @operation(

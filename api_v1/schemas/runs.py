@@ -50,6 +50,21 @@ class RunListQuery(PageQuery, RunFilter):
     )
 
 
+class StatusReason(ResponseSchema):
+    """Why a run has its status."""
+
+    code = fields.String(
+        required=True,
+        validate=choice(("no_results", "tests_without_result", "canceled", "stalled")),
+        metadata={
+            "description": "no_results: the run completed without any; tests_without_result: of some tests of its "
+            "set; canceled: the message says by what; stalled: it is running, but had no progress for longer than a "
+            "worker's machine lives."
+        },
+    )
+    message = Cut(1000, required=True)
+
+
 class Run(ResponseSchema):
     """A CI run."""
 
@@ -74,7 +89,13 @@ class Run(ResponseSchema):
     platform = fields.String(required=True, validate=choice(PLATFORMS))
     run_errors = fields.String(
         validate=choice(("true", "false", "unknown")),
-        metadata={"description": "true when any test of the run failed, false when the run is completed and none did."},
+        metadata={
+            "description": "true when a test of the run failed, or the run completed without a result of one; false "
+            "when it completed and every test passed; else unknown."
+        },
+    )
+    status_reason = fields.Nested(
+        StatusReason, allow_none=True, metadata={"description": "Why the run has its status; null where that is plain."}
     )
     triggered_by = fields.String(allow_none=True, validate=validate.Length(max=100))
     created_at = UtcDateTime(required=True)

@@ -2,11 +2,13 @@
 
 The faults follow from the same rows and the same rule as the verdicts:
 
-- `test_failure`: the run finished without any result for a test of its CustomizedTest set (critical);
+- `test_failure`: the run completed without any result for a test of its set (critical); a canceled run has none;
 - `exit_code_mismatch`: a result whose exit code is not the expected one (error);
 - `diff_mismatch`: a result file that is neither equal nor an accepted variant (error);
 - `missing_output`: an output with ignore = false without a file: error when the test produced none at all, else a
   warning, because the platform passes a test whose outputs are partly missing.
+
+An output without a recorded baseline is no fault.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.paging import Page
-from api_v1.platform import Category, DbSession, RegressionTestOutput, TestResultFile, regression_test_category
+from api_v1.platform import Category, DbSession, regression_test_category
 from api_v1.services import results, runs
-from api_v1.services.results import RUN_ID, Head, Phase
-from api_v1.services.verdicts import mismatch, stored_file
+from api_v1.services.results import Head, Phase
+from api_v1.services.verdicts import Deviation, deviations
 
 
 @functools.cache
@@ -35,70 +37,31 @@ def faults(phase: Phase) -> sa.CompoundSelect[Any]:
         Rows of type, severity, regression_id, sample_id, output_id (0 where a fault is not of one output), exit_code,
         expected_rc.
     """
-    tests = results.tests(phase).cte("tests")
-    has_result = tests.c.has_result
-
-    def kind(type_: Any, severity: Any, output_id: Any) -> sa.Select[Any]:
-        return sa.select(
-            type_.label("type"),
-            severity.label("severity"),
-            tests.c.regression_id,
-            tests.c.sample_id,
-            output_id.label("output_id"),
-            tests.c.exit_code,
-            tests.c.expected_rc,
-        )
-
-    files = _files().subquery("files")
-    any_file = _files().where(TestResultFile.regression_test_id == tests.c.regression_id).exists()
-    exit_code = tests.c.exit_code.is_distinct_from(tests.c.expected_rc)
-    of_test = kind(
-        sa.case((has_result, "exit_code_mismatch"), else_="test_failure"),
-        sa.case((has_result, "error"), else_="critical"),
+    tests = results.tests(phase).cte("tests").c
+    found = deviations(results.of_run).subquery("deviations")
+    deviating = found.c
+    columns = (tests.regression_id, tests.sample_id, deviating.output_id, tests.exit_code, tests.expected_rc)
+    type_ = sa.case(
+        (deviating.kind == Deviation.EXIT_CODE.value, "exit_code_mismatch"),
+        (deviating.kind == Deviation.DIFFERENCE.value, "diff_mismatch"),
+        else_="missing_output",
+    )
+    severity = sa.case((deviating.kind == Deviation.NO_OUTPUT.value, "warning"), else_="error")
+    of_results = (
+        sa.select(type_.label("type"), severity.label("severity"), *columns)
+        .join(found, deviating.regression_id == tests.regression_id)
+        .where(deviating.baseline)
+    )
+    of_absent = sa.select(
+        sa.literal("test_failure"),
+        sa.literal("critical"),
+        tests.regression_id,
+        tests.sample_id,
         sa.literal(0),
-    ).where(sa.case((has_result, exit_code), else_=sa.and_(tests.c.recorded, sa.literal(phase is Phase.FINISHED))))
-    differing = (
-        kind(sa.literal("diff_mismatch"), sa.literal("error"), files.c.output_id)
-        .join(files, files.c.regression_id == tests.c.regression_id)
-        .where(has_result, files.c.mismatch)
-    )
-    missing = (
-        kind(
-            sa.literal("missing_output"),
-            sa.case((any_file, "warning"), else_="error"),
-            RegressionTestOutput.id,
-        )
-        .join(RegressionTestOutput, RegressionTestOutput.regression_id == tests.c.regression_id)
-        .outerjoin(
-            files,
-            sa.and_(
-                files.c.regression_id == tests.c.regression_id,
-                files.c.output_id == RegressionTestOutput.id,
-            ),
-        )
-        .where(has_result, RegressionTestOutput.ignore.is_(False), files.c.output_id.is_(None))
-    )
-    return sa.union_all(of_test, differing, missing)
-
-
-def _files() -> sa.Select[Any]:
-    """Select the stored files of the run: regression_id, output_id, mismatch."""
-    file = TestResultFile
-    return sa.select(
-        file.regression_test_id.label("regression_id"),
-        file.regression_test_output_id.label("output_id"),
-        mismatch().label("mismatch"),
-    ).where(file.test_id == RUN_ID, stored_file())
-
-
-def count(session: DbSession, run_id: int, phase: Phase) -> int:
-    """Return the number of faults of a run."""
-    return session.scalar(_number(phase), {"run_id": run_id}) or 0
-
-
-@functools.cache
-def _number(phase: Phase) -> sa.Select[Any]:
-    return sa.select(sa.func.count()).select_from(_faults(phase))
+        tests.exit_code,
+        tests.expected_rc,
+    ).where(~tests.has_result, sa.literal(phase is Phase.COMPLETED))
+    return sa.union_all(of_results, of_absent)
 
 
 @dataclass(frozen=True)
@@ -146,7 +109,7 @@ def _faults(phase: Phase) -> sa.Subquery:
 
 def _last_report(session: DbSession, run_id: int, head: Head) -> datetime:
     """Return the time of the run's last progress; for the results of a run without any, that of its creation."""
-    return head.last_at or runs.get(session, run_id).created_at
+    return head.last_at or runs.created_at(session, run_id)
 
 
 def _fault(run_id: int, row: Any, when: datetime) -> Fault:

@@ -28,6 +28,7 @@ from api_v1.platform import (
     TestResultFile,
 )
 from api_v1.services import run_states
+from api_v1.services.derivation import OUTSIDE
 from api_v1.services.results import full_commit
 from api_v1.services.run_states import Sources
 from api_v1.services.verdicts import FAILING, Verdict, mismatch, stored_file
@@ -65,9 +66,9 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
     outputs = _needed_outputs(session, sample_id)
     if not outputs:
         return Page([], 0)
-    source = run_states.sources(session)
     status = filters.get("status")
     own = status if status in OWN_VERDICTS else None
+    source = run_states.sources(session, status=None if own else status)
     names = frozenset(filters) - ({"status"} if own else set())
     tests = list(outputs)
     groups = [group for start in range(SEPARATE) if (group := tests[start::SEPARATE])]
@@ -139,25 +140,27 @@ def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[A
 
     Each part is found in an index that begins with the test, and has its newest runs at the end.
     """
-    problem, result = _problems(source, tests), TestResult
+    failure, result = _failures(source, tests), TestResult
     results = sa.select(result.test_id, result.regression_test_id.label("regression_id")).where(
         result.regression_test_id.in_(tests)
     )
-    not_passed = sa.select(problem.test_id, problem.regression_id).where(problem.regression_id.in_(tests))
-    failed = not_passed.where(problem.verdict.in_(FAILING))
+    not_passed = sa.select(failure.test_id, failure.regression_id).where(failure.regression_id.in_(tests))
+    failed = not_passed.where(failure.verdict.in_(FAILING))
     if verdict == Verdict.FAIL:
         return [failed]
+    own = sa.select(failure.test_id).where(_same(failure, result.test_id, result.regression_test_id))
     if verdict == Verdict.PASS:
-        return [results.where(~failed.where(_same(problem, result.test_id, result.regression_test_id)).exists())]
-    return [results, not_passed.where(problem.verdict == Verdict.SKIPPED.value)]
+        return [results.where(~own.where(failure.verdict.in_([*FAILING, OUTSIDE])).exists())]
+    inside = results.where(~own.where(failure.verdict == OUTSIDE).exists())
+    return [inside, not_passed.where(failure.verdict == Verdict.SKIPPED.value)]
 
 
-def _problems(source: Sources, tests: Any) -> Any:
-    return source.problems(lambda _run, test: test.in_(tests))
+def _failures(source: Sources, tests: Any) -> Any:
+    return source.failures(lambda _run, test: test.in_(tests))
 
 
-def _same(problem: Any, run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(problem.test_id == run_id, problem.regression_id == regression_id)
+def _same(failure: Any, run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(failure.test_id == run_id, failure.regression_id == regression_id)
 
 
 def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> sa.Select[Any]:
@@ -179,15 +182,22 @@ def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> s
 
 
 def _total(source: Sources, verdict: str | None, names: frozenset[str]) -> Any:
-    """Count the entries. What passed is what did not fail: to look for each result's failure takes far longer."""
+    """Count the entries: to look for each result's failure takes far longer than to count what does not belong."""
+    failure, result, tests = _failures(source, _ids("tests")), TestResult, _ids("tests")
 
-    def numbers(verdict: str | None) -> list[Any]:
-        parts = (_filtered(source, part, names) for part in _parts(source, _ids("tests"), verdict))
-        return [part.with_only_columns(sa.func.count()).scalar_subquery() for part in parts]
+    def number(part: sa.Select[Any]) -> Any:
+        return _filtered(source, part, names).with_only_columns(sa.func.count()).scalar_subquery()
 
+    def of_verdicts(*verdicts: str) -> Any:
+        rows = sa.select(failure.test_id, failure.regression_id)
+        return number(rows.where(failure.regression_id.in_(tests), failure.verdict.in_(verdicts)))
+
+    if verdict == Verdict.FAIL:
+        return of_verdicts(*FAILING)
+    results = number(sa.select(result.test_id).where(result.regression_test_id.in_(tests)))
     if verdict == Verdict.PASS:
-        return numbers(None)[0] - numbers(Verdict.FAIL)[0]
-    return sum(numbers(verdict), start=sa.literal(0))
+        return results - of_verdicts(*FAILING, OUTSIDE)
+    return results - of_verdicts(OUTSIDE) + of_verdicts(Verdict.SKIPPED.value)
 
 
 def _page(source: Sources, groups: int, verdict: str | None, names: frozenset[str]) -> sa.Select[Any]:
@@ -200,19 +210,19 @@ def _page(source: Sources, groups: int, verdict: str | None, names: frozenset[st
             parts.append(sa.select(_filtered(source, part, names).order_by(*order).limit(most).subquery()))
     entry = (sa.union_all(*parts) if len(parts) > 1 else parts[0]).subquery("entries").c
     chosen = cut(sa.select(*entry).order_by(entry.test_id.desc(), entry.regression_id))
-    entry, result, problem = chosen.subquery("chosen").c, TestResult, _problems(source, _ids("tests"))
+    entry, result, failure = chosen.subquery("chosen").c, TestResult, _failures(source, _ids("tests"))
     own = sa.and_(result.test_id == entry.test_id, result.regression_test_id == entry.regression_id)
     return (
         sa.select(
             *(entry.test_id, entry.regression_id),
-            sa.func.coalesce(problem.verdict, Verdict.PASS.value).label("verdict"),
+            sa.func.coalesce(failure.verdict, Verdict.PASS.value).label("verdict"),
             *(result.runtime, result.exit_code, result.expected_rc),
             *(Test.commit, Test.branch, Test.platform, source.state.created_at),
         )
         .join(Test, Test.id == entry.test_id)
         .join(source.state.test_id.table, source.state.test_id == entry.test_id)
         .outerjoin(result, own)
-        .outerjoin(problem.verdict.table, _same(problem, entry.test_id, entry.regression_id))
+        .outerjoin(failure.verdict.table, _same(failure, entry.test_id, entry.regression_id))
         .order_by(entry.test_id.desc(), entry.regression_id)
     )
 

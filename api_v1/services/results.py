@@ -1,7 +1,7 @@
 """Results of one run: its set of regression tests, the verdict of each, and what its outputs say.
 
-Which tests belong to a run: its CustomizedTest rows; without any, for a finished run the tests that have a result, for
-an unfinished one the active tests and those that already have a result (decisions, "Statuses").
+Which tests belong to a run: its CustomizedTest rows; without any, the tests that have a result, and the active ones
+that existed then (decisions, "Statuses"). A test without a category and without a result never counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from api_v1.platform import (
     regression_test_category,
     sample_tags,
 )
-from api_v1.services.verdicts import RunStatus, Verdict, custom_sets, failing_results, mismatch, stored_file
+from api_v1.services.verdicts import Verdict, custom_sets, failing_results, in_a_category, mismatch, stored_file
 
 #: The most severe verdict comes first where one of several has to be shown.
 SEVERITY: tuple[str, ...] = (
@@ -81,18 +81,17 @@ class Result:
 
 
 class Phase(StrEnum):
-    """Where a run is in its life, as far as its tests without a result are concerned."""
+    """Life-cycle stage of a run; decides what a missing result means."""
 
     QUEUED = "queued"
     RUNNING = "running"
-    FINISHED = "finished"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
 
-
-def phase_of(status: str) -> Phase:
-    """Return the phase of a run in this state."""
-    if status == RunStatus.QUEUED:
-        return Phase.QUEUED
-    return Phase.RUNNING if status == RunStatus.RUNNING else Phase.FINISHED
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over."""
+        return self in (Phase.COMPLETED, Phase.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ def head(session: DbSession, run_id: int) -> Head:
         raise NotFound("run", run_id)
     if row.status is None:
         return Head(Phase.QUEUED, row.platform.value, None)
-    over = row.status in (TestStatus.completed, TestStatus.canceled)
-    return Head(Phase.FINISHED if over else Phase.RUNNING, row.platform.value, row.timestamp)
+    phases = {TestStatus.completed: Phase.COMPLETED, TestStatus.canceled: Phase.CANCELED}
+    return Head(phases.get(row.status, Phase.RUNNING), row.platform.value, row.timestamp)
 
 
 #: The run that a statement asks for.
@@ -133,7 +132,7 @@ def _head() -> sa.Select[Any]:
     )
 
 
-def _of_run(run: Any, _test: Any) -> sa.ColumnElement[bool]:
+def of_run(run: Any, _test: Any) -> sa.ColumnElement[bool]:
     """Narrow a query to the run that the parameter `run_id` names."""
     narrowed: sa.ColumnElement[bool] = run == RUN_ID
     return narrowed
@@ -146,15 +145,17 @@ def tests(phase: Phase) -> sa.Select[Any]:
     Built once for each phase: that takes longer than to run it.
 
     Returns:
-        Rows of regression_id, sample_id, command, runtime, exit_code, expected_rc, has_result, and recorded (the test
-        is in the run's CustomizedTest rows).
+        Rows of regression_id, sample_id, command, runtime, exit_code, expected_rc, has_result.
     """
     test, result = RegressionTest, TestResult
-    custom = custom_sets(_of_run).subquery("custom")
-    any_custom = custom_sets(_of_run).exists()
+    custom = custom_sets(of_run).subquery("custom")
+    any_custom = custom_sets(of_run).exists()
     has_result = result.test_id.is_not(None)
     recorded = custom.c.regression_id.is_not(None)
-    without_set = has_result if phase is Phase.FINISHED else sa.or_(test.active.is_(True), has_result)
+    earlier = sa.orm.aliased(TestResult)
+    existed = sa.select(earlier.test_id).where(earlier.regression_test_id == test.id, earlier.test_id <= RUN_ID)
+    expected = sa.and_(test.active.is_(True), existed.correlate(test).exists() if phase.finished else sa.true())
+    chosen = sa.case((any_custom, recorded), else_=expected)
     return (
         sa.select(
             test.id.label("regression_id"),
@@ -164,29 +165,33 @@ def tests(phase: Phase) -> sa.Select[Any]:
             result.exit_code,
             sa.case((has_result, result.expected_rc), else_=test.expected_rc).label("expected_rc"),
             has_result.label("has_result"),
-            recorded.label("recorded"),
         )
         .outerjoin(result, sa.and_(result.test_id == RUN_ID, result.regression_test_id == test.id))
         .outerjoin(custom, custom.c.regression_id == test.id)
-        .where(sa.or_(sa.and_(any_custom, recorded), sa.and_(~any_custom, without_set)))
+        .where(
+            sa.or_(
+                sa.and_(has_result, sa.or_(recorded, ~any_custom)),
+                sa.and_(~has_result, chosen, in_a_category(test.id)),
+            )
+        )
     )
 
 
 @functools.cache
 def members(phase: Phase) -> sa.Select[Any]:
     """Select what `tests` does, and the status of each: the verdict of its result, else what its absence means."""
-    failing = failing_results(_of_run).subquery("failing")
+    failing = failing_results(of_run).subquery("failing")
     judged = sa.func.coalesce(failing.c.verdict, Verdict.PASS.value)
     return (
         tests(phase)
         .add_columns(sa.case((TestResult.test_id.is_not(None), judged), else_=_absent(phase)).label("status"))
-        .outerjoin(failing, failing.c.regression_test_id == RegressionTest.id)
+        .outerjoin(failing, failing.c.regression_id == RegressionTest.id)
     )
 
 
 def _absent(phase: Phase) -> sa.ColumnElement[str]:
     """`verdicts.absent_verdict`, as SQL."""
-    if phase is Phase.FINISHED:
+    if phase.finished:
         return sa.literal(Verdict.SKIPPED.value)
     if phase is Phase.QUEUED:
         return sa.literal(Verdict.NOT_STARTED.value)
@@ -203,16 +208,15 @@ def _absent(phase: Phase) -> sa.ColumnElement[str]:
     return sa.case((has_files, Verdict.RUNNING.value), else_=Verdict.NOT_STARTED.value)
 
 
-def count_by_status(session: DbSession, run_id: int, phase: Phase) -> dict[str, int]:
-    """Return how many tests of the run's set have each status; all six are there."""
-    found = session.execute(_counts(phase), {"run_id": run_id})
-    return {status.value: 0 for status in Verdict} | {status: count for status, count in found}
+def count_running(session: DbSession, run_id: int) -> int:
+    """Return how many tests of an unfinished run have files but no result yet."""
+    return session.scalar(_running(), {"run_id": run_id}) or 0
 
 
 @functools.cache
-def _counts(phase: Phase) -> sa.Select[Any]:
-    status = _rows(phase).c.status
-    return sa.select(status, sa.func.count()).group_by(status)
+def _running() -> sa.Select[Any]:
+    rows = _rows(Phase.RUNNING)
+    return sa.select(sa.func.count()).select_from(rows).where(rows.c.status == Verdict.RUNNING.value)
 
 
 @functools.cache

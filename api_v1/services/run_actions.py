@@ -25,7 +25,6 @@ from api_v1.platform import (
 )
 from api_v1.services import audit, environments, results
 from api_v1.services.audit import Actor
-from api_v1.services.results import Phase
 from api_v1.services.runs import GITHUB
 from api_v1.services.system import PULL_REQUEST_BRANCH
 from api_v1.services.verdicts import FAILING
@@ -195,7 +194,7 @@ def retry(
     members = session.execute(results.members(phase), {"run_id": run_id}).all()
     wanted = [row.regression_id for row in members]
     if failed_only:
-        if phase is not Phase.FINISHED:
+        if not phase.finished:
             raise Unprocessable("The run is not finished; what failed in it is not known yet.", {"run_id": run_id})
         wanted = [row.regression_id for row in members if row.status in FAILING]
         if not wanted:

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 
 from api_v1.paging import Page
 from api_v1.platform import Category, DbSession, RegressionTest, TestProgress, TestStatus, regression_test_category
-from api_v1.services import environments, failures, results, runs
+from api_v1.services import environments, results, runs
 from api_v1.services.environments import Environment
 from api_v1.services.redaction import redact
 from api_v1.services.results import Phase
-from api_v1.services.verdicts import Verdict
+from api_v1.services.verdicts import RunStatus
 
 #: The statuses of the contract that the platform never stores.
 NEVER_STORED = ("queued", "error")
@@ -41,25 +41,25 @@ class Summary:
     triggered_by: str | None
 
 
-def summary(session: DbSession, run_id: int) -> Summary:
+def summary(session: DbSession, run_id: int, *, machine_minutes: int) -> Summary:
     """Sum up a run.
 
     Raises:
         NotFound: there is no such run.
     """
-    run = runs.get(session, run_id)
-    phase = results.phase_of(run.status)
-    counts = results.count_by_status(session, run_id, phase)
+    run = runs.get(session, run_id, machine_minutes=machine_minutes)
+    running = results.count_running(session, run_id) if run.status == RunStatus.RUNNING else 0
+    unfinished = run.status in (RunStatus.RUNNING, RunStatus.QUEUED)
     return Summary(
         run_id=run_id,
-        total_samples=sum(counts.values()),
-        pass_count=counts[Verdict.PASS],
-        fail_count=counts[Verdict.FAIL],
-        skipped_count=counts[Verdict.SKIPPED],
-        missing_output_count=counts[Verdict.MISSING_OUTPUT],
-        not_started_count=counts[Verdict.NOT_STARTED],
-        running_count=counts[Verdict.RUNNING],
-        error_count=failures.count(session, run_id, phase),
+        total_samples=run.total,
+        pass_count=run.passed,
+        fail_count=run.failed,
+        skipped_count=0 if unfinished else run.absent,
+        missing_output_count=run.missing_output,
+        not_started_count=run.absent - running if unfinished else 0,
+        running_count=running,
+        error_count=run.errors,
         duration_ms=run.duration_ms,
         triggered_by=run.triggered_by,
     )

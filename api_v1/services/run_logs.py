@@ -61,7 +61,7 @@ def of_sample(
 
 
 def _page(session: DbSession, stores: Storage, run_id: int, mark: SampleMark | None, **query: Any) -> CursorPage:
-    created_at = runs.get(session, run_id).created_at
+    created_at = runs.created_at(session, run_id)
     name = f"{storage.LOGS}/{run_id}.txt"
     source = stores.sources([name])[name]
     if source is None:

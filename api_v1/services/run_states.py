@@ -1,258 +1,136 @@
-"""The state of every run, derived once and kept right: the table `api_v1_run_state`.
+"""The stored states of runs, as readers see them: whether they can be relied upon, and what stands in where not.
 
-A run's verdict follows from up to a thousand rows and changes when any of them does: new progress, late results, a
-restart that deletes them, an edited set, a new variant, an `ignore` flag. Counting runs by verdict therefore needs the
-verdicts stored, and stored verdicts must notice every change, whoever makes it. Triggers on the platform's tables do:
-in the transaction of the change itself they note the runs it touches, and every read first derives those anew.
+A run's verdict follows from up to a thousand rows and changes when any of them does. Counting runs by verdict therefore
+needs the verdicts stored, and stored verdicts must notice every change. Three things see to that, none of which touches
+the platform's tables: the observer notes what the platform's own code changes (`observer`); `pending` finds runs that
+were inserted, progressed or got results by others; the audit compares the rest, some runs at a time (`refresher`).
 
-The table's content is disposable. Where the triggers or rows of it are missing, they are made again; where they cannot
-be made, every answer is derived from the platform's rows (`sources`), slower and no less right. Where only some runs
-cannot be stored, because somebody holds their rows, those runs are derived and the others are read.
+The tables' content is disposable. What is missing or changed is derived for the answer, slower and no less right.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
-import time
-from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
-from api_v1.platform import DbSession, Test, TestProgress, TestResult, TestStatus, TestType
-from api_v1.services import triggers
-from api_v1.services.verdicts import Narrow, RunStatus, Verdict, custom_sets, failing_results
-from api_v1.sql import epoch, identity
-from api_v1.tables import RunChange, RunCreation, RunProblem, RunState
+from api_v1 import sql
+from api_v1.errors import VerdictsRebuilding
+from api_v1.platform import CustomizedTest, DbSession, Test, TestProgress, TestResult, TestStatus
+from api_v1.services import derivation, freshness, refresher
+from api_v1.services.changes import Kind
+from api_v1.services.derivation import State
+from api_v1.services.verdicts import Narrow, RunStatus, Verdict, failing_results, in_a_category
+from api_v1.tables import Change, Refresh, RunFailure, RunState
 
-logger = logging.getLogger(__name__)
+#: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
+DERIVED_AT_MOST = 100
 
-#: Runs derived in one statement; bounds the memory and the length of a transaction.
-CHUNK = 250
-
-#: Notes of changes that are turned into marks in one transaction.
-NOTES = 1000
-
-#: Seconds for which triggers that were seen are taken to be there still.
-WATCH_SECONDS = 5.0
-
-#: Seconds after which triggers that could not be made are tried again, and the log is told again.
-RETRY_SECONDS = 60.0
-
-#: How often, and after how many seconds, runs that somebody holds or changes are tried again before they stay stale.
-TRIES = 4
-PAUSE = 0.02
-
-_watched: MutableMapping[Any, float] = WeakKeyDictionary()
-_refused: MutableMapping[Any, float] = WeakKeyDictionary()
-_complained: MutableMapping[Any, float] = WeakKeyDictionary()
-
-_STALE = RunState.stale == sa.true()
-_UNKNOWN = RunState.created_known == sa.false()
-_NOTED = RunChange.test_id != 0
-_INTACT = sa.select(RunChange.id).where(RunChange.test_id == 0).exists()
+#: The states that need a look at the results of a run.
+OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE})
 
 
-def derivation(ids: Sequence[int] | None = None) -> sa.Select[Any]:
-    """Select the state of runs from the platform's own rows.
+# --- What changed ---------------------------------------------------------------------------------
 
-    Args:
-        ids: the runs, or None for all.
 
-    Returns:
-        Rows of the columns of `RunState`, but for version and stale.
+@dataclass(frozen=True)
+class Pending:
+    """What has to be derived before the stored states are right.
+
+    Attributes:
+        runs: the runs that changed.
+        unknown: whether it is more than some runs.
+        position: the runs from this one on are stored; None when nothing stored can be relied upon.
     """
-    return _derivation(lambda run_id, _test=None: sa.true() if ids is None else run_id.in_(ids))
+
+    runs: Sequence[int]
+    unknown: bool
+    position: int | None
+
+    def __bool__(self) -> bool:
+        return bool(self.runs) or self.unknown
+
+
+def pending(session: DbSession | sa.Connection) -> Pending:
+    """Ask in one statement what changed since the states were stored, of what is known or can be seen cheaply."""
+    found = session.execute(_pending()).all()
+    position = next((row.target for row in found if row.kind == _POSITION), None)
+    runs = sorted({row.target for row in found if row.kind == Kind.RUN})
+    others = any(row.kind not in (Kind.RUN, _POSITION) for row in found)
+    return Pending(runs, others or position != 0 or len(runs) > DERIVED_AT_MOST, position)
+
+
+_POSITION = "position"
 
 
 @functools.cache
-def derivation_of_one() -> sa.Select[Any]:
-    """Select the state of the run that the parameter `run_id` names. Built once: that takes longer than to run it."""
-    return _derivation(lambda run_id, _test=None: run_id == sa.bindparam("run_id", type_=sa.Integer))
+def _pending() -> sa.CompoundSelect[Any]:
+    """Select kind and target of what changed, and how far the states are stored, if they can be relied upon."""
+    changed = sa.select(Change.kind, Change.target).where(Change.kind != Kind.GENERATION.value)
+    parts = [changed, *freshness.unnoted(), _trusted()]
+    most = DERIVED_AT_MOST + 1
+    return sa.union_all(*(sa.select(part.limit(most).subquery()) for part in parts))
 
 
-def _derivation(narrow: Callable[..., sa.ColumnElement[bool]]) -> sa.Select[Any]:
-    failing, sets = _failing_counts(narrow).subquery(), _set_counts(narrow).subquery()
-    last = _progress(TestProgress.status, newest=True)
-    known = _known_time(Test)
-    columns: dict[str, Any] = {
-        "status": _status(last, failing.c, sets.c),
-        "failing": _failing(failing.c, sets.c),
-        "created_at": sa.func.coalesce(known, _neighbour_time(Test)),
-        "created_known": known.is_not(None),
-        "commit_key": sa.func.lower(Test.commit),
-        "fork_id": Test.fork_id,
-        "of_pull_request": Test.test_type == TestType.pull_request,
-        "branch_key": identity(Test.branch),
-        "started_at": _progress(TestProgress.timestamp, TestProgress.status == TestStatus.testing),
-        "completed_at": sa.case(
-            (
-                last.in_([TestStatus.completed, TestStatus.canceled]),
-                _progress(TestProgress.timestamp, newest=True),
-            )
-        ),
-    }
+def _trusted() -> sa.Select[Any]:
+    """Select how far the states are stored, where none of our tables was emptied."""
     return (
-        sa.select(Test.id.label("test_id"), *(column.label(name) for name, column in columns.items()))
-        .outerjoin(failing, failing.c.test_id == Test.id)
-        .outerjoin(sets, sets.c.test_id == Test.id)
-        .where(narrow(Test.id))
+        sa.select(sa.literal(_POSITION).label("kind"), sa.case((Refresh.complete, 0), else_=Refresh.position))
+        .select_from(Refresh)
+        .where(Refresh.id == freshness.ONLY)
+        .where(*freshness.intact(Refresh.generation))
     )
 
 
-def _progress(
-    column: Any, condition: sa.ColumnElement[bool] | None = None, *, newest: bool = False
-) -> sa.ScalarSelect[Any]:
-    """Pick a column of the run's first or newest progress row; order is by id, not by time."""
-    order = TestProgress.id.desc() if newest else TestProgress.id
-    query = sa.select(column).where(TestProgress.test_id == Test.id)
-    if condition is not None:
-        query = query.where(condition)
-    return query.order_by(order).limit(1).correlate(Test).scalar_subquery()
-
-
-def _known_time(run: Any) -> sa.ColumnElement[Any]:
-    """The recorded creation time of a run, else that of its first progress row."""
-    recorded = sa.select(RunCreation.created_at).where(RunCreation.test_id == run.id)
-    progress = sa.orm.aliased(TestProgress)
-    first = sa.select(progress.timestamp).where(progress.test_id == run.id).order_by(progress.id).limit(1)
-    return sa.func.coalesce(
-        recorded.correlate(run).scalar_subquery(),
-        first.correlate(run).scalar_subquery(),
+def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
+    """Be true when the stored state of a run is what its rows say, as far as that is known or can be seen."""
+    changed = sa.select(Change.kind).where(
+        Change.kind != Kind.GENERATION.value, sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id)
+    )
+    refresh = sa.select(Refresh.id).where(
+        Refresh.id == freshness.ONLY,
+        Refresh.generation == RunState.generation,
+        *freshness.intact(Refresh.generation),
+    )
+    return sa.and_(
+        refresh.correlate(RunState).exists(), ~changed.correlate_except(Change).exists(), freshness.as_stored(run_id)
     )
 
 
-def _neighbour_time(run: Any) -> sa.ColumnElement[Any]:
-    """The known time of the nearest earlier run, else of the nearest later one, else (nothing is known) the epoch."""
-    other = sa.orm.aliased(Test)
-    known = _known_time(other)
-    near = sa.select(known).where(known.is_not(None)).limit(1).correlate(run)
-    earlier = near.where(other.id < run.id).order_by(other.id.desc()).scalar_subquery()
-    later = near.where(other.id > run.id).order_by(other.id).scalar_subquery()
-    return sa.func.coalesce(earlier, later, epoch())
-
-
-def _failing_counts(narrow: Narrow) -> sa.Select[Any]:
-    """Count per run the failing tests, in all and within its CustomizedTest set."""
-    failing = failing_results(narrow).subquery()
-    members = custom_sets(narrow).subquery()
-    return (
-        sa.select(
-            failing.c.test_id,
-            sa.func.count().label("failing"),
-            sa.func.count(members.c.test_id).label("failing_members"),
-        )
-        .outerjoin(
-            members,
-            sa.and_(
-                members.c.test_id == failing.c.test_id,
-                members.c.regression_id == failing.c.regression_test_id,
-            ),
-        )
-        .group_by(failing.c.test_id)
-    )
-
-
-def _set_counts(narrow: Narrow) -> sa.Select[Any]:
-    """Count per run the tests of its CustomizedTest set, and those of them without a result."""
-    members = custom_sets(narrow).subquery()
-    absent = sa.case((TestResult.test_id.is_(None), 1), else_=0)
-    return (
-        sa.select(
-            members.c.test_id,
-            sa.func.count().label("members"),
-            sa.func.sum(absent).label("missing"),
-        )
-        .outerjoin(
-            TestResult,
-            sa.and_(
-                TestResult.test_id == members.c.test_id,
-                TestResult.regression_test_id == members.c.regression_id,
-            ),
-        )
-        .group_by(members.c.test_id)
-    )
-
-
-def _failing(failing: Any, sets: Any) -> sa.ColumnElement[int]:
-    """The number of failing tests of the run's set."""
-    own = sa.case((sets.members.is_not(None), failing.failing_members), else_=failing.failing)
-    return sa.func.coalesce(own, 0)
-
-
-def _status(last: Any, failing: Any, sets: Any) -> sa.ColumnElement[str]:
-    """`verdicts.run_status`, as SQL."""
-    any_result = sa.select(TestResult.test_id).where(TestResult.test_id == Test.id).correlate(Test).exists()
-    return sa.case(
-        (last.is_(None), RunStatus.QUEUED.value),
-        (last == TestStatus.canceled, RunStatus.CANCELED.value),
-        (last != TestStatus.completed, RunStatus.RUNNING.value),
-        (~any_result, RunStatus.ERROR.value),
-        (_failing(failing, sets) > 0, RunStatus.FAIL.value),
-        (sa.func.coalesce(sets.missing, 0) > 0, RunStatus.INCOMPLETE.value),
-        else_=RunStatus.PASS.value,
-    )
-
-
-def problems(narrow: Narrow) -> sa.Select[Any]:
-    """Select the tests that did not pass: test_id, regression_id, verdict (fail, missing_output, skipped)."""
-    failing = failing_results(narrow).subquery()
-    custom = custom_sets(narrow).subquery()
-    last = (
-        sa.select(TestProgress.status)
-        .where(TestProgress.test_id == custom.c.test_id)
-        .order_by(TestProgress.id.desc())
-        .limit(1)
-        .correlate(custom)
-        .scalar_subquery()
-    )
-    skipped = (
-        sa.select(custom.c.test_id, custom.c.regression_id, sa.literal(Verdict.SKIPPED.value))
-        .outerjoin(
-            TestResult,
-            sa.and_(TestResult.test_id == custom.c.test_id, TestResult.regression_test_id == custom.c.regression_id),
-        )
-        .where(TestResult.test_id.is_(None), last.in_([TestStatus.completed, TestStatus.canceled]))
-    )
-    both = sa.union_all(
-        sa.select(failing.c.test_id, failing.c.regression_test_id.label("regression_id"), failing.c.verdict), skipped
-    ).subquery()
-    return sa.select(both.c.test_id, both.c.regression_id, both.c.verdict)
+# --- What to read ---------------------------------------------------------------------------------
 
 
 class Sources:
-    """What to select the state of runs and their problems from: our tables, or the platform's rows.
+    """What to select the state of runs and their failures from.
 
     Attributes:
-        state: the columns of `RunState`, but for version and stale.
+        state: columns of `RunState` to filter, sort and count by; while the states are not known, only those that need
+            no look at the results of a run.
+        complete: whether it has all columns of `RunState`.
     """
 
-    def __init__(self, stored: bool, stale: Sequence[int] = ()) -> None:
+    def __init__(self, derived: Sequence[State] = (), *, changed: Sequence[int] = (), complete: bool = True) -> None:
         """Choose.
 
         Args:
-            stored: whether our tables can be relied upon.
-            stale: the runs for which they cannot; these are derived.
+            derived: the states of runs that could not be stored, as they are now.
+            changed: the runs that could not be stored, those that do not exist any more included.
+            complete: whether the other states can be relied upon.
         """
-        self._stored = stored
-        self._stale = list(stale)
-        if not stored:
-            self.state: Any = derivation().subquery().c
-        elif not stale:
+        self.complete = complete
+        self._derived = derived
+        self._changed = list(changed)
+        if not complete:
+            self.state: Any = derivation.facts_of_all().subquery("state").c
+        elif not changed:
             self.state = RunState.__table__.c
         else:
-            kept, derived = RunState.__table__.c, derivation(self._stale).subquery().c
-            names = [name for name in kept.keys() if name not in ("version", "stale")]
-            self.state = (
-                sa.select(*(kept[name] for name in names))
-                .where(kept.test_id.not_in(self._stale))
-                .union_all(sa.select(*(derived[name] for name in names)))
-                .subquery()
-                .c
-            )
+            kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS))
+            kept = kept.where(RunState.test_id.not_in(self._changed))
+            self.state = sa.union_all(kept, *literals(derived)).subquery("state").c
 
     def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
         """Return `build(sources, *form)`; of our tables alone it is built once, as that takes as long as to run it.
@@ -261,286 +139,120 @@ class Sources:
             build: makes statements; what differs between requests are their parameters.
             form: all that decides on the text of the statements.
         """
-        plain = self._stored and not self._stale
-        return _built(build, *form) if plain else build(self, *form)
+        if self.complete and not self._changed:
+            return _built(build, *form)
+        return build(self, *form)
 
-    def problems(self, narrow: Narrow) -> Any:
-        """Return columns test_id, regression_id, verdict of the tests that did not pass.
+    def failures(self, narrow: Narrow) -> Any:
+        """Return columns test_id, regression_id, verdict as in `RunFailure`.
 
         Args:
-            narrow: what the derivation is narrowed to; what is stored needs no narrowing, and gets none.
+            narrow: what is derived while the states are not known; what is stored needs no narrowing, and gets none.
         """
-        if not self._stored:
-            return problems(narrow).subquery().c
-        if not self._stale:
-            return RunProblem.__table__.c
-        kept = sa.select(RunProblem.__table__).where(RunProblem.test_id.not_in(self._stale))
-        derived = problems(lambda run, test: sa.and_(run.in_(self._stale), narrow(run, test)))
-        return kept.union_all(derived).subquery().c
+        if not self.complete:
+            return _failures(narrow).subquery("failures").c
+        if not self._changed:
+            return RunFailure.__table__.c
+        columns = (RunFailure.test_id, RunFailure.regression_id, RunFailure.verdict)
+        kept = sa.select(*columns).where(RunFailure.test_id.not_in(self._changed))
+        derived = (
+            _literal_row({"test_id": state.test_id, "regression_id": test, "verdict": failure.verdict})
+            for state in self._derived
+            for test, failure in state.failures.items()
+        )
+        return sa.union_all(kept, *derived).subquery("failures").c
+
+
+def literals(states: Iterable[State]) -> list[sa.Select[Any]]:
+    """Return derived states as rows of a statement."""
+    return [_literal_row(state.columns()) for state in states]
+
+
+def of_states(states: Sequence[State]) -> Any:
+    """Return the columns of `RunState` with derived states, of which there is at least one."""
+    return sa.union_all(*literals(states)).subquery("state").c
+
+
+def _literal_row(values: Mapping[str, Any]) -> sa.Select[Any]:
+    types = RunState.__table__.c
+    return sa.select(
+        *(sql.literal(value, types[name].type if name in types else None).label(name) for name, value in values.items())
+    )
 
 
 @functools.lru_cache(maxsize=1024)
 def _built(build: Callable[..., Any], *form: Hashable) -> Any:
-    return build(Sources(stored=True), *form)
+    return build(Sources(), *form)
 
 
-def sources(session: DbSession) -> Sources:
-    """Return our tables once they are right; what cannot be made so is derived."""
-    for attempt in (refresh, _probe_complete):
-        try:
-            complete = attempt(session)
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise
-            session.rollback()
-            if not _recent(_complained, session):
-                logger.exception("run states cannot be stored; they are derived for each request")
-                _complained[session.get_bind()] = time.monotonic()
-            continue
-        if complete:
-            return Sources(stored=True, stale=_left_stale(session) if attempt is _probe_complete else ())
-    return Sources(stored=False)
+def sources(session: DbSession, *, status: str | None = None) -> Sources:
+    """Return what to read: our tables once they are right, and what could not be stored as it is now.
 
-
-def _probe_complete(session: DbSession) -> bool:
-    return _probe(session)[0]
-
-
-def _left_stale(session: DbSession) -> Sequence[int]:
-    """Return the runs that could not be stored, and those that may have a creation time of one of them."""
-    marked = sa.select(RunState.test_id).where(sa.or_(_STALE, _UNKNOWN))
-    noted = sa.select(RunChange.test_id).where(_NOTED)
-    return session.scalars(marked.union(noted)).all()
-
-
-def _recent(times: MutableMapping[Any, float], session: DbSession) -> bool:
-    """Tell whether something happened on the session's engine within `RETRY_SECONDS`."""
-    then = times.get(session.get_bind())
-    return then is not None and time.monotonic() - then < RETRY_SECONDS
-
-
-def refresh(session: DbSession, progress: Callable[[int], None] | None = None) -> bool:
-    """Bring the table up to date, run by run that changed.
-
-    Ends the session's transaction when there is something to store, so that what is read next is as new.
+    Ends the session's transaction when there was something to store, so that what is read next is as new.
 
     Args:
-        progress: called with the number of runs done, after each chunk.
+        status: the run status that is filtered by, if any.
 
-    Returns:
-        Whether all of the table can be relied upon now.
+    Raises:
+        VerdictsRebuilding: it takes a look at the results of more runs than one request can derive.
     """
-    complete, stale = prepare(session)
-    tries = TRIES
-    while complete and stale and tries:
-        stored = _derive_anew(session)
-        if progress is not None:
-            progress(stored)
-        if stored < CHUNK:
-            # What is stale still is held by somebody, or changed meanwhile: nobody waits for that to end.
-            tries -= 1
-        if not stored:
-            session.commit()
-            time.sleep(PAUSE)
-        complete, stale = _probe(session)
-    return complete and not stale
+    found = pending(session)
+    if found:
+        session.rollback()
+        refresher.refresh(session.get_bind().engine)
+        found = pending(session)
+    if not found.unknown:
+        return Sources(derivation.derive(session, found.runs), changed=found.runs)
+    if status in OF_RESULTS:
+        raise VerdictsRebuilding(*progress(session, found))
+    return Sources(complete=False)
 
 
-def prepare(session: DbSession) -> tuple[bool, bool]:
-    """See to it that every run has a row and every trigger is there.
-
-    Returns:
-        Whether that is so, and whether any row is stale.
-    """
-    state = _probe(session)
-    if not state[0] and not _recent(_refused, session):
-        if triggers.install(session) is False:
-            _refused[session.get_bind()] = time.monotonic()
-        _watched.pop(session.get_bind(), None)
-        state = _probe(session)
-    return state
+def progress(session: DbSession, found: Pending) -> tuple[int, int]:
+    """Return how many runs have a state that can be relied upon, and how many there are."""
+    runs = sa.func.count()
+    total = session.scalar(sa.select(runs).select_from(Test)) or 0
+    if found.position is None:
+        return 0, total
+    return session.scalar(sa.select(runs).select_from(Test).where(Test.id >= found.position)) or 0, total
 
 
-def mark_all(session: DbSession) -> None:
-    """Have every run derived anew."""
-    session.execute(sa.update(RunState).values(stale=True, version=RunState.version + 1))
-    session.commit()
-
-
-def _probe(session: DbSession) -> tuple[bool, bool]:
-    """Ask in one statement whether every run has a row that is watched, and whether any is stale."""
-    first, last, first_row, last_row, any_lost, any_stale, all_watched = session.execute(
-        _question(seen(session), session.get_bind().dialect.name)
-    ).one()
-    if all_watched:
-        seen_watched(session)
-    complete = all_watched and (first, last) == (first_row, last_row) and not any_lost
-    return complete, bool(any_stale)
-
-
-@functools.cache
-def _question(seen: bool, dialect: str) -> sa.Select[Any]:
-    ends = [
-        sa.select(end(column)).scalar_subquery()
-        for column in (Test.id, RunState.test_id)
-        for end in (sa.func.min, sa.func.max)
-    ]
-    stale = sa.or_(sa.select(RunState.test_id).where(_STALE).exists(), sa.select(RunChange.id).where(_NOTED).exists())
-    with_problems = RunState.status.in_([RunStatus.FAIL.value, RunStatus.INCOMPLETE.value])
-    failed = sa.select(RunState.test_id).where(with_problems, ~_STALE).exists()
-    unexplained = sa.and_(failed, ~sa.select(RunProblem.test_id).exists())
-    return sa.select(*ends, sa.or_(~_INTACT, unexplained), stale, watched(seen, dialect))
-
-
-def watched(seen: bool, dialect: str) -> sa.ColumnElement[bool]:
-    """Be true when all triggers are there; the database is not asked when they were just seen."""
-    return sa.true() if seen else triggers.all_there(dialect)
-
-
-def seen(session: DbSession) -> bool:
-    """Tell whether all triggers were seen within `WATCH_SECONDS`."""
-    then = _watched.get(session.get_bind())
-    if then is not None and time.monotonic() - then < WATCH_SECONDS:
-        return True
-    _watched.pop(session.get_bind(), None)
-    return False
-
-
-def seen_watched(session: DbSession) -> None:
-    """Remember that all triggers were there just now; an answer from memory does not count as seen anew."""
-    _watched.setdefault(session.get_bind(), time.monotonic())
-
-
-@sa.event.listens_for(RunState.__table__, "after_create")
-@sa.event.listens_for(RunState.__table__, "after_drop")
-def _forget_triggers(*_: Any, **__: Any) -> None:
-    """A table that was made or dropped has none of the triggers seen before."""
-    _watched.clear()
-    _refused.clear()
-
-
-def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
-    """Be true when no change of a run is noted; goes with `watched` and the run's own mark."""
-    return sa.and_(_INTACT, ~sa.select(RunChange.id).where(RunChange.test_id == run_id).exists())
-
-
-def _mark_noted(session: DbSession) -> None:
-    """Turn the notes of changes into marks on the runs' states."""
-    while session.scalar(sa.select(sa.select(RunChange.id).where(_NOTED).exists())) and _mark_some(session):
-        pass
-
-
-def _mark_some(session: DbSession) -> int:
-    """Turn at most `NOTES` notes into marks, and make the rows that are missing; return how many notes are gone.
-
-    Notes and rows that somebody else holds are passed over, see `_store`.
-    """
-    _begin_to_lock(session)
-    noted = sa.select(RunChange.id, RunChange.test_id).where(sa.func.coalesce(RunChange.test_id, -1) != 0)
-    notes = session.execute(noted.order_by(RunChange.id).limit(NOTES).with_for_update(skip_locked=True)).all()
-    runs = {note.test_id for note in notes}
-    rows = sa.select(RunState.test_id).where(RunState.test_id.in_(runs))
-    free = set(session.scalars(rows.with_for_update(skip_locked=True)))
-    held = set(session.scalars(rows)) - free
-    if lost := set(session.scalars(sa.select(Test.id).where(Test.id.in_(runs)))) - free - held:
-        make = sa.insert(RunState).prefix_with("OR IGNORE", dialect="sqlite")
-        for dialect in ("mysql", "mariadb"):
-            make = make.prefix_with("IGNORE", dialect=dialect)
-        session.execute(make, [{"test_id": run, "version": 1, "stale": True} for run in lost])
-    mark = sa.update(RunState.__table__).where(RunState.test_id.in_(free))
-    session.execute(mark.values(stale=True, version=RunState.version + 1))
-    done = [{"note": note.id} for note in notes if note.test_id not in held]
-    if done:
-        # One by one: where MySQL scans the table for several, it waits for the notes that are not committed.
-        session.execute(sa.delete(RunChange.__table__).where(RunChange.id == sa.bindparam("note")), done)
-    session.commit()
-    return len(done)
-
-
-def _derive_anew(session: DbSession) -> int:
-    """Derive and store a chunk of the stale runs; return how many were stored."""
-    _mark_noted(session)
-    marked = sa.select(RunState.test_id, RunState.version, RunState.created_at, RunState.created_known).where(_STALE)
-    chunk = {row.test_id: row for row in session.execute(marked.order_by(RunState.test_id).limit(CHUNK))}
-    if not chunk:
-        return 0
-    ids = list(chunk)
-    states, not_passed = (session.execute(query, {"ids": ids}).mappings().all() for query in _derivations_of_some())
-    moved = [row["test_id"] for row in states if _own_time(row) != _own_time(chunk[row["test_id"]]._mapping)]
-    if moved and not _mark_heirs(session, min(moved), ids):
-        return 0
-    return _store(session, {run: row.version for run, row in chunk.items()}, states, not_passed)
-
-
-@functools.cache
-def _derivations_of_some() -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Select the states of the runs that the parameter `ids` names, and their problems."""
-
-    def narrow(run_id: Any, _regression_id: Any = None) -> sa.ColumnElement[bool]:
-        named: sa.ColumnElement[bool] = run_id.in_(sa.bindparam("ids", expanding=True, type_=sa.Integer))
-        return named
-
-    return _derivation(narrow), problems(narrow)
-
-
-def _own_time(row: Any) -> Any:
-    """The creation time that is known of a run itself."""
-    return row["created_at"] if row["created_known"] else None
-
-
-def _mark_heirs(session: DbSession, first_moved: int, but: Sequence[int]) -> bool:
-    """Mark the runs that may have their creation time from one whose own has changed; comes before that is stored.
-
-    A run of unknown time has that of the nearest earlier known one, and only those before all others a later one's.
-
-    Returns:
-        Whether that was done; not while somebody holds one of them.
-    """
-    first_known = session.scalar(sa.select(sa.func.min(RunState.test_id)).where(RunState.created_known == sa.true()))
-    since = first_moved if first_known is not None and first_known < first_moved else 0
-    heirs = sa.select(RunState.test_id).where(_UNKNOWN, ~_STALE, RunState.test_id > since)
-    wanted = set(session.scalars(heirs)).difference(but)
-    if not wanted:
-        return True
-    _begin_to_lock(session)
-    rows = sa.select(RunState.test_id).where(RunState.test_id.in_(wanted))
-    free = session.scalars(rows.with_for_update(skip_locked=True)).all()
-    mark = sa.update(RunState).where(RunState.test_id.in_(free)).values(stale=True, version=RunState.version + 1)
-    session.execute(mark, execution_options={"synchronize_session": False})
-    session.commit()
-    return len(free) == len(wanted)
-
-
-def _begin_to_lock(session: DbSession) -> None:
-    """Begin a transaction in which rows can be locked, and they only."""
-    session.commit()
-    if session.get_bind().dialect.name == "sqlite":
-        # It locks no rows; a write, even of nothing, locks the database.
-        session.execute(sa.update(RunState.__table__).where(sa.false()).values(stale=True))
-    else:
-        # Or the gaps between rows were locked too, over which two readers that store can come to a deadlock.
-        session.connection(execution_options={"isolation_level": "READ COMMITTED"})
-
-
-def _store(session: DbSession, versions: dict[int, int], states: Sequence[Any], not_passed: Sequence[Any]) -> int:
-    """Store derived states of the runs that did not change since their version was read.
-
-    The rows are locked first and those that somebody else holds are passed over: this transaction never waits while it
-    holds locks, so it can neither block the platform for long nor be part of a deadlock with it.
-
-    Returns:
-        The number of runs stored.
-    """
-    _begin_to_lock(session)
-    rows = sa.select(RunState.test_id, RunState.version).where(RunState.test_id.in_(list(versions)))
-    current = {row.test_id: row.version for row in session.execute(rows.with_for_update(skip_locked=True))}
-    free = [run for run, version in versions.items() if current.get(run) == version]
-    if free:
-        session.execute(sa.delete(RunProblem).where(RunProblem.test_id.in_(free)))
-        if kept := [dict(row) for row in not_passed if row["test_id"] in set(free)]:
-            session.execute(sa.insert(RunProblem), kept)
-        # Last, because deleting problems marks their run stale.
-        kept = [{**row, "stale": False} for row in states if row["test_id"] in set(free)]
-        session.execute(sa.update(RunState), kept)
-    session.commit()
-    return len(free)
+def _failures(narrow: Narrow) -> sa.Select[Any]:
+    """Select what `RunFailure` would hold, but for passes with a warning: test_id, regression_id, verdict."""
+    failing, custom, result = failing_results(narrow).subquery(), CustomizedTest, TestResult
+    last = (
+        sa.select(TestProgress.status)
+        .where(TestProgress.test_id == custom.test_id)
+        .order_by(TestProgress.id.desc())
+        .limit(1)
+        .correlate(custom)
+        .scalar_subquery()
+    )
+    skipped = (
+        sa.select(custom.test_id, custom.regression_id, sa.literal(Verdict.SKIPPED.value))
+        .outerjoin(result, sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id))
+        .where(
+            narrow(custom.test_id, custom.regression_id),
+            result.test_id.is_(None),
+            last.in_([TestStatus.completed, TestStatus.canceled]),
+            in_a_category(custom.regression_id),
+        )
+        .distinct()
+    )
+    recorded = sa.orm.aliased(CustomizedTest)
+    has_rows = sa.select(recorded.id).where(recorded.test_id == result.test_id, recorded.regression_id.is_not(None))
+    has_row = has_rows.where(recorded.regression_id == result.regression_test_id)
+    outside = sa.select(result.test_id, result.regression_test_id, sa.literal(derivation.OUTSIDE)).where(
+        narrow(result.test_id, result.regression_test_id),
+        has_rows.correlate(result).exists(),
+        ~has_row.correlate(result).exists(),
+    )
+    inside = sa.select(failing.c.test_id, failing.c.regression_id, failing.c.verdict)
+    every = sa.union_all(inside, skipped, outside).subquery()
+    # What is outside the set counts as that, whatever its verdict.
+    verdict = sa.case(
+        (sa.func.max(sa.case((every.c.verdict == derivation.OUTSIDE, 1), else_=0)) == 1, derivation.OUTSIDE),
+        else_=sa.func.max(every.c.verdict),
+    )
+    key = (every.c.test_id, every.c.regression_id)
+    return sa.select(*key, verdict.label("verdict")).group_by(*key)

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from api_v1 import sql
+from api_v1.date_times import iso
 from api_v1.errors import NotFound
 from api_v1.paging import Page, cut
-from api_v1.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestType, User
-from api_v1.services import run_states
+from api_v1.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestProgress, TestType, User
+from api_v1.services import derivation, run_states
+from api_v1.services.redaction import redact
 from api_v1.services.run_states import Sources
-from api_v1.services.verdicts import run_errors
-from api_v1.tables import RunCreation, RunState
+from api_v1.services.verdicts import RunStatus, run_errors
+from api_v1.tables import RunCreation, RunState, now
 
 GITHUB = "https://github.com/"
+
+#: Minutes after the end of its machine's life in which a run may still report.
+STALLED_AFTER = 30
 
 #: The columns by which runs can be sorted; ties are broken by id.
 SORT_KEYS = ("created_at", "started_at", "run_id")
 
 
 @dataclass(frozen=True)
+class StatusReason:
+    """Why a run has its status: a code, and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Run:
-    """A CI run. Times are naive and in UTC, durations in milliseconds."""
+    """A CI run. Times are naive and in UTC, durations in milliseconds.
+
+    Attributes:
+        total: the tests of its set, of which `passed`, `failed` and `missing_output` have a result; `absent` have none.
+        errors: the entries of its error list.
+        last_at: the time of its last progress.
+        last_message: what that says.
+    """
 
     run_id: int
     status: str
@@ -36,11 +56,44 @@ class Run:
     commit_sha: str
     pull_request: int | None
     platform: str
-    run_errors: str
     triggered_by: str | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    total: int
+    passed: int
+    failed: int
+    missing_output: int
+    absent: int
+    errors: int
+    last_at: datetime | None
+    last_message: str | None
+    machine_minutes: int
+
+    @property
+    def run_errors(self) -> str:
+        """Whether something is wrong with the run: "true", "false" or "unknown"."""
+        return run_errors(self.status, failing=self.failed + self.missing_output, missing=self.absent)
+
+    @property
+    def status_reason(self) -> StatusReason | None:
+        """Why the run has its status (decisions, "Statuses"); None where there is nothing to explain."""
+        if self.status == RunStatus.ERROR:
+            return StatusReason("no_results", "The run completed without a result of any test.")
+        if self.status in (RunStatus.INCOMPLETE, RunStatus.FAIL) and self.absent:
+            return StatusReason("tests_without_result", f"{self.absent} of {self.total} tests have no result.")
+        if self.status == RunStatus.CANCELED:
+            return StatusReason("canceled", redact(self.last_message or "") or "Canceled without a message.")
+        if self.status == RunStatus.RUNNING and self._is_stalled():
+            return StatusReason(
+                "stalled", f"No progress since {iso(self.last_at or self.created_at)}; no worker will finish it."
+            )
+        return None
+
+    def _is_stalled(self) -> bool:
+        """Whether the run had no progress for longer than the platform lets a machine live, and half an hour."""
+        patience = timedelta(minutes=self.machine_minutes + STALLED_AFTER)
+        return self.last_at is not None and now() - self.last_at > patience
 
     @property
     def commit_short(self) -> str:
@@ -70,45 +123,54 @@ def repository_name(github: str | None) -> str:
     return (github or "").removeprefix(GITHUB).removesuffix(".git")
 
 
-def get(session: DbSession, run_id: int) -> Run:
+def get(session: DbSession, run_id: int, *, machine_minutes: int) -> Run:
     """Return a run: as it was stored if nothing changed since, else derived from its rows as they are now.
+
+    Args:
+        machine_minutes: for how long the platform lets a worker's machine live.
 
     Raises:
         NotFound: there is no such run.
     """
-    stored = _stored(run_states.seen(session), session.get_bind().dialect.name)
-    row = session.execute(stored, {"run_id": run_id}).first()
-    if row is not None and row.fresh:
-        run_states.seen_watched(session)
-        return _run(row)
-    row = session.execute(_derived(), {"run_id": run_id}).first()
+    row = session.execute(_stored(), {"run_id": run_id}).first()
+    if row is None or not row.fresh:
+        states = derivation.derive(session, [run_id])
+        if not states:
+            raise NotFound("run", run_id)
+        row = session.execute(_columns(run_states.of_states(states))).one()
+    return _run(row, machine_minutes)
+
+
+def created_at(session: DbSession, run_id: int) -> datetime:
+    """Return when a run was created.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    row = session.execute(_facts(), {"run_id": run_id}).first()
     if row is None:
         raise NotFound("run", run_id)
-    return _run(row)
+    return row.created_at  # type: ignore[no-any-return]
 
 
 @functools.cache
-def _stored(seen: bool, dialect: str) -> sa.Select[Any]:
+def _facts() -> sa.Select[Any]:
+    return derivation.facts(lambda run: run == sa.bindparam("run_id"))
+
+
+@functools.cache
+def _stored() -> sa.Select[Any]:
     """Select the run that the parameter `run_id` names, as it was stored, and whether that is how it is now."""
-    # A run of unknown creation time has a neighbour's, of whose changes its own row knows only after the next refresh.
-    fresh = sa.and_(
-        RunState.stale.is_(False),
-        RunState.created_known.is_(True),
-        run_states.unchanged(Test.id),
-        run_states.watched(seen, dialect),
-    )
-    return _columns(RunState.__table__.c).add_columns(fresh.label("fresh")).where(Test.id == sa.bindparam("run_id"))
-
-
-@functools.cache
-def _derived() -> sa.Select[Any]:
-    """Select the run that the parameter `run_id` names, derived from its rows."""
-    return _columns(run_states.derivation_of_one().subquery().c)
+    # A run of unknown creation time has a neighbour's, so its row may be out of date until the next refresh.
+    fresh = sa.and_(RunState.created_known.is_(True), run_states.unchanged(Test.id))
+    columns = _columns(RunState.__table__.c).add_columns(fresh.label("fresh"))
+    return columns.where(RunState.test_id == sa.bindparam("run_id"))
 
 
 def page(
     session: DbSession,
     *,
+    machine_minutes: int,
     limit: int,
     offset: int = 0,
     sort: str = "-created_at",
@@ -117,10 +179,15 @@ def page(
     """Return a page of runs.
 
     Args:
+        machine_minutes: for how long the platform lets a worker's machine live.
         sort: one of `SORT_KEYS`, with a minus sign for descending.
         filters: by the names of the query parameters of `GET /runs`; absent ones do not filter.
+
+    Raises:
+        VerdictsRebuilding: the filter by status needs the states of runs that are not known.
     """
-    query, number = run_states.sources(session).built(_statements, sort, frozenset(filters))
+    source = run_states.sources(session, status=filters.get("status"))
+    chosen, query, number = source.built(_statements, sort, frozenset(filters))
     if "repository" in filters:
         # By their ids: given a subquery, MySQL would begin with the forks and sort all of their runs.
         filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
@@ -128,16 +195,34 @@ def page(
         filters["commit_key"] = filters["commit_sha"].lower()
     if "platform" in filters:
         filters["platform"] = getattr(TestPlatform, filters["platform"])
-    rows = session.execute(query, {**filters, "limit": limit, "offset": offset, "most": limit + offset})
-    return Page([_run(row) for row in rows], session.scalar(number, filters) or 0)
+    asked = {**filters, "limit": limit, "offset": offset, "most": limit + offset}
+    if source.complete:
+        rows = session.execute(query, asked).all()
+    else:
+        rows = _derived_rows(session, session.scalars(chosen, asked).all())
+    return Page([_run(row, machine_minutes) for row in rows], session.scalar(number, filters) or 0)
 
 
-def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Build the statements for a page of runs and for their number; the filters' values are parameters."""
+def _derived_rows(session: DbSession, ids: Sequence[int]) -> list[Any]:
+    """Return the rows of a page whose runs were chosen before they were derived."""
+    states = derivation.derive(session, ids)
+    if not states:
+        return []
+    rows = {row.id: row for row in session.execute(_columns(run_states.of_states(states)))}
+    return [rows[run] for run in ids if run in rows]
+
+
+def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], Any, sa.Select[Any]]:
+    """Build the statements for the ids of a page of runs, for its rows (None while the states are not known), and for
+    the number of all; the filters' values are parameters.
+    """
     state = source.state
-    chosen = _chosen(state, filters, sort).subquery("chosen")
-    rows = _columns(state).join(chosen, chosen.c.test_id == Test.id).order_by(*_order(state, sort))
-    return rows, _total(state, filters)
+    chosen = _chosen(state, filters, sort)
+    rows = None
+    if source.complete:
+        ids = chosen.subquery("chosen")
+        rows = _columns(state).join(ids, ids.c.test_id == Test.id).order_by(*_order(state, sort))
+    return chosen, rows, _total(state, filters)
 
 
 #: The filters that ask for a run's state, and those that ask for what the platform stores of it.
@@ -206,6 +291,13 @@ def _order(state: Any, sort: str) -> list[sa.ColumnElement[Any]]:
     return [column.is_(None), *columns] if key == "started_at" else columns
 
 
+#: What a `Run` takes from the run's state as it is.
+_STATE = (
+    *("status", "created_at", "started_at", "completed_at"),
+    *("total", "passed", "failed", "missing_output", "absent", "errors"),
+)
+
+
 def _columns(state: Any) -> sa.Select[Any]:
     """Select what a `Run` is made of."""
     recorded = (
@@ -234,30 +326,28 @@ def _columns(state: Any) -> sa.Select[Any]:
             Test.pr_nr,
             Fork.github,
             sa.func.coalesce(recorded, owner).label("triggered_by"),
-            state.status,
-            state.failing,
-            state.created_at,
-            state.started_at,
-            state.completed_at,
+            *(state[name] for name in _STATE),
+            TestProgress.timestamp.label("last_at"),
+            TestProgress.message.label("last_message"),
         )
         .join(Test, Test.id == state.test_id)
+        .outerjoin(TestProgress, TestProgress.id == state.last_progress_id)
         .outerjoin(Fork, Fork.id == Test.fork_id)
     )
 
 
-def _run(row: Any) -> Run:
+def _run(row: Any, machine_minutes: int) -> Run:
     is_pull_request = row.test_type == TestType.pull_request and row.pr_nr > 0
     return Run(
         run_id=row.id,
-        status=row.status,
         repository=repository_name(row.github),
         branch=row.branch,
         commit_sha=row.commit,
         pull_request=row.pr_nr if is_pull_request else None,
         platform=row.platform.value,
-        run_errors=run_errors(row.status, int(row.failing)),
         triggered_by=row.triggered_by,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
+        last_at=row.last_at,
+        last_message=row.last_message,
+        machine_minutes=machine_minutes,
+        **{name: getattr(row, name) for name in _STATE},
     )

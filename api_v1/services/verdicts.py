@@ -21,6 +21,7 @@ from api_v1.platform import (
     TestResult,
     TestResultFile,
     TestStatus,
+    regression_test_category,
 )
 from api_v1.sql import exactly
 
@@ -118,7 +119,7 @@ def run_status(last: str | None, *, results: int, failing: int, missing: int) ->
         last: the value of the last progress row's status (by id), None without progress.
         results: number of result rows.
         failing: number of tests of the run's set that are fail or missing_output.
-        missing: number of tests of the run's CustomizedTest set without result.
+        missing: number of tests of the run's set without a result.
     """
     if last is None:
         return RunStatus.QUEUED
@@ -133,12 +134,18 @@ def run_status(last: str | None, *, results: int, failing: int, missing: int) ->
     return RunStatus.INCOMPLETE if missing else RunStatus.PASS
 
 
-def run_errors(status: str, failing: int) -> str:
-    """Tell whether a run has failing tests: "true", "false", or "unknown" while it may still come to have some."""
-    if failing:
+def run_errors(status: str, *, failing: int, missing: int) -> str:
+    """Tell whether something is wrong with a run: "true", "false", or "unknown" while that is not settled.
+
+    Args:
+        status: the state of the run.
+        failing: number of tests of the run's set that are fail or missing_output.
+        missing: number of tests of the run's set without a result.
+    """
+    completed = status in (RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE)
+    if failing or (completed and (missing or status == RunStatus.ERROR)):
         return "true"
-    completed = (RunStatus.PASS, RunStatus.INCOMPLETE, RunStatus.ERROR, RunStatus.FAIL)
-    return "false" if status in completed else "unknown"
+    return "false" if completed else "unknown"
 
 
 #: Narrows a query to some runs or some tests: given the column of the run's id and that of the test's id.
@@ -171,50 +178,129 @@ def mismatch(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
     return sa.and_(file.got.is_not(None), ~accepted)
 
 
-def needs_output(regression_id: Any) -> sa.ColumnElement[bool]:
-    """Be true for a test that has an output with ignore = false (NULL counts as ignored)."""
-    output = RegressionTestOutput
-    return (
-        sa.select(sa.literal(1))
-        .where(output.regression_id == regression_id, output.ignore.is_(False))
-        .correlate_except(output)
-        .exists()
+class Deviation(StrEnum):
+    """A way in which a result is not what was expected."""
+
+    EXIT_CODE = "exit_code"
+    DIFFERENCE = "difference"
+    #: No output of the test has a file.
+    NO_FILE = "no_file"
+    #: This output has no file, another one has.
+    NO_OUTPUT = "no_output"
+
+
+#: The deviations that make a test fail; the platform passes a test whose outputs are partly missing.
+FAILING_DEVIATIONS = (Deviation.EXIT_CODE, Deviation.DIFFERENCE, Deviation.NO_FILE)
+
+
+def deviations(narrow: Narrow, kinds: Iterable[Deviation] = tuple(Deviation)) -> sa.CompoundSelect[Any]:
+    """Select how results deviate from what was expected. This is the verdict rule as SQL.
+
+    There are few deviations, and each kind reads one index; judging every result instead would cost several times as
+    much. MySQL is told the order of the joins: it would begin with the few outputs, and read the whole history of each
+    test.
+
+    Returns:
+        Rows of test_id, regression_id, kind, output_id (0 for an exit code), baseline (whether one is recorded).
+    """
+    select = {
+        Deviation.EXIT_CODE: _wrong_exit_codes,
+        Deviation.DIFFERENCE: _differing_files,
+        Deviation.NO_FILE: _tests_without_file,
+        Deviation.NO_OUTPUT: _outputs_without_file,
+    }
+    return sa.union_all(*(select[kind](narrow) for kind in kinds))
+
+
+def _deviation(kind: Deviation, key: Any, output_id: Any, baseline: Any) -> sa.Select[Any]:
+    """Select a kind of deviation, by tables joined in the order given."""
+    columns = (key.test_id, key.regression_test_id.label("regression_id"), sa.literal(kind.value).label("kind"))
+    query = sa.select(*columns, output_id.label("output_id"), baseline.label("baseline"))
+    for dialect in ("mysql", "mariadb"):
+        query = query.prefix_with("STRAIGHT_JOIN", dialect=dialect)
+    return query
+
+
+def _wrong_exit_codes(narrow: Narrow) -> sa.Select[Any]:
+    result = TestResult
+    return _deviation(Deviation.EXIT_CODE, result, sa.literal(0), sa.true()).where(
+        narrow(result.test_id, result.regression_test_id), result.exit_code.is_distinct_from(result.expected_rc)
     )
+
+
+def _differing_files(narrow: Narrow) -> sa.Select[Any]:
+    result, file = TestResult, TestResultFile
+    return (
+        _deviation(Deviation.DIFFERENCE, file, file.regression_test_output_id, file.expected != "")
+        .join(result, _same_test(file, result))
+        .where(narrow(file.test_id, file.regression_test_id), mismatch(), stored_file())
+    )
+
+
+def _tests_without_file(narrow: Narrow) -> sa.Select[Any]:
+    result, file, output = TestResult, TestResultFile, RegressionTestOutput
+    return (
+        _deviation(Deviation.NO_FILE, result, output.id, _has_baseline())
+        .select_from(result)
+        .outerjoin(file, sa.and_(_same_test(file, result), stored_file()))
+        .join(output, _needed_by(result.regression_test_id))
+        .where(narrow(result.test_id, result.regression_test_id), file.test_id.is_(None))
+    )
+
+
+def _outputs_without_file(narrow: Narrow) -> sa.Select[Any]:
+    result, file, output = TestResult, TestResultFile, RegressionTestOutput
+    own = sa.orm.aliased(TestResultFile)
+    of_output = sa.and_(_same_test(own, file), own.regression_test_output_id == output.id, stored_file(own))
+    return (
+        _deviation(Deviation.NO_OUTPUT, file, output.id, _has_baseline())
+        .select_from(file)
+        .join(output, sa.and_(_needed_by(file.regression_test_id), output.id != file.regression_test_output_id))
+        .outerjoin(own, of_output)
+        .join(result, _same_test(file, result))
+        .where(narrow(file.test_id, file.regression_test_id), stored_file(), own.test_id.is_(None))
+        # A test may have several other files.
+        .distinct()
+    )
+
+
+def _same_test(one: Any, other: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(one.test_id == other.test_id, one.regression_test_id == other.regression_test_id)
+
+
+def _needed_by(regression_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for an output of the test that has to be produced (NULL counts as ignored)."""
+    output = RegressionTestOutput
+    return sa.and_(output.regression_id == regression_id, output.ignore.is_(False))
+
+
+def _has_baseline() -> sa.ColumnElement[bool]:
+    return sa.func.coalesce(RegressionTestOutput.correct, "") != ""
 
 
 def failing_results(narrow: Narrow) -> sa.Select[Any]:
-    """Select the results that do not pass. This is the SQL of `result_verdict`.
-
-    There are few of them, and each of the three ways to fail reads one index: judging every result instead would cost
-    several times as much.
+    """Select the results that do not pass; the SQL of `result_verdict`.
 
     Returns:
-        Rows of test_id, regression_test_id, verdict.
+        Rows of test_id, regression_id, verdict.
     """
-    result, file = TestResult, TestResultFile
-    same_test = sa.and_(file.test_id == result.test_id, file.regression_test_id == result.regression_test_id)
-    fail, missing = (sa.literal(verdict.value).label("verdict") for verdict in (Verdict.FAIL, Verdict.MISSING_OUTPUT))
-    wrong_code = sa.select(result.test_id, result.regression_test_id, fail).where(
-        narrow(result.test_id, result.regression_test_id), result.exit_code.is_distinct_from(result.expected_rc)
-    )
-    wrong_file = (
-        sa.select(file.test_id, file.regression_test_id, fail)
-        .join(result, same_test)
-        .where(narrow(file.test_id, file.regression_test_id), mismatch(), stored_file())
-    )
-    no_file = (
-        sa.select(result.test_id, result.regression_test_id, missing)
-        .outerjoin(file, sa.and_(same_test, stored_file()))
-        .where(
-            narrow(result.test_id, result.regression_test_id),
-            file.test_id.is_(None),
-            needs_output(result.regression_test_id),
-        )
-    )
-    ways = sa.union_all(wrong_code, wrong_file, no_file).subquery("ways")
+    found = deviations(narrow, FAILING_DEVIATIONS).subquery("deviations").c
+    missing = found.kind == Deviation.NO_FILE.value
     # missing_output outweighs fail, and is the greater word.
-    return sa.select(ways.c.test_id, ways.c.regression_test_id, sa.func.max(ways.c.verdict).label("verdict")).group_by(
-        ways.c.test_id, ways.c.regression_test_id
+    verdict = sa.func.max(sa.case((missing, Verdict.MISSING_OUTPUT.value), else_=Verdict.FAIL.value))
+    return sa.select(found.test_id, found.regression_id, verdict.label("verdict")).group_by(
+        found.test_id, found.regression_id
+    )
+
+
+def in_a_category(regression_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for a test that is in a category; others are neither sent to a worker nor shown by the platform."""
+    link = regression_test_category.c
+    return (
+        sa.select(sa.literal(1))
+        .where(link.regression_id == regression_id)
+        .correlate_except(link.regression_id.table)
+        .exists()
     )
 
 
