@@ -49,6 +49,7 @@ class Api:
     health: health.Checks
     storage: Storage
     document: dict[str, Any]
+    auditor: refresher.Auditor
 
 
 def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
@@ -90,7 +91,8 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
     prepare_bucket(app.config)
     with app.app_context():
         checks = health.checks(db.engine, app.config, limits.limiter.storage, limits.shared)
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, Storage(app.config), openapi.document())
+        auditor = refresher.Auditor(db.engine, checked.audit_ms)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, Storage(app.config), openapi.document(), auditor)
     app.cli.add_command(cli.group)
 
 

@@ -451,12 +451,52 @@ def _after_commit(session: Session) -> None:
 
 
 def _note(engine: sa.Engine, found: _Collected) -> None:
-    named = {EVERYTHING} if EVERYTHING in found.changes or len(found.changes) > NAMED_AT_MOST else found.changes
+    """Note what was committed, and what could not be noted before.
+
+    After a failure nothing is tried for some seconds: who locks our tables must not slow the platform down with every
+    commit. What was to be noted meanwhile is kept in memory.
+    """
+    _missed.update(found.changes)
+    _missed_runs.update(found.inserted)
+    if time.monotonic() < _pause_ends:
+        return
+    named = {EVERYTHING} if EVERYTHING in _missed or len(_missed) > NAMED_AT_MOST else set(_missed)
+    runs = set(_missed_runs)
+    try:
+        _write(engine, named, runs)
+    except Exception:
+        _pause()
+        raise
+    _missed.difference_update(named, *(() if EVERYTHING not in named else (set(_missed),)))
+    _missed_runs.difference_update(runs)
+
+
+#: What could not be noted yet, and the inserted runs that could not be recorded.
+_missed: set[Named] = set()
+_missed_runs: set[int] = set()
+
+#: Seconds after a failure in which nothing is noted.
+PAUSE = 5.0
+
+_pause_ends = -float("inf")
+
+
+def _pause() -> None:
+    global _pause_ends
+    _pause_ends = time.monotonic() + PAUSE
+    if len(_missed) > NAMED_AT_MOST:
+        _missed.clear()
+        _missed.add(EVERYTHING)
+    if len(_missed_runs) > NAMED_AT_MOST:
+        _missed_runs.clear()
+
+
+def _write(engine: sa.Engine, named: Iterable[Named], runs: Iterable[int]) -> None:
     with engine.connect() as connection:
         changes.put(connection, named)
         connection.commit()
-        if found.inserted:
-            _record_creation(connection, found.inserted)
+        if runs:
+            _record_creation(connection, runs)
             connection.commit()
 
 
