@@ -18,7 +18,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 #: Seconds to wait for earlier checks to end.
 TURN_SECONDS = 1.0
+
+#: Log-ins in progress at once: one that is checked and two that wait. A third would wait about as long as it may, and
+#: every one of them occupies a thread of the server.
+PLACES = 3
 
 #: Seconds that a check may take, the start of the helper included.
 CHECK_SECONDS = 4.0
@@ -67,13 +72,11 @@ class _Helper:
         self._socket, theirs = socket.socketpair()
         try:
             with theirs:
-                # A session of its own, so that Ctrl-C reaches only this process, which ends the helper.
                 self.process = subprocess.Popen(
                     command,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,
                 )
         except BaseException:
             self._socket.close()
@@ -172,10 +175,26 @@ class PasswordChecks:
         self._check_seconds = check_seconds
         self._start_seconds = start_seconds
         self._turn = threading.Lock()
+        self._places = threading.Semaphore(PLACES)
         self._helper: _Helper | None = None
         self._start_after = 0.0
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the few places of log-ins in progress.
+
+        Raises:
+            LogInsBusy: there is none left.
+        """
+        places = self._places
+        if not places.acquire(blocking=False):
+            raise LogInsBusy()
+        try:
+            yield
+        finally:
+            places.release()
 
     def matches(self, stored: str, password: str) -> bool:
         """Check a password against a stored hash.
@@ -241,6 +260,7 @@ class PasswordChecks:
     def _forked(self) -> None:
         """Begin anew in a process that was forked: another thread may have had the turn, and the helper is not ours."""
         self._turn = threading.Lock()
+        self._places = threading.Semaphore(PLACES)
         helper, self._helper = self._helper, None
         if helper is not None:
             helper.leave_to_parent()

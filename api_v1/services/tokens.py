@@ -157,11 +157,12 @@ def log_in(session: DbSession, email: str, password: str) -> int:
         LogInsBusy: too many log-ins came at once.
         LogInUnavailable: the password cannot be checked at the moment.
     """
-    account = _account(session, email)
-    session.rollback()
-    stored = (account.password or "") if account is not None else ""
-    has_hash = stored.startswith(_SCHEMES)
-    matches = _passwords.matches(stored if has_hash else _NOBODY, password)
+    with _passwords.place():
+        account = _account(session, email)
+        session.rollback()
+        stored = (account.password or "") if account is not None else ""
+        has_hash = stored.startswith(_SCHEMES)
+        matches = _passwords.matches(stored if has_hash else _NOBODY, password)
     if account is None or not has_hash or not matches:
         raise InvalidCredentials()
     # Meanwhile the password may have been changed, or the account deactivated.
