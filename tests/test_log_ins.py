@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from api_v1 import create_app, platform
 from api_v1.errors import LogInUnavailable
 from api_v1.platform import Base, db
 from api_v1.services import tokens
-from api_v1.services.password_checks import PLACES
 from api_v1.tables import AuditRecord
 from tests import factories, servers
 from tests.fixtures import platform_config
@@ -95,40 +94,21 @@ def test_waiting_too_long_is_a_429_that_counts_as_an_attempt(limited: Flask, mon
     assert audited(limited) == ["token.create"], "no password was checked in vain"
 
 
-def test_more_log_ins_than_places_are_refused_before_the_database_is_asked(
-    limited: Flask, while_checking: Callable[[Verdict], None]
+def test_who_would_wait_too_long_is_refused_before_the_database_is_asked(
+    limited: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrived, let_go = threading.Semaphore(0), threading.Event()
-
-    def check(stored: str, password: str) -> bool:
-        arrived.release()
-        return let_go.wait(30)
-
-    while_checking(check)
-    with ThreadPoolExecutor(PLACES) as pool:
-        held = [pool.submit(_with_place, arrived, let_go) for _ in range(PLACES)]
-        for _ in range(PLACES):
-            assert arrived.acquire(timeout=30)
-        statements: list[str] = []
-        with limited.app_context():
-            engine = db.engine
+    monkeypatch.setattr(tokens._passwords, "_last_seconds", 0.4)
+    with limited.app_context():
+        engine = db.engine
+    statements: list[str] = []
+    with ExitStack() as in_progress:
+        for _ in range(3):
+            in_progress.enter_context(tokens._passwords.queued())
         sa.event.listen(engine, "before_cursor_execute", note := lambda *event: statements.append(event[2]))
-        try:
-            assert_busy(log_in(limited), remaining=4)
-        finally:
-            sa.event.remove(engine, "before_cursor_execute", note)
-            let_go.set()
-        for one in held:
-            one.result()
+        in_progress.callback(sa.event.remove, engine, "before_cursor_execute", note)
+        assert_busy(log_in(limited), remaining=4)
     assert statements == []
     assert log_in(limited).status_code == 201
-
-
-def _with_place(arrived: threading.Semaphore, let_go: threading.Event) -> None:
-    """Be a log-in in progress."""
-    with tokens._passwords.place():
-        arrived.release()
-        assert let_go.wait(30)
 
 
 def test_used_up_budget_says_so(limited: Flask) -> None:
@@ -265,7 +245,8 @@ def test_each_process_has_a_helper_as_long_as_it_runs(
     def all_have_one() -> bool:
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(lambda _: served.log_in(next(name), "a wrong password"), range(2)))
-        assert {answer.status for answer in answers} == {401}
+        # On a slow machine one may have to wait too long for the other.
+        assert {answer.status for answer in answers} <= {401, 429}
         return len(served.helpers()) >= workers
 
     servers.wait_until(all_have_one, "each worker has checked a password")

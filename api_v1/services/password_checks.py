@@ -27,12 +27,9 @@ from api_v1.errors import LogInsBusy, LogInUnavailable
 
 logger = logging.getLogger(__name__)
 
-#: Seconds to wait for earlier checks to end.
+#: Seconds that a log-in waits for earlier ones. Who would wait longer is refused at once, because those who wait each
+#: occupy a thread of the server.
 TURN_SECONDS = 1.0
-
-#: Log-ins in progress at once: one that is checked and two that wait. A third would wait about as long as it may, and
-#: every one of them occupies a thread of the server.
-PLACES = 3
 
 #: Seconds that a check may take, the start of the helper included.
 CHECK_SECONDS = 4.0
@@ -175,26 +172,30 @@ class PasswordChecks:
         self._check_seconds = check_seconds
         self._start_seconds = start_seconds
         self._turn = threading.Lock()
-        self._places = threading.Semaphore(PLACES)
+        self._counting = threading.Lock()
+        self._in_progress = 0
+        self._last_seconds = 0.0
         self._helper: _Helper | None = None
         self._start_after = 0.0
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the few places of log-ins in progress.
+    def queued(self) -> Iterator[None]:
+        """Count a log-in as one that is in progress.
 
         Raises:
-            LogInsBusy: there is none left.
+            LogInsBusy: as long as the last check took, those of the log-ins in progress would take over a second.
         """
-        places = self._places
-        if not places.acquire(blocking=False):
-            raise LogInsBusy()
+        with self._counting:
+            if self._in_progress * self._last_seconds > self._turn_seconds:
+                raise LogInsBusy()
+            self._in_progress += 1
         try:
             yield
         finally:
-            places.release()
+            with self._counting:
+                self._in_progress -= 1
 
     def matches(self, stored: str, password: str) -> bool:
         """Check a password against a stored hash.
@@ -203,13 +204,14 @@ class PasswordChecks:
             LogInsBusy: earlier checks did not end within a second.
             LogInUnavailable: the check did not end in time.
         """
-        turn = self._turn
-        if not turn.acquire(timeout=self._turn_seconds):
+        if not self._turn.acquire(timeout=self._turn_seconds):
             raise LogInsBusy()
+        began = time.monotonic()
         try:
             return self._check(stored, password)
         finally:
-            turn.release()
+            self._last_seconds = time.monotonic() - began
+            self._turn.release()
 
     def close(self) -> None:
         """End the helper; a later check would start a new one."""
@@ -258,9 +260,8 @@ class PasswordChecks:
         self._start_after = time.monotonic() + PAUSE_SECONDS
 
     def _forked(self) -> None:
-        """Begin anew in a process that was forked: another thread may have had the turn, and the helper is not ours."""
-        self._turn = threading.Lock()
-        self._places = threading.Semaphore(PLACES)
+        """Begin anew in a process that was forked: other threads may have had the locks, and the helper is not ours."""
+        self._turn, self._counting, self._in_progress = threading.Lock(), threading.Lock(), 0
         helper, self._helper = self._helper, None
         if helper is not None:
             helper.leave_to_parent()

@@ -157,7 +157,7 @@ def log_in(session: DbSession, email: str, password: str) -> int:
         LogInsBusy: too many log-ins came at once.
         LogInUnavailable: the password cannot be checked at the moment.
     """
-    with _passwords.place():
+    with _passwords.queued():
         account = _account(session, email)
         session.rollback()
         stored = (account.password or "") if account is not None else ""

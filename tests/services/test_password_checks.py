@@ -22,7 +22,7 @@ from passlib.hash import pbkdf2_sha256, sha256_crypt, sha512_crypt
 from api_v1 import platform
 from api_v1.errors import LogInsBusy, LogInUnavailable
 from api_v1.services import password_checks
-from api_v1.services.password_checks import PLACES, PasswordChecks
+from api_v1.services.password_checks import PasswordChecks
 from tests.servers import PLATFORM, ROOT, wait_until
 
 PASSWORD = "correct horse battery staple"
@@ -268,16 +268,42 @@ def test_who_waits_too_long_is_told_that_log_ins_are_busy(make: Make) -> None:
     assert held.most == 1
 
 
-def test_places_are_few_and_given_back(make: Make) -> None:
+@pytest.mark.parametrize(("last_seconds", "most"), [(0.3, 4), (0.5, 3), (0.9, 2), (1.0, 2), (1.1, 1), (30, 1)])
+def test_as_many_log_ins_are_in_progress_as_can_be_checked_in_a_second(
+    make: Make, monkeypatch: pytest.MonkeyPatch, last_seconds: float, most: int
+) -> None:
     checks = make()
+    monkeypatch.setattr(checks, "_last_seconds", last_seconds)
     for _ in range(2):
         with pytest.raises(LogInUnavailable), ExitStack() as taken:
-            for _ in range(PLACES):
-                taken.enter_context(checks.place())
-            with pytest.raises(LogInsBusy), checks.place():
+            for _ in range(most):
+                taken.enter_context(checks.queued())
+            with pytest.raises(LogInsBusy), checks.queued():
                 pass
             # An error gives places back, too.
             raise LogInUnavailable()
+
+
+def test_quick_checks_refuse_nobody(make: Make) -> None:
+    checks = make()
+    with ExitStack() as taken:
+        for _ in range(1000):
+            taken.enter_context(checks.queued())
+
+
+def test_what_a_check_takes_is_measured(make: Make) -> None:
+    held = Held()
+    checks = make(lambda: None, held)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(checks.matches, STORED, PASSWORD)
+        assert held.begun.wait(30)
+        time.sleep(0.05)
+        held.let_go.set()
+        assert first.result()
+    slow = checks._last_seconds
+    assert slow >= 0.05
+    assert checks.matches(STORED, PASSWORD)
+    assert 0 < checks._last_seconds < slow
 
 
 # A helper in trouble
@@ -482,18 +508,20 @@ FORK = """
 assert checks.matches(stored, password)
 parents = checks._helper.process.pid
 checks._turn.acquire()      # another thread is about to check
-for place in range(3):
-    checks.place().__enter__()
+checks._last_seconds = 0.6
+checks._counting.acquire()
+checks._in_progress = 3
 reader, writer = os.pipe()
 child = os.fork()
 if child == 0:
-    with checks.place():
+    with checks.queued():
         verdicts = [checks.matches(stored, password), checks.matches(stored, "wrong")]
     os.write(writer, json.dumps([verdicts, checks._helper.process.pid]).encode())
     sys.exit()
 verdicts, childs = json.loads(os.read(reader, 1000))
 assert os.waitpid(child, 0)[1] == 0
 checks._turn.release()
+checks._counting.release()
 again = checks.matches(stored, password)
 print(json.dumps([verdicts, parents != childs, again, checks._helper.process.pid == parents]))
 """
