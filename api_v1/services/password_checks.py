@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 #: occupy a thread of the server.
 TURN_SECONDS = 1.0
 
-#: Seconds that a check may take, the start of the helper included.
-CHECK_SECONDS = 4.0
+#: Seconds that a check may take, the start of the helper included. Far more than it needs, because the helper yields to
+#: other processes when the machine is busy.
+CHECK_SECONDS = 8.0
 
 #: Seconds that the start of the helper may take; usually it takes 0.1.
 START_SECONDS = 2.0
