@@ -131,6 +131,27 @@ class RateLimited(ApiError):
     status, code, message = 429, "rate_limited", "Rate limit exceeded."
 
 
+class LogInsBusy(RateLimited):
+    """More log-ins came at once than can be checked within a second, whatever is left of the caller's budget."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many log-ins at once. Retry after 2 seconds.",
+            {"retry_after": 2},
+            {"Retry-After": "2"},
+        )
+
+
+class LogInUnavailable(ApiError):
+    """A password cannot be checked now; worth a retry."""
+
+    status, code = 503, "log_in_unavailable"
+    message = "Passwords cannot be checked at the moment. Try again later; tokens that exist go on working."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
 class DatabaseUnavailable(ApiError):
     """The database does not answer; worth a retry."""
 

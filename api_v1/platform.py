@@ -20,12 +20,14 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from passlib.context import CryptContext
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.pool import StaticPool
 
 try:
     import database
     from exceptions import FailedToSpawnDBSession, MissingConfigError
+    from mod_auth import models as auth_models
     from mod_auth.models import Role, User
     from mod_ci.models import GcpInstance, MaintenanceMode
     from mod_customized.models import CustomizedTest, TestFork
@@ -333,6 +335,22 @@ def password_matches(stored: str | None, password: str) -> bool:
         return bool(account.is_password_valid(password))
     except (ValueError, TypeError):
         return False
+
+
+#: The names in the platform's check: `return pwd_context.verify(password, self.password)`.
+_CHECK_NAMES = ("pwd_context", "verify", "password")
+
+
+def password_context() -> str | None:
+    """Return the settings of the passlib context that decides about passwords, for `CryptContext.from_string`.
+
+    None when the platform's check is more than asking its context: then only `password_matches` knows the rule.
+    """
+    context = getattr(auth_models, "pwd_context", None)
+    names = getattr(getattr(User.is_password_valid, "__code__", None), "co_names", None)
+    if not isinstance(context, CryptContext) or names != _CHECK_NAMES:
+        return None
+    return str(context.to_string())
 
 
 def is_deactivated(user_id: int, name: str | None, email: str | None) -> bool:
