@@ -35,6 +35,7 @@ class Artifact:
     content_type: str
     size_bytes: int | None
     storage_status: str
+    verified: bool
     download_url: str | None
     diff_of: tuple[int, int] | None = None
 
@@ -44,8 +45,8 @@ def page(
 ) -> Page:
     """Return a page of a run's artifacts: log, binary, media reports, then the files of its tests.
 
-    What the database names is listed, whether or not a store has it (`storage_status`); a page's files are looked up
-    together.
+    What the database names is listed, whether or not a store has it (`storage_status`) or could say so (`verified`); a
+    page's files are looked up together.
 
     Raises:
         NotFound: there is no such run.
@@ -145,7 +146,7 @@ def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], c
     identity = "-".join(str(part) for part in (run_id, row.type, row.sample_id, row.regression_id, row.output_id))
     if row.type == DIFF:
         status = _worst(files)
-        can_be_made = status != storage.MISSING and row.regression_id in comparable
+        can_be_made = all(file.source for file in files) and row.regression_id in comparable
         return Artifact(
             artifact_id=identity,
             run_id=run_id,
@@ -155,6 +156,7 @@ def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], c
             content_type="application/json",
             size_bytes=None,
             storage_status=status,
+            verified=all(file.verified for file in files),
             download_url=None,
             diff_of=(row.regression_id, row.output_id) if can_be_made else None,
         )
@@ -167,6 +169,7 @@ def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], c
         content_type=storage.media_type(filename),
         size_bytes=files[0].size,
         storage_status=files[0].status,
+        verified=files[0].verified,
         download_url=stores.signed_url(files[0], filename),
     )
 
