@@ -73,6 +73,9 @@ CHUNK = 1024 * 1024
 #: Seconds for which a changed file could change again without another time stamp.
 SETTLING_SECONDS = 2.0
 
+#: Bytes of the longest name of a bucket's object.
+MAX_OBJECT_NAME = 1024
+
 #: What says that a file is not in the folder, rather than that the folder cannot be read.
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL})
 
@@ -166,6 +169,16 @@ class Found:
         if self.source is None and self.verified:
             return MISSING
         return OK if self.local and (self.remote or not self.has_bucket) else DEGRADED
+
+    def in_store(self, store: str) -> StoredFile | None:
+        """Return the file of one store, None when it has none.
+
+        Raises:
+            StoreSilent: the store did not answer.
+        """
+        if store in self.unanswered:
+            raise StoreSilent
+        return self.local if store == LOCAL else self.remote
 
     @property
     def size(self) -> int | None:
@@ -264,23 +277,21 @@ class Storage:
             FileMissing: all stores answered, and none has it.
             StorageUnavailable: a store did not answer in time, and no other has it.
         """
+        found = None if isinstance(file, str) else file
         name, until = (file, Deadline(CONTENT_SECONDS)) if isinstance(file, str) else (file.name, file.until)
         unanswered = []
-        for store, find in ((LOCAL, self._local), (GCS, self._remote)):
+        for store in self.checked:
             try:
-                # What was replaced since it was looked up is looked up again, once.
-                for attempt in (1, 2):
-                    source = find(name, until)
-                    if source is None:
-                        break
-                    try:
+                source = self._look_up(store, name, until) if found is None else found.in_store(store)
+                try:
+                    if source is not None:
                         return work(source)
-                    except FileReplaced:
-                        if attempt == 2:
-                            raise StoreSilent from None
-            except (FileGone, FileNotFoundError):
-                continue
-            except (StoreSilent, OSError):
+                except FileReplaced:
+                    if (source := self._look_up(store, name, until)) is not None:
+                        return work(source)
+            except (FileGone, FileNotFoundError, PermissionError):
+                continue  # a file that must not be read stays so: another try would not help
+            except (StoreSilent, FileReplaced, OSError):
                 unanswered.append(store)
         if unanswered:
             raise self.unavailable(unanswered)
@@ -305,17 +316,23 @@ class Storage:
         """Return the objects of the bucket; names without an answer are left out."""
         if not self.has_bucket:
             return {}
-        possible = {name for name in names if _is_object_name(name)}
+        possible = {
+            name for name in names if _is_object_name(name) and len(name.encode(errors="replace")) <= MAX_OBJECT_NAME
+        }
         return self.bucket.find(possible, until) | {name: None for name in names if name not in possible}
 
-    def _local(self, name: str, _until: Deadline) -> LocalFile | None:
-        return _Folder(platform.repository(self._config)).find(name)
+    def _look_up(self, store: str, name: str, until: Deadline) -> StoredFile | None:
+        """Return a file of one store, None when it has none of the name.
 
-    def _remote(self, name: str, until: Deadline) -> BucketFile | None:
-        found = self._in_bucket([name], until)
-        if self.has_bucket and name not in found:
+        Raises:
+            StoreSilent: the store did not answer.
+        """
+        if store == LOCAL:
+            return _Folder(platform.repository(self._config)).find(name)
+        remote = self._in_bucket([name], until)
+        if name not in remote:
             raise StoreSilent
-        return found.get(name)
+        return remote[name]
 
     def signed_url(self, found: Found, filename: str) -> str | None:
         """Return a URL by which anyone can download the bucket's object for a while.
@@ -349,4 +366,4 @@ _UNQUOTABLE = re.compile(r"[^\w.-]", re.ASCII)
 
 def _is_object_name(name: str) -> bool:
     """Refuse what no file of ours is named; a bucket has no folders, but it has such names."""
-    return not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
+    return name != "" and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
