@@ -72,12 +72,15 @@ EVIDENCE = ("expected", "actual", "diff")
 CONTENT = (*EVIDENCE, "log", "sample's log")
 LISTS = ("regression-tests", "artifacts", "sample")
 
+#: No other test puts these files into the folder.
+EXPECTED, ACTUAL = b"of a failing bucket\nexpected\n", b"of a failing bucket\nactual\n"
+
 
 @pytest.fixture
 def scene(api: Api, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, no_logs: None) -> Scene:
     """The bucket works, and its client is made; what was found is looked up anew each time."""
     monkeypatch.setattr(bucket_service, "MEMORY_SECONDS", 0)
-    expected, actual = b"a\nb\n", b"a\nc\n"
+    expected, actual = EXPECTED, ACTUAL
     digests = [hashlib.sha256(content).hexdigest() for content in (expected, actual)]
     with api.rows() as session:
         case = make_case(session, *digests)
@@ -322,7 +325,7 @@ def test_the_sha256_is_that_of_the_content_also_when_an_object_is_replaced(
 ) -> None:
     """The platform's command line rewrites baselines under the name of their old content."""
     monkeypatch.setattr(bucket_service, "MEMORY_SECONDS", 60)
-    digest = hashlib.sha256(b"a\nc\n").hexdigest()
+    digest = hashlib.sha256(ACTUAL).hexdigest()
     for content in (b"first\n", b"later and longer\n", b"other\n"):
         bucket.put(f"TestResults/{digest}.srt", content)
         for _ in range(2):
