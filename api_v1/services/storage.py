@@ -259,9 +259,13 @@ class Storage:
         """Look one file up in all stores."""
         return self.find_all(["/".join(parts)])[0]
 
-    def find_all(self, names: Sequence[str]) -> list[Found]:
-        """Look files up, the bucket's side by side."""
-        until = Deadline(CONTENT_SECONDS)
+    def find_all(self, names: Sequence[str], until: Deadline | None = None) -> list[Found]:
+        """Look files up, the bucket's side by side.
+
+        Args:
+            until: when this has to end, shared with other look-ups of the answer.
+        """
+        until = until or Deadline(CONTENT_SECONDS)
         folder = _Folder(platform.repository(self._config))
         remote = self._in_bucket(names, until)
         return [self._found(name, folder, remote, until) for name in names]
