@@ -5,7 +5,7 @@ Raise, never hand an error back: a caller that forgets to check carries on with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: The contract's maximum length of `message`.
@@ -174,3 +174,18 @@ class VerdictsRebuilding(ApiError):
             {"known": known, "runs": runs},
             {"Retry-After": "1"},
         )
+
+
+class StorageUnavailable(ApiError):
+    """A file store did not answer, and no other has the file, so that nobody knows whether it exists.
+
+    Args:
+        unanswered: the names of the stores that did not answer.
+        retry_after: seconds after which another try is worth it.
+    """
+
+    status, code = 503, "storage_unavailable"
+    message = "A file store does not answer, and no other has the file. Try again in a moment."
+
+    def __init__(self, unanswered: Sequence[str], retry_after: int) -> None:
+        super().__init__(details={"unanswered": list(unanswered)}, headers={"Retry-After": str(retry_after)})
