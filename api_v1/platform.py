@@ -12,10 +12,9 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from flask import Flask
@@ -193,7 +192,7 @@ def remember_tables(engine: sa.Engine) -> None:
 #: Seconds that anything on the connections for notes may take.
 NOTE_TIMEOUT = 1
 
-_note_engines: MutableMapping[sa.Engine, sa.Engine] = WeakKeyDictionary()
+_note_engines: dict[sa.URL, sa.Engine] = {}
 
 
 def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
@@ -207,10 +206,10 @@ def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
     engine = bind.engine
     if engine.dialect.name == "sqlite":
         return engine
-    if engine not in _note_engines:
+    if engine.url not in _note_engines:
         waits = f"SET SESSION innodb_lock_wait_timeout={NOTE_TIMEOUT}, lock_wait_timeout={NOTE_TIMEOUT}"
         names = ("connect_timeout", "read_timeout", "write_timeout")
-        _note_engines[engine] = sa.create_engine(
+        _note_engines[engine.url] = sa.create_engine(
             engine.url,
             isolation_level="AUTOCOMMIT",
             pool_size=1,
@@ -220,7 +219,7 @@ def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
             pool_pre_ping=True,
             connect_args={**dict.fromkeys(names, NOTE_TIMEOUT), "init_command": waits},
         )
-    return _note_engines[engine]
+    return _note_engines[engine.url]
 
 
 def create_platform_tables(engine: sa.Engine) -> None:
