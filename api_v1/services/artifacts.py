@@ -84,7 +84,7 @@ def _left_out(stores: Storage, run_id: int, head: Head, until: Deadline) -> froz
 
     Only newer platforms keep the binary, and the log comes when the run ends.
     """
-    optional = [BINARY] if head.phase is Phase.FINISHED else [BINARY, BUILD_LOG]
+    optional = [BINARY] if head.phase.finished else [BINARY, BUILD_LOG]
     files = stores.find_all([_PATHS[kind](_BINARIES[head.platform], run_id) for kind in optional], until)
     return frozenset(kind for kind, file in zip(optional, files, strict=True) if file.status == storage.MISSING)
 
