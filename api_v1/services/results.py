@@ -141,8 +141,9 @@ def _head() -> sa.Select[Any]:
             RunState.total.label("stored_total"),
             RunState.errors.label("stored_errors"),
         )
-        .outerjoin(RunState, RunState.test_id == Test.id)
+        .select_from(Test)
         .outerjoin(TestProgress, TestProgress.id == newest.scalar_subquery())
+        .outerjoin(RunState, RunState.test_id == Test.id)
         .where(Test.id == RUN_ID)
     )
 
