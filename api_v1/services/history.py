@@ -187,7 +187,7 @@ def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[A
         result.regression_test_id.in_(tests), *source.kept(result.test_id)
     )
     if not source.complete:
-        return [results.where(~_is_outside()), _without_result(tests)]
+        return [results.where(~_is_outside(tests)), _without_result(tests)]
     not_passed = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(
         _FAILURE.regression_id.in_(tests), *source.kept(_FAILURE.test_id)
     )
@@ -204,12 +204,20 @@ def _same(run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
     return sa.and_(_FAILURE.test_id == run_id, _FAILURE.regression_id == regression_id)
 
 
-def _is_outside() -> sa.ColumnElement[bool]:
-    """Be true for a result whose test is not in the run's recorded set."""
-    result, custom = TestResult, sa.orm.aliased(CustomizedTest)
-    rows = sa.select(custom.id).where(custom.test_id == result.test_id, custom.regression_id.is_not(None))
-    own = rows.where(custom.regression_id == result.regression_test_id)
-    return sa.and_(rows.correlate(result).exists(), ~own.correlate(result).exists())
+def _is_outside(tests: Any) -> sa.ColumnElement[bool]:
+    """Be true for a result of these tests that is not in the run's recorded set.
+
+    Written without EXISTS, of which MariaDB would make a list of all recorded tests of all runs.
+    """
+    result, custom, other = TestResult, CustomizedTest, sa.orm.aliased(CustomizedTest)
+    recorded = sa.select(custom.test_id, custom.regression_id).where(
+        custom.regression_id.in_(tests), custom.test_id.is_not(None)
+    )
+    any_row = sa.select(other.id).where(other.test_id == result.test_id, other.regression_id.is_not(None)).limit(1)
+    return sa.and_(
+        sa.tuple_(result.test_id, result.regression_test_id).not_in(recorded),
+        any_row.correlate(result).scalar_subquery().is_not(None),
+    )
 
 
 def _without_result(tests: Any) -> sa.Select[Any]:
