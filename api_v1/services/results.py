@@ -10,7 +10,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -102,10 +102,12 @@ class Head:
     phase: Phase
     platform: str
     last_at: datetime | None
+    token: str | None = field(repr=False)
+    """The worker's credential, by which it is found in text that leaves the API."""
 
 
 def head(session: DbSession, run_id: int) -> Head:
-    """Return the phase, the platform and the time of the last progress of a run.
+    """Return the phase, the platform, the time of the last progress and the worker's token of a run.
 
     Raises:
         NotFound: there is no such run.
@@ -114,9 +116,9 @@ def head(session: DbSession, run_id: int) -> Head:
     if row is None:
         raise NotFound("run", run_id)
     if row.status is None:
-        return Head(Phase.QUEUED, row.platform.value, None)
+        return Head(Phase.QUEUED, row.platform.value, None, row.token)
     over = row.status in (TestStatus.completed, TestStatus.canceled)
-    return Head(Phase.FINISHED if over else Phase.RUNNING, row.platform.value, row.timestamp)
+    return Head(Phase.FINISHED if over else Phase.RUNNING, row.platform.value, row.timestamp, row.token)
 
 
 #: The run that a statement asks for.
@@ -127,7 +129,7 @@ RUN_ID = sa.bindparam("run_id", type_=sa.Integer)
 def _head() -> sa.Select[Any]:
     newest = sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test)
     return (
-        sa.select(Test.platform, TestProgress.status, TestProgress.timestamp)
+        sa.select(Test.platform, Test.token, TestProgress.status, TestProgress.timestamp)
         .outerjoin(TestProgress, TestProgress.id == newest.scalar_subquery())
         .where(Test.id == RUN_ID)
     )

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from api_v1.errors import ApiError
 from api_v1.paging import CursorPage
-from api_v1.platform import DbSession, Sample
+from api_v1.platform import DbSession, Sample, Test, TestProgress
 from api_v1.services import logs, results, runs, storage
 from api_v1.services.logs import SampleMark, Signer
+from api_v1.services.redaction import Redactor
+from api_v1.services.results import Phase
+from api_v1.services.runs import Run
 from api_v1.services.storage import Storage
+
+#: Returns the secret that seals cursors, the same in every process.
+CursorKey: TypeAlias = Callable[[DbSession], bytes]
 
 
 class LogNotFound(ApiError):
@@ -26,25 +35,42 @@ class LogNotFound(ApiError):
         )
 
 
-def _signer(session: DbSession) -> Signer:
-    """Return what seals cursors: the same in every process over one database, mounted or not."""
+def derived_key(session: DbSession) -> bytes:
+    """Return a key that is the same in every process over one database, mounted or not."""
     url = session.get_bind().engine.url.render_as_string(hide_password=False)
-    return Signer(hashlib.sha256(f"api_v1 cursors {url}".encode()).digest())
+    return hashlib.sha256(f"api_v1 cursors {url}".encode()).digest()
 
 
-def of_run(session: DbSession, stores: Storage, run_id: int, **query: Any) -> CursorPage:
-    """Return a page of a run's log; the arguments are those of `logs.page`, `source` as in the contract.
+def of_run(
+    session: DbSession, stores: Storage, run_id: int, *, cursor_key: CursorKey = derived_key, **query: Any
+) -> CursorPage:
+    """Return a page of a run's log, whose lines state in which sample's part they are.
+
+    Args:
+        cursor_key: returns the secret that seals cursors.
+        query: what `logs.page` takes, `source` as in the contract.
 
     Raises:
         NotFound: there is no such run.
         LogNotFound: no store has its log.
         ValidationFailed: the cursor is not one of this log and these filters.
     """
-    return _page(session, stores, run_id, None, source_filter=query.pop("source", None), **query)
+    run = runs.get(session, run_id)
+    facts = session.execute(_facts(), {"run_id": run_id}).one()
+    samples = session.execute(_samples(results.phase_of(run.status)), {"run_id": run_id})
+    query |= {"samples": [_mark(row) for row in samples], "source_filter": query.pop("source", None)}
+    return _page(stores, run, facts, signer=Signer(cursor_key(session)), **query)
 
 
 def of_sample(
-    session: DbSession, stores: Storage, run_id: int, sample_id: int, regression_id: int | None = None, **query: Any
+    session: DbSession,
+    stores: Storage,
+    run_id: int,
+    sample_id: int,
+    regression_id: int | None = None,
+    *,
+    cursor_key: CursorKey = derived_key,
+    **query: Any,
 ) -> CursorPage:
     """Return a page of the part of a run's log that belongs to a sample; see `of_run`.
 
@@ -52,29 +78,66 @@ def of_sample(
         NotFound: the run, or the sample (or its regression test) in it, does not exist.
     """
     results.of_sample(session, run_id, sample_id, regression_id)
-    row = session.execute(
-        sa.select(Sample.sha, Sample.extension, Sample.original_name).where(Sample.id == sample_id)
-    ).one()
-    return _page(
-        session, stores, run_id, SampleMark(sample_id, row.sha, (f"{row.original_name}.{row.extension}",)), **query
+    facts = session.execute(_facts_with_sample(), {"run_id": run_id, "sample_id": sample_id}).one()
+    run = runs.get(session, run_id)
+    return _page(stores, run, facts, signer=Signer(cursor_key(session)), sample=_mark(facts), **query)
+
+
+_SAMPLE = (Sample.id, Sample.sha, Sample.extension, Sample.original_name)
+
+
+@functools.cache
+def _facts() -> sa.Select[Any]:
+    """Select the worker's token of a run, and the time of its first progress (null when there is none)."""
+    first = (
+        sa.select(TestProgress.timestamp)
+        .where(TestProgress.test_id == Test.id)
+        .order_by(TestProgress.id)
+        .limit(1)
+        .correlate(Test)
+        .scalar_subquery()
     )
+    return sa.select(Test.token, first.label("first_progress_at")).where(Test.id == results.RUN_ID)
 
 
-def _page(session: DbSession, stores: Storage, run_id: int, mark: SampleMark | None, **query: Any) -> CursorPage:
-    created_at = runs.get(session, run_id).created_at
-    name = f"{storage.LOGS}/{run_id}.txt"
+@functools.cache
+def _facts_with_sample() -> sa.Select[Any]:
+    return _facts().add_columns(*_SAMPLE).join(Sample, Sample.id == sa.bindparam("sample_id"))
+
+
+@functools.cache
+def _samples(phase: Phase) -> sa.Select[Any]:
+    """Select the samples of a run's set of tests."""
+    tests = results.tests(phase).subquery("tests")
+    return sa.select(*_SAMPLE).where(Sample.id.in_(sa.select(tests.c.sample_id))).order_by(Sample.id)
+
+
+def _mark(row: Any) -> SampleMark:
+    return SampleMark(row.id, row.sha, (f"{row.original_name}.{row.extension}",))
+
+
+def _page(stores: Storage, run: Run, facts: Any, **query: Any) -> CursorPage:
+    name = f"{storage.LOGS}/{run.run_id}.txt"
     source = stores.sources([name])[name]
     if source is None:
-        raise LogNotFound(run_id, stores.checked)
+        raise LogNotFound(run.run_id, stores.checked)
     try:
+        stale = _is_stale(source.modified_at(), facts.first_progress_at)
         page = logs.page(
             source,
-            run_id=run_id,
-            first_timestamp=created_at,
-            signer=_signer(session),
-            sample=mark,
+            run_id=run.run_id,
+            first_timestamp=run.created_at,
+            redactor=Redactor(known=[facts.token]),
             **query,
         )
     except storage.READ_ERRORS:
-        raise LogNotFound(run_id, stores.checked) from None
-    return CursorPage(page.lines, page.next_cursor, {"truncated": page.truncated})
+        raise LogNotFound(run.run_id, stores.checked) from None
+    return CursorPage(page.lines, page.next_cursor, {"truncated": page.truncated, "stale": stale})
+
+
+def _is_stale(modified_at: datetime | None, first_progress_at: datetime | None) -> bool:
+    """Tell whether a log is of an attempt before the run was restarted, which deletes its progress but not its log.
+
+    A worker reports progress before it sends a log (decisions, "Logs").
+    """
+    return modified_at is not None and (first_progress_at is None or modified_at < first_progress_at)

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,6 +107,9 @@ class Source(Protocol):
     def read(self, start: int, length: int) -> bytes:
         """Return at most so many bytes from an offset; fewer at the end."""
 
+    def modified_at(self) -> datetime | None:
+        """Return when it was last written, naive and in UTC; None when the store does not tell."""
+
 
 @dataclass(frozen=True)
 class LocalFile:
@@ -124,6 +127,10 @@ class LocalFile:
             file.seek(start)
             return file.read(length)
 
+    def modified_at(self) -> datetime:
+        """Return when it was last written, naive and in UTC."""
+        return datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).replace(tzinfo=None)
+
 
 @dataclass(frozen=True)
 class BucketFile:
@@ -131,6 +138,8 @@ class BucketFile:
 
     blob: Any
     length: int
+    updated: datetime | None = None
+    """With a time zone; None when the bucket does not tell."""
 
     def size(self) -> int:
         """Return its size in bytes, as it was when it was looked up."""
@@ -143,6 +152,10 @@ class BucketFile:
         end = min(start + length, self.length) - 1
         content: bytes = self.blob.download_as_bytes(start=start, end=end, timeout=TIMEOUT, retry=RETRY)
         return content
+
+    def modified_at(self) -> datetime | None:
+        """Return when it was last written, as it was when it was looked up, naive and in UTC."""
+        return None if self.updated is None else self.updated.astimezone(timezone.utc).replace(tzinfo=None)
 
 
 @dataclass(frozen=True)
@@ -275,7 +288,7 @@ class Storage:
             assert bucket is not None
             blob = bucket.get_blob(name, timeout=TIMEOUT, retry=RETRY)
             # A blob that was looked up would read that generation only, which is gone once the object is replaced.
-            return (None if blob is None else BucketFile(bucket.blob(name), int(blob.size)),)
+            return (None if blob is None else BucketFile(bucket.blob(name), int(blob.size), blob.updated),)
 
         return look
 

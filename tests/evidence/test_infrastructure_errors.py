@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api_v1.services.infrastructure import kind_of
+from api_v1.services.redaction import Redactor, hide_locations
 from tests import factories
 from tests.client import Api
 from tests.fixtures import on_one_database
@@ -231,9 +232,7 @@ def test_credentials_are_hidden_from_all(api: Api, message: str) -> None:
 
 @pytest.mark.parametrize("message", [message for _, message in MESSAGES])
 def test_the_platforms_own_sentences_are_told_whole(message: str) -> None:
-    from api_v1.services.redaction import redact_credentials, redact_places
-
-    assert redact_places(redact_credentials(message)) == message
+    assert hide_locations(Redactor().credentials(message)) == message
 
 
 @on_one_database

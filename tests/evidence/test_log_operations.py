@@ -100,8 +100,11 @@ def test_a_log(logged: Logged) -> None:
         "source": "test_runner",
         "message": "",
         "run_id": logged.run_id,
-        "sample_id": None,
+        "sample_id": logged.samples[0],
     }
+    one, other = logged.samples
+    assert [line["sample_id"] for line in body["data"]] == [None] * 6 + [one] * 4 + [other] * 3 + [None] * 2
+    assert (body["truncated"], body["stale"]) == (False, False)
 
 
 @pytest.mark.parametrize("limit", [1, 4, 14, 15])
