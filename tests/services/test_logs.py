@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -317,6 +319,15 @@ def test_nothing_of_long_lines_is_lost(data: bytes, limit: int) -> None:
     assert "".join(line.message for line in got) == "".join(expected)
 
 
+@settings(max_examples=200)
+@given(logs_, st.integers(1, 7), filters)
+def test_a_page_that_runs_out_of_lines_or_time_goes_on(data: bytes, limit: int, drawn: dict[str, Any]) -> None:
+    with scaled_down(**SMALL | {"UNDECIDED": 9, "LINES": 40, "LINES_PER_LOOK": 1}):
+        query, expected = asked(drawn, data)
+        assert walk(data, limit=limit, **query) == expected
+        assert walk(data, limit=limit, clock=count(0, 2).__next__, **query) == expected
+
+
 @given(logs_, logs_, st.integers(1, 7))
 def test_a_log_grows_between_pages(data: bytes, more: bytes, limit: int) -> None:
     data += b"\n" if data and not data.endswith(b"\n") else b""
@@ -340,6 +351,50 @@ def test_a_token_at_the_cut_of_a_long_line_does_not_leak(before: int) -> None:
     shown = messages(b"z" * before + URL.encode() + b" end" + b"z" * 5000)
     assert "".join(shown) == "z" * before + URL.replace(TOKEN, "[redacted]") + " end" + "z" * 5000
     assert not any(f"{character}0ken" in "".join(shown) for character in "T/")
+
+
+SHORT_WINDOWS: Any = (512, 1024)
+OUR_OWN = f"ccx1_{TOKEN[:49]}"
+
+
+@pytest.mark.parametrize(
+    "secret", [URL, URL.replace("/", "%2F"), "known-secret", OUR_OWN], ids=lambda secret: secret[:6]
+)
+def test_no_position_in_a_log_is_past_the_redaction(secret: str) -> None:
+    """Also not one that only who has the key could make: the key may be lost, and the log replaced."""
+    data = b"before " + secret.encode() + b" end\nnext\n"
+    parts = {secret[start : start + 5] for start in range(len(secret)) if secret[start:] in TOKEN or secret is not URL}
+    hidden = {part for part in parts if len(part) == 5 and part not in REDACTOR.redact(secret)}
+    assert hidden
+    binding = cursors.digest(17, None, None, None, None, 0)
+    for begun in (None, records.Begun(Level.INFO, Origin.WORKER)):
+        for offset in range(len(data)):
+            resume = cursors.Resume(records.Position(offset, begun=begun))
+            cursor = cursors.encode(resume, binding, segments.Reader(Memory(data)), SIGNER)
+            shown = " ".join(messages(data, cursor=cursor))
+            assert not [part for part in hidden if part in shown], offset
+
+
+@pytest.mark.parametrize(
+    "secret", [URL, URL.replace("/", "%2F"), "known-secret", OUR_OWN], ids=lambda secret: secret[:6]
+)
+def test_the_tail_of_a_long_line_begins_inside_of_no_token(secret: str) -> None:
+    expected = REDACTOR.redact(secret)
+    with scaled_down(TAIL_WINDOWS=SHORT_WINDOWS, TAIL_OF_SHORT_LINES=256):
+        for behind in range(1024 - len(secret) - 2, 1026):
+            got = one(b"x" * 5000 + f"{secret}/".encode() + b"y" * behind, tail=9)
+            shown = "".join(line.message for line in got.lines)
+            assert got.truncated
+            assert ("x" * 5000 + f"{expected}/" + "y" * behind).endswith(shown) and len(shown) > 900
+
+
+def test_the_tail_of_a_long_line_begins_between_characters_and_colours() -> None:
+    unit = "€\x1b[38;5;196m🎬é\x1b[0m"
+    with scaled_down(TAIL_WINDOWS=SHORT_WINDOWS, TAIL_OF_SHORT_LINES=256):
+        for behind in range(40):
+            got = one((unit * 300 + "x" * behind).encode(), tail=9)
+            shown = "".join(line.message for line in got.lines)
+            assert ("€🎬é" * 300 + "x" * behind).endswith(shown) and len(shown) > 50
 
 
 def test_a_token_is_redacted_and_not_found() -> None:
@@ -517,6 +572,63 @@ def test_the_part_of_a_sample(limit: int) -> None:
     assert [line.message for line in got] == [*lines[4:10], *lines[15:17]]
     assert {line.sample_id for line in got} == {5}
     assert {line.sample_id for line in walk(ENTRIES.encode())} == {None}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize("contains", [None, "entry", "banner"])
+def test_lines_of_the_runs_log_name_their_sample(limit: int, contains: str | None) -> None:
+    third = SampleMark(7, "7d" * 32, ("other.ts",))
+    owners = [None] + [7] * 3 + [5] * 6 + [None] * 5 + [5] * 2 + [None]
+    expected = [
+        (line, sample_id)
+        for line, sample_id in zip(ENTRIES.splitlines(), owners, strict=True)
+        if contains is None or contains in line
+    ]
+    got = walk(ENTRIES.encode(), samples=[SAMPLE, OTHER, third], limit=limit, contains=contains)
+    assert [(line.message, line.sample_id) for line in got] == expected
+    got = walk(ENTRIES.encode(), samples=[SAMPLE, OTHER, third], limit=limit, contains=contains, tail=99)
+    assert [(line.message, line.sample_id) for line in got] == expected
+
+
+def test_an_entry_that_names_two_samples_is_of_the_one_named_last() -> None:
+    lines = [ENTRY, b"[ERROR] banner", NAMED, b"[ERROR] x", NAMED_OTHER, b"[ERROR] y"]
+    got = walk(b"\n".join(lines), samples=[SAMPLE, OTHER])
+    assert [line.sample_id for line in got] == [5, 5, 5, 5, 6, 6]
+
+
+def test_a_name_of_several_samples_names_none() -> None:
+    namesake = SampleMark(8, "8c" * 32, ("Clip One.ts",))
+    marks = Marks([SAMPLE, namesake, OTHER])
+    assert [marks.find(text) for text in ("clip one.ts", SHA, namesake.sha or "", "other clip.mpg")] == [None, 5, 8, 6]
+    assert Marks([SampleMark(1, None, ("a.ts", "A.ts"))]).find("a.ts") == 1
+
+
+def test_a_line_that_lists_many_files_is_compared_in_a_few_places() -> None:
+    assert Marks([SAMPLE]).find("x.ts " * 10 + "clip one.ts") == 5
+    assert Marks([SAMPLE]).find("x.ts " * 100_000 + "clip one.ts") is None
+
+
+@pytest.mark.parametrize("contains", ["nowhere", "entry 7777 of", "end of 7777"])
+def test_a_search_passes_over_the_entries_of_other_samples(contains: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each block only the last entry tells what comes behind."""
+    described: Counter[str] = Counter()
+
+    def counting(*arguments: Any) -> Any:
+        described["lines"] += 1
+        return describe(*arguments)
+
+    monkeypatch.setattr(records, "describe", counting)
+    shas = [f"{number:064x}" for number in range(1, 9)]
+    samples = [SampleMark(number, sha) for number, sha in enumerate(shas, 1)]
+    data = "".join(
+        f"[INFO] Starting with entry {number} of 9\n[ERROR] {shas[number % 8]}.ts\n"
+        + "[ERROR] some word\n" * 30
+        + f"[ERROR] end of {number}\n"
+        for number in range(10_000)
+    ).encode()
+    got = walk(data, samples=samples, contains=contains)
+    assert [line.sample_id for line in got] == ([] if contains == "nowhere" else [7777 % 8 + 1])
+    assert described["lines"] < data.count(b"\n") / 5
 
 
 @pytest.mark.parametrize(
@@ -788,6 +900,77 @@ def test_a_search_takes_a_bounded_amount_of_memory(query: dict[str, Any]) -> Non
         finally:
             tracemalloc.stop()
     assert peak < 8_000_000
+
+
+SHORT_LINES: list[dict[str, Any]] = [
+    {"source_filter": "web"},
+    {"contains": "nowhere", "context": 10},
+    {"level": "info", "source_filter": "web"},
+    {"sample": SAMPLE},
+    {"samples": [SAMPLE], "contains": "nowhere", "context": 1},
+    {"source_filter": "web", "tail": 10},
+    {"contains": "nowhere", "context": 10, "tail": 10},
+    {"samples": [SAMPLE], "tail": 1000},
+]
+
+
+@pytest.mark.parametrize("query", SHORT_LINES, ids=str)
+@pytest.mark.parametrize("block", [b"\n", b"\r\n", b"[INFO] Starting with entry 1 of 1\n\n\n\n\n", b"\xff\n"], ids=repr)
+def test_a_page_goes_through_a_bounded_number_of_lines(
+    query: dict[str, Any], block: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: Counter[str] = Counter()
+
+    def counting(*arguments: Any) -> Any:
+        described["lines"] += 1
+        return describe(*arguments)
+
+    monkeypatch.setattr(records, "describe", counting)
+    source = Repeated(block * 1000, total=8_000_000)
+    got = one(source, **query, clock=lambda: 0.0)
+    if "tail" in query:
+        assert described["lines"] <= 3 * pages.LINES
+        assert got.next_cursor is None or len(got.lines) == 100
+    else:
+        assert described["lines"] <= pages.LINES
+        assert got.next_cursor is not None
+
+
+@pytest.mark.parametrize("query", [query for query in SHORT_LINES if "tail" not in query], ids=str)
+def test_a_page_ends_when_its_time_is_over(query: dict[str, Any]) -> None:
+    """As far as it must go to get on: by lines, or by a block of the log where these are long."""
+    late = count(0, 2).__next__
+    for block, most in ((b"\n" * 1000, 4096), (b"x" * 9_999 + b"\n", 2_000_000)):
+        source = Repeated(block, total=8_000_000)
+        got = one(source, **query, clock=late)
+        assert got.next_cursor is not None
+        position = cursor_position(got.next_cursor)
+        assert 0 < position <= most
+
+
+def cursor_position(cursor: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(cursor)[13:21], "big")
+
+
+def test_a_slow_store_ends_a_page_too() -> None:
+    now = count(0, 0.4)
+
+    class Slow(Repeated):
+        def read(self, start: int, length: int) -> bytes:
+            next(now)
+            return super().read(start, length)
+
+    source = Slow(b"x" * 99 + b"\n", total=HUGE)
+    got = one(source, contains="nowhere", clock=now.__next__)
+    assert got.next_cursor is not None and source.reads <= 3
+
+
+def test_the_tail_of_a_slow_store_is_what_was_found_in_time() -> None:
+    source = Repeated(b"[INFO] x\n" * 100, total=9_000_000)
+    got = one(source, source_filter="web", tail=10, clock=count(0, 2).__next__)
+    assert (got.lines, got.truncated) == ((), True)
+    assert source.bytes_read <= 3 * 64 * 1024
+    assert len(one(source, tail=10, clock=count(0, 2).__next__).lines) == 10
 
 
 def test_a_hole_in_a_log_is_crossed() -> None:

@@ -14,7 +14,7 @@ from api_v1.services.logs.records import Begun, Budget, Position, Record, Record
 from api_v1.services.logs.segments import FIRST_BLOCK, Reader, between_characters, decode
 from api_v1.services.logs.selection import REACH, UNDECIDED, Collector, Filters, InParts, Kept
 from api_v1.services.logs.structure import Context, Level, Marks, Origin, Part, SampleMark, may_change_context
-from api_v1.services.redaction import Redactor
+from api_v1.services.redaction import MARGIN, Redactor
 from api_v1.services.storage import Source
 
 #: How many bytes a page reads at most (a page of usual lines needs some kilobytes, a search may need them all).
@@ -254,6 +254,8 @@ def _line_start(reader: Reader, start: int) -> Position | None:
     if start == 0:
         return Position()
     offset = start - 1
+    # What stands before the line is fetched in the same go: it will be asked for.
+    reader.before(offset, MARGIN, FIRST_BLOCK)
     while block := reader.read(offset, FIRST_BLOCK):
         found = block.find(b"\n")
         if found >= 0:

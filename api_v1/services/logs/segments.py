@@ -26,7 +26,7 @@ ESCAPE = 43
 
 _CONTROL_SEQUENCE = r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]"
 _SEQUENCE = re.compile(_CONTROL_SEQUENCE.encode())
-_UNPRINTABLE = re.compile(rf"{_CONTROL_SEQUENCE}|\x1b|\0+")
+_UNPRINTABLE = re.compile(rf"{_CONTROL_SEQUENCE}|\x1b|\0{{1,4096}}")
 
 #: The mark of UTF-8 at the beginning of a file, or of files that were put together.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -70,7 +70,9 @@ class Reader:
             ahead: how many bytes behind the offset to fetch in the same go, as they are wanted next.
         """
         start = max(0, offset - length)
-        return self.read(start, offset - start + ahead)[: offset - start]
+        if not self._start <= start <= offset <= self._start + len(self._block):
+            self._start, self._block = start, self._source.read(start, offset - start + ahead)
+        return self._block[start - self._start : offset - self._start]
 
 
 def segments(
@@ -98,10 +100,10 @@ def segments(
         fetched += len(block)
         size = min(size * 2, LARGEST_BLOCK)
         whole, line_feed, rest = (rest + block).rpartition(b"\n")
-        if line_feed:
-            skipped = skip(offset, whole)
+        for lines in _batches(whole) if line_feed else ():
+            skipped = skip(offset, lines)
             offset += skipped
-            for line in whole[skipped:].split(b"\n") if skipped <= len(whole) else ():
+            for line in lines[skipped:].split(b"\n") if skipped <= len(lines) else ():
                 if len(line) <= SEGMENT:
                     yield Segment(offset, line, True, before)
                 else:
@@ -117,6 +119,15 @@ def segments(
             return
     if rest and end >= reader.size:
         yield from _cut(offset, rest, before)
+
+
+def _batches(lines: bytes) -> Iterator[bytes]:
+    """Cut whole lines, of which the last has no line feed, into such of about the size of the first block."""
+    start = 0
+    while (end := lines.find(b"\n", start + FIRST_BLOCK)) >= 0:
+        yield lines[start:end]
+        start = end + 1
+    yield lines[start:]
 
 
 def _cut(offset: int, line: bytes, before: bytes) -> Iterator[Segment]:
