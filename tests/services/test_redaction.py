@@ -159,7 +159,7 @@ def test_parts_put_together_are_the_whole(text: str, lengths: list[int]) -> None
 
 
 @pytest.mark.parametrize(
-    "secret", [f"/progress-reporter/17/{TOKEN}", KNOWN, new_secret(), f"%2Fprogress-reporter%2F17%2F{TOKEN}"]
+    "secret", [f"/progress-reporter/17/{TOKEN}", KNOWN, f"ccx1_{KNOWN[:49]}", f"%2Fprogress-reporter%2F17%2F{TOKEN}"]
 )
 def test_the_margin_is_enough_wherever_a_long_text_is_cut(secret: str) -> None:
     text = "x" * 3000 + " " + secret + " " + "y" * 3000

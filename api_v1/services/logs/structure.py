@@ -100,6 +100,8 @@ class SampleMark:
 
 _HASH = re.compile(r"(?<![\w.-])[0-9a-f]{64}(?![\w-])")
 _HASH_LENGTH = 64
+#: Every eighth character of a hash: looking for that in every eighth character of a text takes an eighth of the time.
+_EIGHTH_OF_HASH = re.compile(r"[0-9a-f]{8}")
 _IN_NAME_BEFORE = re.compile(r"[\w.-]")
 _IN_NAME_BEHIND = re.compile(r"[\w-]")
 
@@ -141,7 +143,9 @@ class Marks:
 
     def may_be_in(self, folded: str) -> bool:
         """Tell whether any line of a case-folded text may name a sample; False is certain."""
-        return any(suffix in folded for suffix in self._lengths) or _HASH.search(folded) is not None
+        if any(suffix in folded for suffix in self._lengths):
+            return True
+        return _EIGHTH_OF_HASH.search(folded[::8]) is not None and _HASH.search(folded) is not None
 
     def _named(self, folded: str, suffix: str) -> int | None:
         """Return the sample that a line names by a file name with this extension."""
