@@ -23,7 +23,7 @@ from api_v1.platform import CustomizedTest, DbSession, Test, TestProgress, TestR
 from api_v1.services import derivation, freshness, refresher
 from api_v1.services.changes import Kind
 from api_v1.services.derivation import State
-from api_v1.services.verdicts import Narrow, RunStatus, Verdict, failing_results, in_a_category
+from api_v1.services.verdicts import FINISHED, Narrow, RunStatus, Verdict, failing_results, in_a_category
 from api_v1.tables import Change, Refresh, RunFailure, RunState
 
 #: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
@@ -88,7 +88,8 @@ def _trusted() -> sa.Select[Any]:
 def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
     """Be true when the stored state of a run is what its rows say, as far as that is known or can be seen."""
     changed = sa.select(Change.kind).where(
-        Change.kind != Kind.GENERATION.value, sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id)
+        Change.kind != Kind.GENERATION.value,
+        sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id, _may_expect_more(run_id)),
     )
     refresh = sa.select(Refresh.id).where(
         Refresh.id == freshness.ONLY,
@@ -98,6 +99,12 @@ def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
     return sa.and_(
         refresh.correlate(RunState).exists(), ~changed.correlate_except(Change).exists(), freshness.as_stored(run_id)
     )
+
+
+def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for a change of an earlier run whose results may tell which tests existed when this one took place."""
+    expects = sa.and_(RunState.recorded == sa.false(), RunState.status.in_(FINISHED))
+    return sa.and_(expects, Change.target < run_id)
 
 
 # --- What to read ---------------------------------------------------------------------------------
