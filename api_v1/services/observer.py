@@ -86,7 +86,7 @@ def _complain(error: Exception) -> None:
     if time.monotonic() - _complained >= COMPLAIN_AGAIN:
         _complained = time.monotonic()
         logger.error(
-            "what the platform changed could not be looked up or noted; all is derived anew, or the audit finds it: %s: %s",
+            "what the platform changed could not be looked up or noted; the audit will find what is not: %s: %s",
             type(error).__name__,
             str(error)[:500],
         )
@@ -386,7 +386,7 @@ def _bulk_targets(state: ORMExecuteState, table: Any, column: Any, kind: Kind) -
         rows = rows.where(*(key == sa.bindparam(key.key) for key in table.primary_key))
     if len(parameters) > NAMED_AT_MOST:
         return [EVERYTHING]
-    found = {target for one in parameters or [None] for target in _look_up(state.session, rows, one)}
+    found = {target for one in parameters or [{}] for target in _look_up(state.session, rows, one)}
     if len(found) > NAMED_AT_MOST:
         return [EVERYTHING]
     return [*written, *(Named(kind, int(target)) for target in found)]

@@ -168,7 +168,7 @@ def _lock(connection: sa.Connection) -> Any:
 
 def _insert_refresh_row(connection: sa.Connection) -> None:
     newest = connection.scalar(sa.select(sa.func.max(Test.id))) or 0
-    values = {"generation": 0, "complete": False, "position": 0, "newest_old_run": newest, "audit_position": 0}
+    values: dict[str, Any] = {"generation": 0, "complete": False, "position": 0, "newest_old_run": newest, "audit_position": 0}
     values["expected_tests"] = ""
     insert = sa.insert(Refresh.__table__).prefix_with("OR IGNORE", dialect="sqlite")
     for dialect in ("mysql", "mariadb"):

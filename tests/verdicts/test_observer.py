@@ -146,7 +146,7 @@ def variants_by_primary_key(session: Session, world: World) -> None:
 
 def many_parameters(session: Session, world: World) -> None:
     """Each set of parameters meets other rows."""
-    table = platform.TestResult.__table__
+    table: Any = platform.TestResult.__table__
     update = sa.update(table).where(table.c.test_id == sa.bindparam("run", 0)).values(exit_code=sa.bindparam("code"))
     session.execute(update, [{"run": world[name], "code": 7} for name in ("queued", "passing", "partial")])
 
@@ -199,7 +199,7 @@ def bulk_deleted_category(session: Session, world: World) -> None:
 
 
 Way = Callable[[Session, World], None]
-NO_CATEGORY = {"partial": "pass", "lonely": "pass", "resultless": "error", "queued": "queued"}
+NO_CATEGORY: dict[str, str | None] = {"partial": "pass", "lonely": "pass", "resultless": "error", "queued": "queued"}
 ODD_WAYS: dict[Way, dict[str, str | None]] = {
     through_the_run: {"queued": "canceled"},
     to_another_run: {"passing": "running", "queued": "error"},
