@@ -214,12 +214,12 @@ def insert_run_of_nothing(world: World) -> int:
 def test_the_audit_finds_what_was_deleted_without_foreign_keys(server: World) -> None:
     server.execute(
         "SET foreign_key_checks = 0",
-        "DELETE FROM test WHERE id IN ({passing}, {resultless})",
+        "DELETE FROM test WHERE id = {resultless}",
         "DELETE FROM regression_test_output WHERE id = {out}",
         "SET foreign_key_checks = 1",
     )
     server.audit()
-    server.check({"passing": None, "resultless": None, "empty": "pass"})
+    server.check({"resultless": None, "empty": "pass"})
 
 
 @pytest.mark.parametrize("table", ["test_result", "test_progress", "regression_test_output_files"])

@@ -210,7 +210,8 @@ def test_readers_do_not_wait_for_what_is_not_committed(what: str, server: World,
         body = server.get("/runs", status="queued", limit=100)
         assert body["pagination"]["total"] == 5
         assert time.monotonic() - begin < 10, "a lock is waited for 50 s"
-    server.check({"underway": "queued"})
+    server.check_stored()
+    server.check_history(server.now())
 
 
 def test_the_platform_does_not_wait_for_readers(server: World) -> None:
@@ -240,9 +241,7 @@ def test_the_platform_does_not_wait_for_readers(server: World) -> None:
 
 
 @pytest.mark.parametrize("change", ["exit code", "a variant changes", "all regression tests become inactive"])
-def test_a_change_during_a_derivation_is_not_lost(
-    change: str, server: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_during_a_derivation_is_not_lost(change: str, server: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is committed and noted after the rows were read and before they are stored, and names the same thing."""
     refresher.refresh(server.engine)
     once = [True]
@@ -370,9 +369,10 @@ def test_creation_times_of_others_change_while_everything_is_rebuilt(
     with world.engine.connect() as connection:
         changes.put(connection, [EVERYTHING])
         connection.commit()
-        while connection.scalar(sa.select(Refresh.complete)) or connection.scalar(
-            sa.select(Refresh.position)
-        ) > world["old"]:
+        while (
+            connection.scalar(sa.select(Refresh.complete))
+            or connection.scalar(sa.select(Refresh.position)) > world["old"]
+        ):
             connection.rollback()
             assert refresher.step(connection)
         connection.rollback()
@@ -449,7 +449,9 @@ def test_many_changed_tests_are_everything(world: World, monkeypatch: pytest.Mon
 @st.composite
 def disturbances(draw: st.DrawFn) -> tuple[int, list[tuple[str, int, int]]]:
     kinds = st.sampled_from(("ignore", "variant", "active", "category"))
-    return draw(st.integers(0, 3)), draw(st.lists(st.tuples(kinds, st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=4))
+    return draw(st.integers(0, 3)), draw(
+        st.lists(st.tuples(kinds, st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=4)
+    )
 
 
 def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Named | None:
@@ -476,7 +478,10 @@ def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Nam
         return Named(Kind.TEST, chosen.regression_id)
     variants = platform.RegressionTestOutputFiles
     connection.execute(sa.delete(variants.__table__).where(variants.regression_test_output_id == chosen.id))
-    hashes = {"regression_test_output_id": chosen.id, "file_hashes": factories.hash_of(("one", "two", "three", "other")[value])}
+    hashes = {
+        "regression_test_output_id": chosen.id,
+        "file_hashes": factories.hash_of(("one", "two", "three", "other")[value]),
+    }
     connection.execute(sa.insert(variants.__table__).values(hashes))
     return Named(Kind.OUTPUT, chosen.id)
 
