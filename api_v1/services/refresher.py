@@ -9,6 +9,7 @@ because MySQL stores nothing in READ COMMITTED where its binary log has the form
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import secrets
 import time
@@ -20,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from api_v1.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestStatus
+from api_v1.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestResultFile, TestStatus
 from api_v1.services import changes, derivation, freshness
 from api_v1.services.changes import Kind, Named
 from api_v1.services.derivation import OUTSIDE, Failure
@@ -43,6 +44,14 @@ FIRST_AUDITED = 5
 
 #: Seconds after which a locked row is looked at again.
 PAUSE = 0.02
+
+#: Changes of one test in all runs, or of the sets of all runs, up to which each is dealt with by itself; to derive
+#: everything anew takes about as long as some ten of them.
+ONE_BY_ONE = 10
+
+#: Seconds for which the refresher waits for a row that somebody else has locked: recording when a run was created locks
+#: the platform's row of the run.
+LOCK_TIMEOUT = 1
 
 #: MySQL's and MariaDB's errors for a row that is locked, where NOWAIT is asked for.
 _LOCKED = (3572, 1205)
@@ -73,7 +82,7 @@ def refresh(engine: sa.Engine, budget: float | None = None) -> None:
     """
     end = time.monotonic() + (_budget if budget is None else budget)
     try:
-        with engine.connect() as connection:
+        with _connection(engine) as connection:
             while time.monotonic() < end:
                 try:
                     if not step(connection):
@@ -93,10 +102,15 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
         everything: derive every run anew.
         progress: called with the number of runs that are known and of all runs, after each step.
     """
-    with engine.connect() as connection:
-        if everything:
-            with _only_refresher(connection) as refresh_row:
-                _begin_anew(connection, refresh_row)
+    with _connection(engine) as connection:
+        while everything:
+            try:
+                with _only_refresher(connection) as refresh_row:
+                    _begin_anew(connection, refresh_row)
+            except Locked:
+                time.sleep(PAUSE)
+            else:
+                break
         while True:
             try:
                 more = step(connection)
@@ -107,6 +121,23 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
                 progress(*_known(connection))
             if not more:
                 return
+
+
+@contextmanager
+def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection that waits only shortly for locks; the pool gets it back as it was."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            yield connection
+            return
+        usual = connection.scalar(sa.text("SELECT @@SESSION.innodb_lock_wait_timeout"))
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated:
+                connection.rollback()
+                connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {usual}")
 
 
 def _known(connection: sa.Connection) -> tuple[int, int]:
@@ -135,6 +166,8 @@ def _only_refresher(connection: sa.Connection) -> Iterator[Any]:
     connection.rollback()
     row = _lock(connection)
     if row is None:
+        # Two who looked for it hold the lock of the gap both, and would wait for each other to insert.
+        connection.rollback()
         _insert_refresh_row(connection)
         row = _lock(connection)
     try:
@@ -163,7 +196,14 @@ def _lock(connection: sa.Connection) -> Any:
 
 def _insert_refresh_row(connection: sa.Connection) -> None:
     newest = connection.scalar(sa.select(sa.func.max(Test.id))) or 0
-    values = {"generation": 0, "complete": False, "position": 0, "newest_old_run": newest, "audit_position": 0}
+    values: dict[str, Any] = {
+        "generation": 0,
+        "complete": False,
+        "position": 0,
+        "newest_old_run": newest,
+        "audit_position": 0,
+    }
+    values["expected_tests"] = ""
     insert = sa.insert(Refresh.__table__).prefix_with("OR IGNORE", dialect="sqlite")
     for dialect in ("mysql", "mariadb"):
         insert = insert.prefix_with("IGNORE", dialect=dialect)
@@ -181,9 +221,10 @@ def _work(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     by_kind = defaultdict(list)
     for change in changed:
         by_kind[change.kind].append(change)
-    if whole := by_kind[Kind.ALL]:
+    of_tests = [*by_kind[Kind.OUTPUT], *by_kind[Kind.TEST], *by_kind[Kind.CATALOGUE]]
+    if by_kind[Kind.ALL] or len(of_tests) > ONE_BY_ONE:
         _begin_anew(connection, row)
-        return whole
+        return [*by_kind[Kind.ALL], *of_tests]
     for kind, work in ((Kind.OUTPUT, _judge_output), (Kind.TEST, judge_test), (Kind.CATALOGUE, recount_sets)):
         if found := by_kind[kind]:
             work(connection, row.generation, found[0].target)
@@ -221,7 +262,8 @@ def _begin_anew(connection: sa.Connection, row: Any) -> None:
     connection.execute(sa.insert(RunState).values(test_id=0, generation=generation))
     connection.execute(sa.insert(RunFailure).values(test_id=0, regression_id=-generation, verdict="", errors=0))
     connection.execute(sa.insert(Change).values(kind=Kind.GENERATION.value, target=-generation, stamp=changes.stamp()))
-    _note_progress(connection, generation=generation, complete=False, position=newest + 1)
+    expected = _digest(derivation.expected_tests(connection))
+    _note_progress(connection, generation=generation, complete=False, position=newest + 1, expected_tests=expected)
 
 
 def _note_progress(connection: sa.Connection, **values: Any) -> None:
@@ -235,7 +277,8 @@ def _next_range(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     below = sa.select(Test.id).where(Test.id < row.position).order_by(Test.id.desc()).limit(CHUNK)
     runs = connection.scalars(below).all()
     if runs:
-        store(connection, row, runs)
+        # Those that have their time are derived after it.
+        store(connection, row, runs, with_heirs=False)
         _note_progress(connection, position=min(runs))
         return []
     # Runs that are gone, and whatever stood in the tables before.
@@ -249,11 +292,12 @@ def _next_range(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
 # --- Runs -----------------------------------------------------------------------------------------
 
 
-def store(connection: sa.Connection, row: Any, runs: Sequence[int]) -> None:
+def store(connection: sa.Connection, row: Any, runs: Sequence[int], *, with_heirs: bool = True) -> None:
     """Derive runs and store their states; one that does not exist any more is forgotten.
 
     Args:
         row: that of `Refresh`.
+        with_heirs: whether what others have from these runs is derived anew.
     """
     _record_creation(connection, row, runs)
     states = derivation.derive(connection, runs)
@@ -264,9 +308,13 @@ def store(connection: sa.Connection, row: Any, runs: Sequence[int]) -> None:
         rows = [state.columns() | {"generation": row.generation} for state in states]
         connection.execute(sa.insert(RunState.__table__), rows)
     _insert_failures(connection, ((state.test_id, state.failures) for state in states))
-    moved = [state.test_id for state in states if _own_time(state) != before.get(state.test_id)]
-    if row.complete and moved:
+    if not with_heirs:
+        return
+    after = {state.test_id: _own_time(state) for state in states}
+    if moved := [run for run in runs if after.get(run) != before.get(run)]:
         _derive_times_of_heirs(connection, min(moved), runs)
+    if _digest(derivation.expected_tests(connection)) != row.expected_tests:
+        _recount_unrecorded(connection)
 
 
 def _own_time(state: Any) -> Any:
@@ -322,8 +370,11 @@ _TEST_ID = sa.bindparam("regression_id", type_=sa.Integer)
 def _judge_output(connection: sa.Connection, generation: int, output_id: int) -> None:
     of_output = sa.select(RegressionTestOutput.regression_id).where(RegressionTestOutput.id == output_id)
     regression_id = connection.scalar(of_output)
-    if regression_id is not None:
-        judge_test(connection, generation, regression_id)
+    file = TestResultFile
+    # The platform lets a file be of another test's output.
+    with_file = sa.select(file.regression_test_id).where(file.regression_test_output_id == output_id).distinct()
+    for test in sorted({regression_id, *connection.scalars(with_file)} - {None}):
+        judge_test(connection, generation, test)
 
 
 @functools.cache
@@ -414,6 +465,15 @@ def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 def recount_sets(connection: sa.Connection, generation: int, regression_id: int) -> None:
     """Count the sets of runs anew, after a test was added, (de)activated, or put into or out of a category."""
     _recount_recorded(connection, regression_id)
+    _recount_unrecorded(connection)
+
+
+def _digest(expected: Mapping[int, int | None]) -> str:
+    return hashlib.sha256(repr(sorted(expected.items())).encode()).hexdigest()
+
+
+def _recount_unrecorded(connection: sa.Connection) -> None:
+    """Count the sets of runs without a recorded one."""
     state = RunState
     kept = connection.execute(
         sa.select(state.test_id, state.status, state.results, state.total, state.absent).where(
@@ -431,6 +491,7 @@ def recount_sets(connection: sa.Connection, generation: int, regression_id: int)
         if row.absent != sets[row.test_id]["absent"]
     }
     _recount(connection, list(changed), changed)
+    _note_progress(connection, expected_tests=_digest(derivation.expected_tests(connection)))
 
 
 def _recount_recorded(connection: sa.Connection, regression_id: int) -> None:
@@ -482,7 +543,7 @@ def audit(engine: sa.Engine, runs: int) -> bool:
         Whether the last run was reached.
     """
     try:
-        with engine.connect() as connection, _only_refresher(connection) as row:
+        with _connection(engine) as connection, _only_refresher(connection) as row:
             return _audit_some(connection, row, runs)
     except Locked:
         return False

@@ -25,7 +25,7 @@ from api_v1.platform import DbSession, Test
 from api_v1.services import derivation, freshness, refresher
 from api_v1.services.changes import Kind
 from api_v1.services.derivation import State
-from api_v1.services.verdicts import RunStatus
+from api_v1.services.verdicts import FINISHED, RunStatus
 from api_v1.tables import Change, Refresh, RunState
 
 #: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
@@ -97,7 +97,8 @@ def _trusted() -> sa.Select[Any]:
 def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
     """Be true when the stored state of a run is what its rows say, as far as that is known or can be seen."""
     changed = sa.select(Change.kind).where(
-        Change.kind != Kind.GENERATION.value, sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id)
+        Change.kind != Kind.GENERATION.value,
+        sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id, _may_expect_more(run_id)),
     )
     refresh = sa.select(Refresh.id).where(
         Refresh.id == freshness.ONLY,
@@ -107,6 +108,12 @@ def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
     return sa.and_(
         refresh.correlate(RunState).exists(), ~changed.correlate_except(Change).exists(), freshness.as_stored(run_id)
     )
+
+
+def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for a change of an earlier run whose results may tell which tests existed when this one took place."""
+    expects = sa.and_(RunState.recorded == sa.false(), RunState.status.in_(FINISHED))
+    return sa.and_(expects, Change.target < run_id)
 
 
 # --- What to read ---------------------------------------------------------------------------------
