@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -25,7 +25,7 @@ from api_v1.platform import CustomizedTest, RegressionTestOutput, Test, TestResu
 from api_v1.services import changes, derivation, freshness
 from api_v1.services.changes import Kind, Named
 from api_v1.services.derivation import OUTSIDE, Failure
-from api_v1.services.verdicts import FINISHED, RunStatus, Verdict, deviations, in_a_category
+from api_v1.services.verdicts import FINISHED, RunStatus, Verdict, deviations, in_a_category, run_status
 from api_v1.tables import Change, Refresh, RunCreation, RunFailure, RunState, now
 
 logger = logging.getLogger(__name__)
@@ -397,7 +397,7 @@ def judge_test(connection: sa.Connection, generation: int, regression_id: int) -
     settled = {run for run, failure in kept.items() if failure.verdict in (OUTSIDE, Verdict.SKIPPED)}
     changed = [run for run in {*kept, *judged} - settled if kept.get(run) != judged.get(run)]
     _replace_failures(connection, regression_id, changed, judged)
-    _recount(connection, changed, {})
+    _shift(connection, {run: _Shift.of(kept.get(run), judged.get(run)) for run in changed})
 
 
 def _replace_failures(
@@ -409,40 +409,51 @@ def _replace_failures(
         _insert_failures(connection, ((run, {regression_id: failures[run]}) for run in some if run in failures))
 
 
-def _recount(connection: sa.Connection, runs: Sequence[int], sets: Mapping[int, Mapping[str, int]]) -> None:
-    """Put together the numbers of runs anew, from their stored failures.
+class _Shift(NamedTuple):
+    """By how much the numbers of a run change."""
 
-    Args:
-        sets: new values of `total` and `absent`, by run; the others keep theirs.
-    """
-    state, failure = RunState.__table__, RunFailure.__table__.c
-    for some in _chunks(runs, RECOUNTED):
-        failures = defaultdict(list)
-        of_some = (failure.test_id.in_(some), failure.verdict.not_in([Verdict.SKIPPED.value, OUTSIDE]))
-        for found in connection.execute(sa.select(failure.test_id, failure.verdict, failure.errors).where(*of_some)):
-            failures[found.test_id].append(Failure(found.verdict, found.errors))
-        columns = (state.c.test_id, state.c.status, state.c.results, state.c.total, state.c.absent)
-        rows = []
-        for kept in connection.execute(sa.select(*columns).where(state.c.test_id.in_(some))):
-            numbers = {"total": kept.total, "absent": kept.absent} | dict(sets.get(kept.test_id, {}))
-            counted = derivation.count(
-                failures[kept.test_id], _last_progress(kept.status), results=kept.results, **numbers
+    total: int = 0
+    absent: int = 0
+    failed: int = 0
+    missing_output: int = 0
+    errors: int = 0
+
+    @classmethod
+    def of(cls, before: Failure | None, after: Failure | None) -> _Shift:
+        """Return what it changes that a test is judged otherwise; None stands for a plain pass."""
+
+        def by(verdict: Verdict) -> int:
+            return (after is not None and after.verdict == verdict) - (before is not None and before.verdict == verdict)
+
+        errors = (after.errors if after else 0) - (before.errors if before else 0)
+        return cls(failed=by(Verdict.FAIL), missing_output=by(Verdict.MISSING_OUTPUT), errors=errors)
+
+
+def _shift(connection: sa.Connection, shifts: Mapping[int, _Shift]) -> None:
+    """Change the numbers of runs, and their status by the rule; runs of the same shift in one statement."""
+    state = RunState.__table__.c
+    columns = (state.test_id, state.status, state.results, state.absent, state.failed, state.missing_output)
+    for some in _chunks(list(shifts), RECOUNTED):
+        groups = defaultdict(list)
+        for kept in connection.execute(sa.select(*columns).where(state.test_id.in_(some))):
+            by, last = shifts[kept.test_id], _last_progress(kept.status)
+            failing = kept.failed + kept.missing_output + by.failed + by.missing_output
+            status = run_status(last, results=kept.results, failing=failing, missing=kept.absent + by.absent)
+            completed = last == TestStatus.completed.value
+            groups[by, status.value, completed].append(kept.test_id)
+        for (by, status_now, completed), runs in groups.items():
+            update = sa.update(RunState.__table__).where(state.test_id.in_(runs))
+            connection.execute(
+                update.values(
+                    status=status_now,
+                    total=state.total + by.total,
+                    passed=state.passed + (by.total - by.absent - by.failed - by.missing_output),
+                    failed=state.failed + by.failed,
+                    missing_output=state.missing_output + by.missing_output,
+                    absent=state.absent + by.absent,
+                    errors=state.errors + by.errors + (by.absent if completed else 0),
+                )
             )
-            rows.append({"run": kept.test_id, **numbers, **counted})
-        _update_numbers(connection, rows)
-
-
-_NUMBERS = ("status", "total", "passed", "failed", "missing_output", "absent", "errors")
-
-
-def _update_numbers(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Update runs grouped by their new numbers: most runs that one test changes come to the same ones."""
-    groups = defaultdict(list)
-    for row in rows:
-        groups[tuple(row[name] for name in _NUMBERS)].append(row["run"])
-    for values, runs in groups.items():
-        update = sa.update(RunState.__table__).where(RunState.test_id.in_(runs))
-        connection.execute(update.values(dict(zip(_NUMBERS, values, strict=True))))
 
 
 def _last_progress(status: str) -> str | None:
@@ -475,22 +486,14 @@ def _digest(expected: Mapping[int, int | None]) -> str:
 def _recount_unrecorded(connection: sa.Connection) -> None:
     """Count the sets of runs without a recorded one."""
     state = RunState
-    kept = connection.execute(
-        sa.select(state.test_id, state.status, state.results, state.total, state.absent).where(
-            state.recorded == sa.false(), state.test_id != 0
-        )
-    ).all()
-    sets: dict[int, dict[str, int]] = {}
+    of_unrecorded = (state.recorded == sa.false(), state.test_id != 0)
+    kept = connection.execute(sa.select(state.test_id, state.status, state.absent).where(*of_unrecorded)).all()
+    finished = {row.test_id for row in kept if row.status in FINISHED}
+    missing: dict[int, int] = {}
     for some in _chunks([row.test_id for row in kept], RECOUNTED):
-        finished = {row.test_id for row in kept if row.status in FINISHED}
-        missing = derivation.missing_of_unrecorded(connection, some, finished)
-        sets |= {run: {"absent": absent} for run, absent in missing.items()}
-    changed = {
-        row.test_id: {"total": row.results + sets[row.test_id]["absent"], **sets[row.test_id]}
-        for row in kept
-        if row.absent != sets[row.test_id]["absent"]
-    }
-    _recount(connection, list(changed), changed)
+        missing |= derivation.missing_of_unrecorded(connection, some, finished)
+    more = {row.test_id: missing[row.test_id] - row.absent for row in kept}
+    _shift(connection, {run: _Shift(total=by, absent=by) for run, by in more.items() if by})
     _note_progress(connection, expected_tests=_digest(derivation.expected_tests(connection)))
 
 
@@ -499,7 +502,7 @@ def _recount_recorded(connection: sa.Connection, regression_id: int) -> None:
     custom, result, state = CustomizedTest, TestResult, RunState
     own = sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id)
     absent = (
-        sa.select(state.test_id, state.status, state.total, state.absent)
+        sa.select(state.test_id, state.status)
         .select_from(custom)
         .outerjoin(result, own)
         .join(state, state.test_id == custom.test_id)
@@ -521,8 +524,7 @@ def _recount_recorded(connection: sa.Connection, regression_id: int) -> None:
             connection, regression_id, changed, dict.fromkeys(changed if counts else (), Failure(Verdict.SKIPPED.value))
         )
         by = 1 if counts else -1
-        sets = {run: {"total": rows[run].total + by, "absent": rows[run].absent + by} for run in changed}
-        _recount(connection, changed, sets)
+        _shift(connection, dict.fromkeys(changed, _Shift(total=by, absent=by)))
     # Of a run that is not finished no failure tells whether the test was counted; there are few of them.
     changes.put(connection, (Named(Kind.RUN, run) for run in rows.keys() - skipped))
 
