@@ -72,13 +72,16 @@ class Locked(Exception):
 # --- One step at a time ---------------------------------------------------------------------------
 
 
-def refresh(engine: sa.Engine, budget: float | None = None) -> None:
+def refresh(engine: sa.Engine, budget: float | None = None) -> bool:
     """Store what changed or is missing, until there is nothing left or the budget is used up.
 
     That something cannot be stored is logged, and no reason to refuse an answer.
 
     Args:
         budget: seconds; the step that begins within them is finished.
+
+    Returns:
+        Whether nothing was left.
     """
     end = time.monotonic() + (_budget if budget is None else budget)
     try:
@@ -86,13 +89,14 @@ def refresh(engine: sa.Engine, budget: float | None = None) -> None:
             while time.monotonic() < end:
                 try:
                     if not step(connection):
-                        return
+                        return True
                 except Locked:
                     time.sleep(PAUSE)
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
         complain(error)
+    return False
 
 
 def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[int, int], None] | None = None) -> None:

@@ -34,6 +34,9 @@ DERIVED_AT_MOST = 100
 #: Seconds between looks for what nobody noted; each costs a request more than most of them cost in all.
 LOOK_EVERY = 1.0
 
+#: How often a request stores what changed while it stored what had changed before.
+ATTEMPTS = 5
+
 #: The states that need a look at the results of a run.
 OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE})
 
@@ -198,14 +201,20 @@ def sources(session: DbSession, *, status: str | None = None) -> Sources:
     Raises:
         VerdictsRebuilding: it takes a look at the results of more runs than one request can derive.
     """
-    found = pending(session, look=_is_time_to_look(session.get_bind().engine))
-    if found:
+    engine = session.get_bind().engine
+    found = pending(session, look=_is_time_to_look(engine))
+    for _ in range(ATTEMPTS):
+        if not found:
+            break
         session.rollback()
-        refresher.refresh(session.get_bind().engine)
+        done = refresher.refresh(engine)
         found = pending(session)
-        if found:
-            # Not all of it was noted by somebody: the next request has to look again.
-            _looked.pop(session.get_bind().engine, None)
+        # What was noted since is more than some runs only when baselines are edited at this moment.
+        if not (done and found.unknown):
+            break
+    if found:
+        # Not all of it was noted by somebody: the next request has to look again.
+        _looked.pop(engine, None)
     if not found.unknown:
         return Sources(derivation.derive(session, found.runs), changed=found.runs)
     if status in OF_RESULTS:

@@ -237,6 +237,29 @@ def test_the_platform_does_not_wait_for_readers(server: World) -> None:
     server.check({"passing": "queued", "lonely": "pass"})
 
 
+def test_what_changes_while_a_request_stores_states_is_stored_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A baseline is edited between the refresh and the look at what is still noted."""
+    edits = [Named(Kind.OUTPUT, world["out"]), Named(Kind.CATALOGUE, world["plain"])]
+    refresh = refresher.refresh
+
+    def edit_after(engine: sa.Engine, budget: float | None = None) -> bool:
+        done = refresh(engine, budget)
+        if edits:
+            with engine.connect() as connection:
+                changes.put(connection, [edits.pop()])
+                connection.commit()
+        return done
+
+    with world.engine.connect() as connection:
+        changes.put(connection, [Named(Kind.TEST, world["filed"])])
+        connection.commit()
+    monkeypatch.setattr(refresher, "refresh", edit_after)
+    assert asked(world, "pass").status_code == 200
+    assert edits == []
+
+
 # --- Nothing is lost ------------------------------------------------------------------------------
 
 
@@ -553,11 +576,12 @@ def busy_report(world: World, engine: sa.Engine, number: int) -> None:
 
 
 def busy_edit(world: World, engine: sa.Engine, number: int) -> None:
-    """Edit baselines as a page does."""
+    """Edit baselines as a page does, faster than a person would."""
     with Session(engine) as session:
         row = session.scalars(sa.select(platform.RegressionTestOutputFiles)).one()
         row.file_hashes = random.choice([factories.hash_of("something else"), factories.hash_of("accepted variant")])
         session.commit()
+    time.sleep(0.3)
 
 
 def busy_read(world: World, engine: sa.Engine, number: int) -> None:
