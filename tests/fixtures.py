@@ -155,6 +155,14 @@ def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_states, "LOOK_EVERY", 0)
 
 
+@pytest.fixture(autouse=True)
+def nothing_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin without changes that an earlier test kept the observer from noting."""
+    from api_v1.services import observer
+
+    monkeypatch.setattr(observer, "_missed", observer._Missed())
+
+
 @pytest.fixture
 def app(standalone: Flask) -> Iterator[Flask]:
     """The API in an app of its own, over an empty database."""
