@@ -226,7 +226,7 @@ def test_when_noting_fails(
     clock = [1000.0]
     with monkeypatch.context() as patch:
         patch.setattr(changes, "put", fail)
-        patch.setattr(observer.time, "monotonic", lambda: clock[0])
+        patch.setattr(time, "monotonic", lambda: clock[0])
         write_all(world.engine, world)
         assert len(complaints(caplog)) == 1
         clock[0] += observer.COMPLAIN_AGAIN - 1
