@@ -49,6 +49,7 @@ class Api:
     health: health.Checks
     storage: Storage
     document: dict[str, Any]
+    auditor: refresher.Auditor
 
 
 def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
@@ -88,9 +89,11 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
 
     limits = Limits(app, blueprint, checked)
     prepare_bucket(app.config)
+    stores = Storage(app.config)
     with app.app_context():
-        checks = health.checks(db.engine, app.config, limits.limiter.storage, limits.shared)
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, Storage(app.config), openapi.document())
+        checks = health.checks(db.engine, app.config, stores, limits.limiter.storage, limits.shared)
+        auditor = refresher.Auditor(db.engine, checked.audit_ms)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, stores, openapi.document(), auditor)
     app.cli.add_command(cli.group)
 
 

@@ -5,7 +5,7 @@ Raise, never hand an error back: a caller that forgets to check carries on with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: The contract's maximum length of `message`.
@@ -131,6 +131,27 @@ class RateLimited(ApiError):
     status, code, message = 429, "rate_limited", "Rate limit exceeded."
 
 
+class LogInsBusy(RateLimited):
+    """More log-ins came at once than can be checked within a second, whatever is left of the caller's budget."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many log-ins at once. Retry after 2 seconds.",
+            {"retry_after": 2},
+            {"Retry-After": "2"},
+        )
+
+
+class LogInUnavailable(ApiError):
+    """A password cannot be checked now; worth a retry."""
+
+    status, code = 503, "log_in_unavailable"
+    message = "Passwords cannot be checked at the moment. Try again later; tokens that exist go on working."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
 class DatabaseUnavailable(ApiError):
     """The database does not answer; worth a retry."""
 
@@ -153,3 +174,18 @@ class VerdictsRebuilding(ApiError):
             {"known": known, "runs": runs},
             {"Retry-After": "1"},
         )
+
+
+class StorageUnavailable(ApiError):
+    """A file store did not answer, and no other has the file, so that nobody knows whether it exists.
+
+    Args:
+        unanswered: the names of the stores that did not answer.
+        retry_after: seconds after which another try is worth it.
+    """
+
+    status, code = 503, "storage_unavailable"
+    message = "A file store does not answer, and no other has the file. Try again in a moment."
+
+    def __init__(self, unanswered: Sequence[str], retry_after: int) -> None:
+        super().__init__(details={"unanswered": list(unanswered)}, headers={"Retry-After": str(retry_after)})

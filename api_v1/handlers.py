@@ -21,6 +21,7 @@ from api_v1.errors import (
     DatabaseUnavailable,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     UnsupportedMediaType,
 )
 from api_v1.platform import FailedToSpawnDBSession
@@ -129,8 +130,11 @@ def handle(error: Exception) -> Response:
         except ApiError as answer:
             return render(answer)
         return response
+    limits = current_app.extensions["api_v1"].limits
     if isinstance(error, TooManyRequests):
-        return render(current_app.extensions["api_v1"].limits.refusal())
+        return render(limits.refusal())
+    if isinstance(error, RateLimited):
+        error.details |= limits.budget_details()
     return render(translate(error))
 
 

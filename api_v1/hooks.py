@@ -161,6 +161,8 @@ def finish(response: Response) -> Response:
     caller = policy.current_caller()
     who = {} if caller is None else {"user_id": caller.user_id, "token_id": caller.token_id}
     tracing.log_request(response, who)
+    if caller is not None and request.method == "GET":
+        response.call_on_close(current_app.extensions["api_v1"].auditor.run)
     return response
 
 

@@ -120,19 +120,26 @@ class Limits:
     def write_headers(self, response: Response) -> None:
         """Set `X-RateLimit-*`."""
         item, remaining, reset = self.state()
+        current = self.limiter.current_limit
+        refused = current is not None and current.breached
         response.headers["X-RateLimit-Limit"] = str(item.amount)
-        response.headers["X-RateLimit-Remaining"] = "0" if response.status_code == 429 else str(max(0, remaining))
+        response.headers["X-RateLimit-Remaining"] = "0" if refused else str(max(0, remaining))
         response.headers["X-RateLimit-Reset"] = str(math.ceil(reset))
 
     def refusal(self) -> RateLimited:
         """Return the error of a used-up budget."""
-        item, _, reset = self.state()
+        _, _, reset = self.state()
         wait = max(1, math.ceil(reset - time.time()))
         return RateLimited(
             f"Rate limit exceeded. Retry after {wait} seconds.",
-            {"retry_after": wait, "limit": item.amount, "window": f"{item.get_expiry()}s"},
+            {"retry_after": wait, **self.budget_details()},
             {"Retry-After": str(wait)},
         )
+
+    def budget_details(self) -> dict[str, Any]:
+        """Return what the details of a 429 say of the current request's budget."""
+        item, _, _ = self.state()
+        return {"limit": item.amount, "window": f"{item.get_expiry()}s"}
 
 
 @contextmanager

@@ -51,6 +51,10 @@ _ERRORS = {
         "RateLimited",
         "Too many requests. Retry after the indicated number of seconds.",
     ),
+    503: (
+        "ServiceUnavailable",
+        "Something that the answer needs does not answer. Retry after the indicated number of seconds.",
+    ),
 }
 
 
@@ -169,7 +173,7 @@ def _error_component(name: str, text: str) -> dict[str, Any]:
         "description": text,
         "content": {"application/json": {"schema": ErrorResponse}},
     }
-    if name == "RateLimited":
+    if name in ("RateLimited", "ServiceUnavailable"):
         wait = {"description": "Seconds to wait", "schema": {"type": "integer", "example": 30}}
         component["headers"] = {"Retry-After": wait, **_rate_headers()}
     return component

@@ -12,20 +12,21 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from passlib.context import CryptContext
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.pool import StaticPool
 
 try:
     import database
     from exceptions import FailedToSpawnDBSession, MissingConfigError
+    from mod_auth import models as auth_models
     from mod_auth.models import Role, User
     from mod_ci.models import GcpInstance, MaintenanceMode
     from mod_customized.models import CustomizedTest, TestFork
@@ -191,7 +192,7 @@ def remember_tables(engine: sa.Engine) -> None:
 #: Seconds that anything on the connections for notes may take.
 NOTE_TIMEOUT = 1
 
-_note_engines: MutableMapping[sa.Engine, sa.Engine] = WeakKeyDictionary()
+_note_engines: dict[sa.URL, sa.Engine] = {}
 
 
 def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
@@ -205,10 +206,10 @@ def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
     engine = bind.engine
     if engine.dialect.name == "sqlite":
         return engine
-    if engine not in _note_engines:
+    if engine.url not in _note_engines:
         waits = f"SET SESSION innodb_lock_wait_timeout={NOTE_TIMEOUT}, lock_wait_timeout={NOTE_TIMEOUT}"
         names = ("connect_timeout", "read_timeout", "write_timeout")
-        _note_engines[engine] = sa.create_engine(
+        _note_engines[engine.url] = sa.create_engine(
             engine.url,
             isolation_level="AUTOCOMMIT",
             pool_size=1,
@@ -218,7 +219,7 @@ def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
             pool_pre_ping=True,
             connect_args={**dict.fromkeys(names, NOTE_TIMEOUT), "init_command": waits},
         )
-    return _note_engines[engine]
+    return _note_engines[engine.url]
 
 
 def create_platform_tables(engine: sa.Engine) -> None:
@@ -333,6 +334,22 @@ def password_matches(stored: str | None, password: str) -> bool:
         return bool(account.is_password_valid(password))
     except (ValueError, TypeError):
         return False
+
+
+#: The names in the platform's check: `return pwd_context.verify(password, self.password)`.
+_CHECK_NAMES = ("pwd_context", "verify", "password")
+
+
+def password_context() -> str | None:
+    """Return the settings of the passlib context that decides about passwords, for `CryptContext.from_string`.
+
+    None when the platform's check is more than asking its context: then only `password_matches` knows the rule.
+    """
+    context = getattr(auth_models, "pwd_context", None)
+    names = getattr(getattr(User.is_password_valid, "__code__", None), "co_names", None)
+    if not isinstance(context, CryptContext) or names != _CHECK_NAMES:
+        return None
+    return str(context.to_string())
 
 
 def is_deactivated(user_id: int, name: str | None, email: str | None) -> bool:

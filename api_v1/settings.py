@@ -121,6 +121,13 @@ class Settings:
         "Milliseconds for which a request that finds changed runs derives and stores their states.",
         "a whole number of milliseconds",
     )
+    audit_ms: int = _setting(
+        50,
+        _count,
+        "Milliseconds per second in which a process that answers requests compares stored states with the platform's "
+        "rows, between answers; 0 switches that off.",
+        "a whole number of milliseconds",
+    )
     baseline_review: str = _setting(
         "required",
         _review_mode,

@@ -55,7 +55,7 @@ class Variant:
 
     def app(self, uri: str) -> Flask:
         """Make the app, with a route that does nothing besides."""
-        config = _config(uri) | self.settings
+        config = base_config(uri) | self.settings
         if self.pages:
             app = _platform(config)
             if self.api:
@@ -82,7 +82,8 @@ VARIANTS = {
 }
 
 
-def _config(uri: str) -> dict[str, Any]:
+def base_config(uri: str) -> dict[str, Any]:
+    """Return what every app of the benchmarks is configured with."""
     many = "1000000 per minute"
     limits = {f"API_V1_LIMIT_{kind}": many for kind in ("READS", "ANONYMOUS")}
     return limits | {

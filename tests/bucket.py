@@ -8,15 +8,19 @@ warns of (PYTEST_DONT_REWRITE tells it not to).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import http.client
 import itertools
+import json
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +34,7 @@ from flask import Flask
 
 from api_v1 import platform
 from api_v1.platform import DbSession
+from api_v1.services import health
 from api_v1.services.storage import Storage
 from tests import factories
 from tests.fixtures import IN_CI, service_account
@@ -73,17 +78,29 @@ class Asked:
         return int(last) - int(first) + 1
 
 
+#: Bytes of an answer sent at a time while the rate is limited.
+PIECE = 16 * 1024
+
+
 class Recorder:
-    """Passes requests on to the emulator, and remembers them.
+    """Passes requests on to the emulator, remembers them, and fails as it is told.
 
     Attributes:
         asked: the requests so far.
         rounds: how many there were one after the other, while `in_rounds` held them.
+        delay: seconds before each answer.
+        rate: bytes of content a second, None for no limit.
+        status: answered instead of what the emulator says.
     """
 
     def __init__(self, emulator: int) -> None:
         self.asked: list[Asked] = []
         self.rounds = 0
+        self.delay = 0.0
+        self.rate: int | None = None
+        self.status: int | None = None
+        self._answers = threading.Event()
+        self._answers.set()
         self._emulator = emulator
         self._turn = threading.Lock()
         self._held: list[threading.Event] | None = None
@@ -105,14 +122,42 @@ class Recorder:
             request_queue_size = 256
             daemon_threads = True
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing of connections that were closed."""
+
+        self._make_server = functools.partial(Server, RequestHandlerClass=Handler)
+        self._server: ThreadingHTTPServer | None = None
+        self.listen()
+
+    def listen(self, port: int = 0) -> None:
+        """Begin to listen, or begin again after `refuse`."""
+        self._server = self._make_server(("127.0.0.1", port))
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def refuse(self) -> None:
+        """Refuse new connections; those that are kept are closed at their next request."""
+        self.close()
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+        self._answers.set()
+
+    def fall_silent(self) -> None:
+        """Take requests, and answer none."""
+        self._answers.clear()
+
+    def recover(self) -> None:
+        """Work again."""
+        self.delay, self.rate, self.status = 0.0, None, None
+        self._answers.set()
+        if self._server is None:
+            self.listen(self.port)
 
     @contextmanager
     def in_rounds(self) -> Iterator[None]:
@@ -145,6 +190,24 @@ class Recorder:
                 self._held.append(event)
         if event is not None:
             event.wait(10)
+        if self._server is None:
+            handler.close_connection = True
+            return
+        if not self._answers.is_set():
+            self._answers.wait(30)
+            handler.close_connection = True
+            return
+        time.sleep(self.delay)
+        if self.status is not None:
+            handler.send_response(self.status)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        if not self._is_meant(handler.path):
+            handler.send_response(412)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         with self._turn:  # the emulator serves one at a time anyway
             connection = http.client.HTTPConnection("127.0.0.1", self._emulator, timeout=10)
             connection.request(handler.command, handler.path, body, dict(handler.headers))
@@ -157,7 +220,26 @@ class Recorder:
                 handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
-        handler.wfile.write(content)
+        if self.rate is None:
+            handler.wfile.write(content)
+            return
+        for start in range(0, len(content), PIECE):
+            piece = content[start : start + PIECE]
+            time.sleep(len(piece) / self.rate)
+            handler.wfile.write(piece)
+
+    def _is_meant(self, path: str) -> bool:
+        """Do what the emulator leaves out: compare the generation that a download is meant for."""
+        url = urllib.parse.urlsplit(path)
+        meant = urllib.parse.parse_qs(url.query).get("ifGenerationMatch")
+        if meant is None:
+            return True
+        address = f"http://127.0.0.1:{self._emulator}{url.path.removeprefix('/download')}"
+        try:
+            with self._turn, urllib.request.urlopen(address, timeout=10) as response:
+                return bool(json.load(response)["generation"] == meant[0])
+        except urllib.error.HTTPError:
+            return True  # it is gone, as the emulator will say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +323,12 @@ def configure(account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config
 def with_fresh_storage(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """Let an app forget what it knows of its files."""
     storage = Storage(app.config)
-    api = dataclasses.replace(app.extensions["api_v1"], storage=storage)
+    known = app.extensions["api_v1"]
+    with app.app_context():
+        checks = health.checks(
+            platform.db.engine, app.config, storage, known.limits.limiter.storage, known.limits.shared
+        )
+    api = dataclasses.replace(known, storage=storage, health=checks)
     monkeypatch.setitem(app.extensions, "api_v1", api)
     return storage
 

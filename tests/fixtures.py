@@ -100,6 +100,8 @@ def platform_config(database_uri: str, repository: Path, **more: Any) -> dict[st
         "API_V1_LIMIT_TOKENS": "100000 per minute",
         # However slow the machine is, the states of a test's few runs are stored when they are read.
         "API_V1_REFRESH_BUDGET_MS": "60000",
+        # Tests drive the audit by hand.
+        "API_V1_AUDIT_MS": "0",
         **more,
     }
 
@@ -143,6 +145,14 @@ def standalone(engine: sa.Engine, database_uri: str, repository: Path) -> Flask:
     import api_v1
 
     return api_v1.create_app(platform_config(database_uri, repository))
+
+
+@pytest.fixture(autouse=True)
+def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for changes that nobody noted with every request."""
+    from api_v1.services import run_states
+
+    monkeypatch.setattr(run_states, "LOOK_EVERY", 0)
 
 
 @pytest.fixture

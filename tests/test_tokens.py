@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import string
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -467,11 +468,17 @@ def accounts(uri: str, number: int, tokens_each: int = 0) -> list[str]:
 
 
 def log_in_at_once(server: servers.Gunicorn, *wanted: tuple[str, str]) -> Counter[int]:
-    """Send all log-ins (email and token name) at the same time; count the answers by status."""
+    """Send all log-ins (email and token name) at the same time, again when they are refused as too many at once.
+
+    Returns:
+        The number of answers by status.
+    """
 
     def send(email: str, name: str) -> int:
         body = {"email": email, "password": PASSWORD, "token_name": name}
-        return server.request("POST", "/auth/tokens", body=body).status
+        while (answer := server.request("POST", "/auth/tokens", body=body)).status == 429:
+            time.sleep(int(answer.headers["Retry-After"]))
+        return answer.status
 
     with ThreadPoolExecutor(len(wanted)) as pool:
         return Counter(pool.map(send, *zip(*wanted, strict=True)))

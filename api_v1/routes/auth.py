@@ -32,9 +32,10 @@ from api_v1.services.tokens import IssuedToken
 def create_token(body: dict[str, Any]) -> IssuedToken:
     """Create an API token.
 
-    Limited to 5 requests per 15 minutes and IP address, whether or not they succeed. Tokens are opaque; only a digest
-    is stored. Scopes are additive: request only what you need. A token expires after expires_in_days (default 30, at
-    most 90). A user has at most 25 live tokens.
+    Limited to 5 requests per 15 minutes and IP address, whether or not they succeed. When too many log in at once, some
+    get a 429 before their budget is used up. Tokens are opaque; only a digest is stored. Scopes are additive: request
+    only what you need. A token expires after expires_in_days (default 30, at most 90). A user has at most 25 live
+    tokens.
     """
     email, password = body.pop("email"), body.pop("password")
     actor = Actor(email, request_id=tracing.request_id())

@@ -77,7 +77,7 @@ def list_error_groups(run_id: int, query: dict[str, Any]) -> Page:
             "Cursor-paginated run log lines", schemas.LogLine(), page=True, by_cursor=True, extra=schemas.LogExtra()
         )
     },
-    errors=(400, 401, 403, 404, 429),
+    errors=(400, 401, 403, 404, 429, 503),
 )
 def list_run_log(run_id: int, query: dict[str, Any]) -> CursorPage:
     """Get raw logs for a run.
@@ -100,7 +100,7 @@ def list_run_log(run_id: int, query: dict[str, Any]) -> CursorPage:
             "Cursor-paginated sample log lines", schemas.LogLine(), page=True, by_cursor=True, extra=schemas.LogExtra()
         )
     },
-    errors=(400, 401, 403, 404, 429),
+    errors=(400, 401, 403, 404, 429, 503),
 )
 def list_sample_log(run_id: int, sample_id: int, query: dict[str, Any]) -> CursorPage:
     """Get raw logs for a regression test result in a run.

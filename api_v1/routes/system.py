@@ -32,7 +32,8 @@ def get_health() -> Reply:
     """Get CI system health and dependency status.
 
     Unauthenticated, for monitoring and uptime checks. Answers within two seconds. Without the database the system is
-    down (503); without local storage, the bucket or the shared rate limit counts it is degraded.
+    down (503); without local storage, the bucket or the shared rate limit counts it is degraded. The message of the
+    bucket says when requests go on without it.
     """
     health = current_app.extensions["api_v1"].health.run()
     return Reply(503 if health.status == "down" else 200, health)
@@ -105,7 +106,8 @@ def list_run_artifacts(run_id: int, query: dict[str, Any]) -> Page:
     """List downloadable artifacts for a run.
 
     Log, binary and media reports, then the files of the run's tests. Each is looked up in the local folder and in the
-    bucket when it is listed; download_url is only there for what the bucket has, and for diffs.
+    bucket when it is listed; download_url is only there for what the bucket has, and for diffs. The binary, and the log
+    of a run that has not ended, are only listed when they are there or a store did not answer.
     """
     return artifacts.page(db.session, stores(), run_id, **query)
 

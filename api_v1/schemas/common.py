@@ -118,6 +118,28 @@ class AtMost(fields.List[Any]):
         return super()._serialize(None if value is None else list(value)[: self._length], attr, obj, **kwargs)
 
 
+def storage_status_field() -> fields.String:
+    """Where a file is."""
+    return fields.String(
+        required=True,
+        validate=choice(("ok", "degraded", "missing")),
+        metadata={
+            "description": "ok: in every configured store. degraded: in one only, or a store did not answer (verified "
+            "is false then). missing: in none."
+        },
+    )
+
+
+def verified_field() -> fields.Boolean:
+    """Whether what is said of a file's storage is certain."""
+    return fields.Boolean(
+        required=True,
+        metadata={
+            "description": "Whether every configured store answered. While false, a file that was not found may exist."
+        },
+    )
+
+
 def commit_sha(**options: object) -> fields.String:
     """A full commit hash."""
     return Text(

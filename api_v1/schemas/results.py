@@ -5,7 +5,16 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from api_v1.paging import PageQuery
-from api_v1.schemas.common import HASH_PATTERN, AtMost, Count, Cut, ResponseSchema, entity_id
+from api_v1.schemas.common import (
+    HASH_PATTERN,
+    AtMost,
+    Count,
+    Cut,
+    ResponseSchema,
+    entity_id,
+    storage_status_field,
+    verified_field,
+)
 from api_v1.validation import Digits, RequestSchema, StrictFlag, Text, UtcDateTime, choice
 
 APPROVAL_STATUSES = ("pending_review", "approved", "rejected")
@@ -57,11 +66,8 @@ class OutputFile(ResponseSchema):
     encoding = fields.String(required=True, validate=choice(("utf-8", "base64")))
     content = fields.String(required=True, validate=validate.Length(max=1048576))
     sha256 = fields.String(validate=validate.Regexp(HASH_PATTERN))
-    storage_status = fields.String(
-        required=True,
-        validate=choice(("ok", "degraded", "missing")),
-        metadata={"description": "ok: in every configured store. degraded: in one only. missing: in none."},
-    )
+    storage_status = storage_status_field()
+    verified = verified_field()
     truncated = fields.Boolean(metadata={"description": "Whether content is not the whole file."})
     size_bytes = Count(allow_none=True, metadata={"description": "Size of the whole file."})
     next_byte_offset = Count(allow_none=True, metadata={"description": "Where the rest begins."})

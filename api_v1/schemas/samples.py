@@ -107,6 +107,11 @@ class Sample(ResponseSchema):
             "description": "What MediaInfo found, by kind of track; only where one sample is asked for.",
         }
     )
+    media_info_verified = fields.Boolean(
+        metadata={
+            "description": "Where one sample is asked for: false when a store that may have its report did not answer."
+        }
+    )
     notes = Cut(1000, allow_none=True)
 
 

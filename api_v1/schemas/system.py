@@ -17,6 +17,8 @@ from api_v1.schemas.common import (
     Period,
     ResponseSchema,
     repository,
+    storage_status_field,
+    verified_field,
 )
 from api_v1.validation import Flag, Text, UtcDateTime, choice
 
@@ -123,11 +125,8 @@ class Artifact(ResponseSchema):
     filename = Cut(255, required=True)
     content_type = fields.String(required=True, validate=validate.Length(max=100))
     size_bytes = Count(allow_none=True)
-    storage_status = fields.String(
-        required=True,
-        validate=choice(("ok", "degraded", "missing")),
-        metadata={"description": "ok: in every configured store. degraded: in one only. missing: in none."},
-    )
+    storage_status = storage_status_field()
+    verified = verified_field()
     download_url = fields.Function(
         links.of_artifact,
         metadata={

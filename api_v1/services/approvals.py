@@ -150,13 +150,17 @@ def request(
     Raises:
         NotFound: run, sample, regression test and output do not belong together.
         Unprocessable: the run has no differing file of the output, or no store has it.
+        StorageUnavailable: a store did not answer, and no other has the file.
         ValidationFailed: the reason is none.
     """
     text = check_reason(reason)
     results.of_sample(session, run_id, sample_id, regression_id)
     output = _output(session, regression_id, output_id)
     actual = _actual_hash(session, run_id, output)
-    if stores.find(storage.RESULTS, actual + output.correct_extension).source is None:
+    file = stores.find(storage.RESULTS, actual + output.correct_extension)
+    if file.source is None:
+        if not file.verified:
+            raise stores.unavailable(file.unanswered)
         raise Unprocessable("No store has the run's output file.", {"output_id": output_id, "actual_hash": actual})
     pending_key = f"{output_id}:{actual}"
     row = BaselineApproval(

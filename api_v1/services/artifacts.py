@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from api_v1.paging import Page
 from api_v1.platform import DbSession, RegressionTest, RegressionTestOutput, Sample, TestResult, TestResultFile
 from api_v1.services import results, storage
-from api_v1.services.results import Phase
+from api_v1.services.bucket import CONTENT_SECONDS
+from api_v1.services.deadline import Deadline
+from api_v1.services.results import Head, Phase
 from api_v1.services.storage import Found, Storage
 from api_v1.services.verdicts import stored_file
 
@@ -35,6 +37,7 @@ class Artifact:
     content_type: str
     size_bytes: int | None
     storage_status: str
+    verified: bool
     download_url: str | None
     diff_of: tuple[int, int] | None = None
 
@@ -44,24 +47,25 @@ def page(
 ) -> Page:
     """Return a page of a run's artifacts: log, binary, media reports, then the files of its tests.
 
-    What the database names is listed, whether or not a store has it (`storage_status`); a page's files are looked up
-    together.
+    What the run should have is listed, whether or not a store has it (`storage_status`) or could say so (`verified`); a
+    page's files are looked up together. What it need not have is left out when every store says that it is not there.
 
     Raises:
         NotFound: there is no such run.
     """
     head = results.head(session, run_id)
-    matches = _matches(head.platform, type is not None)
+    until = Deadline(CONTENT_SECONDS)
+    matches = _matches(head.platform, type is not None, _left_out(stores, run_id, head, until))
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, "type": type})
     names = {name for row in rows for name in _names(row, run_id)}
-    found = {file.name: file for file in stores.find_all(sorted(names))}
+    found = {file.name: file for file in stores.find_all(sorted(names), until)}
     comparable = _in_set(session, run_id, head.phase, {row.regression_id for row in rows if row.type == DIFF})
     return Page([_artifact(stores, run_id, row, found, comparable) for row in rows], total)
 
 
 @functools.cache
-def _matches(host: str, of_type: bool) -> results.Counted:
-    entries = _entries(host).subquery("entries").c
+def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> results.Counted:
+    entries = _entries(host, left_out).subquery("entries").c
     query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)
     return results.Counted(query.where(entries.type == sa.bindparam("type")) if of_type else query)
 
@@ -75,7 +79,17 @@ def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Colle
     return set(session.scalars(chosen, {"run_id": run_id}))
 
 
-def _entries(host: str) -> sa.CompoundSelect[Any]:
+def _left_out(stores: Storage, run_id: int, head: Head, until: Deadline) -> frozenset[str]:
+    """Return the types of which the run has one file at most, need not have it, and has it in no store.
+
+    Only newer platforms keep the binary, and the log comes when the run ends.
+    """
+    optional = [BINARY] if head.phase.finished else [BINARY, BUILD_LOG]
+    files = stores.find_all([_PATHS[kind](_BINARIES[head.platform], run_id) for kind in optional], until)
+    return frozenset(kind for kind, file in zip(optional, files, strict=True) if file.status == storage.MISSING)
+
+
+def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
     """Select what a run may have of files: type, rank, sample_id, regression_id, output_id, name, other_name."""
     zero = sa.literal(0)
     file, output, test = TestResultFile, RegressionTestOutput, RegressionTest
@@ -108,9 +122,12 @@ def _entries(host: str) -> sa.CompoundSelect[Any]:
         .where(TestResult.test_id == results.RUN_ID)
     )
     expected, actual = file.expected + output.correct_extension, file.got + output.correct_extension
+    of_run = {
+        BUILD_LOG: sa.select(*columns(BUILD_LOG, 0, ids=nobody, name=run_log)),
+        BINARY: sa.select(*columns(BINARY, 1, ids=nobody, name=sa.literal(_BINARIES[host]))),
+    }
     return sa.union_all(
-        sa.select(*columns(BUILD_LOG, 0, ids=nobody, name=run_log)),
-        sa.select(*columns(BINARY, 1, ids=nobody, name=sa.literal(_BINARIES[host]))),
+        *(query for kind, query in of_run.items() if kind not in left_out),
         sa.select(*columns(MEDIA_INFO, 2, ids=(Sample.id, zero, zero), name=Sample.sha)).where(
             Sample.id.in_(samples), Sample.sha != ""
         ),
@@ -145,7 +162,7 @@ def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], c
     identity = "-".join(str(part) for part in (run_id, row.type, row.sample_id, row.regression_id, row.output_id))
     if row.type == DIFF:
         status = _worst(files)
-        can_be_made = status != storage.MISSING and row.regression_id in comparable
+        can_be_made = all(file.source for file in files) and row.regression_id in comparable
         return Artifact(
             artifact_id=identity,
             run_id=run_id,
@@ -155,6 +172,7 @@ def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], c
             content_type="application/json",
             size_bytes=None,
             storage_status=status,
+            verified=all(file.verified for file in files),
             download_url=None,
             diff_of=(row.regression_id, row.output_id) if can_be_made else None,
         )
@@ -167,6 +185,7 @@ def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], c
         content_type=storage.media_type(filename),
         size_bytes=files[0].size,
         storage_status=files[0].status,
+        verified=files[0].verified,
         download_url=stores.signed_url(files[0], filename),
     )
 

@@ -6,14 +6,19 @@ derives the states that the rows name, stores them, and then takes away the rows
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from api_v1.enums import StrEnum
+from api_v1.platform import DbSession, note_engine
 from api_v1.tables import Change
+
+logger = logging.getLogger(__name__)
 
 
 class Kind(StrEnum):
@@ -57,6 +62,20 @@ def put(connection: sa.Connection, changed: Iterable[Named]) -> None:
     rows = [{"kind": one.kind.value, "target": one.target, "stamp": stamp()} for one in sorted(set(changed))]
     if rows:
         connection.execute(_PUT, rows)
+
+
+def note_difference(session: DbSession, run_id: int) -> None:
+    """Note that the stored state of a run is not what was derived for an answer; that this fails is no reason to fail.
+
+    Args:
+        session: the reader's.
+    """
+    try:
+        with note_engine(session.get_bind()).connect() as connection:
+            put(connection, [Named(Kind.RUN, run_id)])
+            connection.commit()
+    except SQLAlchemyError as error:
+        logger.warning("a difference could not be noted, the audit will find it: %s", type(error).__name__)
 
 
 def take(connection: sa.Connection, done: Iterable[sa.Row[tuple[str, int, int]]]) -> None:

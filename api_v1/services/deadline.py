@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class Deadline:
+    """A moment until which several calls together may last.
+
+    Args:
+        seconds: from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds that are left, 0 when it has passed."""
+        return max(0.0, self._end - time.monotonic())
+
+
+def run(call: Callable[[], T], seconds: float) -> T:
+    """Run a call in a thread of its own and return its result.
+
+    Raises:
+        TimeoutError: it takes longer; it goes on nevertheless, and nobody learns how it ends.
+        Exception: what the call raises.
+    """
+    return result(start(call), seconds)
+
+
+def result(future: Future[T], seconds: float) -> T:
+    """Return the result of a call once it is there.
+
+    Raises:
+        TimeoutError: it takes longer.
+        Exception: what the call raised.
+    """
+    if not wait([future], timeout=seconds).done:
+        raise TimeoutError
+    return future.result()
 
 
 def start(call: Callable[[], T]) -> Future[T]:

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from api_v1.paging import Page
 from api_v1.platform import Category, DbSession, regression_test_category
-from api_v1.services import results, runs
+from api_v1.services import changes, results, runs
 from api_v1.services.results import Head, Phase
 from api_v1.services.verdicts import Deviation, deviations
 
@@ -91,6 +91,8 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
     head = results.head(session, run_id)
     matches = _matches(head.phase, frozenset(filters))
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, **filters})
+    if not filters and head.differs(errors=total):
+        changes.note_difference(session, run_id)
     when = _last_report(session, run_id, head)
     return Page([_fault(run_id, row, when) for row in rows], total)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -11,19 +12,22 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from limits.storage import Storage
+from limits.storage import Storage as Counters
 
-from api_v1.platform import bucket, repository
+from api_v1.platform import repository
 from api_v1.services import deadline
+from api_v1.services.circuit_breaker import HALF_OPEN, CircuitOpen
+from api_v1.services.storage import Storage
 from api_v1.tables import now
 
 #: Seconds all checks may take together; the rest of the two seconds allowed is for a database that refuses to connect.
 DEADLINE = 0.9
 
-#: Seconds the bucket's service may take to connect and to answer.
-BUCKET_TIMEOUT = (0.5, 0.8)
-
 NOT_CONFIGURED = "Not configured."
+
+
+class Trouble(Exception):
+    """A check failed, and its message says how in words that may be published."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,19 @@ def _dependency(name: str, future: Future[str | None]) -> Dependency:
     failed = "down" if name == "database" else "degraded"
     if not future.done():
         return Dependency(name, failed, "Does not answer in time.")
-    if future.exception() is not None:
-        return Dependency(name, failed, "Cannot be reached.")
+    if (error := future.exception()) is not None:
+        return Dependency(name, failed, str(error) if isinstance(error, Trouble) else "Cannot be reached.")
     return Dependency(name, "ok", future.result())
 
 
-def checks(engine: sa.Engine, config: Mapping[str, Any], storage: Storage, shared: bool) -> Checks:
+def checks(engine: sa.Engine, config: Mapping[str, Any], stores: Storage, counters: Counters, shared: bool) -> Checks:
     """Return the checks of an app.
 
     Args:
         engine: the database.
         config: the platform's configuration.
-        storage: where requests are counted.
+        stores: where files are.
+        counters: where requests are counted.
         shared: whether that is outside this process.
     """
 
@@ -99,16 +104,18 @@ def checks(engine: sa.Engine, config: Mapping[str, Any], storage: Storage, share
             raise FileNotFoundError
 
     def object_storage() -> str | None:
-        found = bucket(config)
-        if found is None:
+        if not stores.has_bucket:
             return NOT_CONFIGURED
-        next(iter(found.list_blobs(max_results=1, timeout=BUCKET_TIMEOUT, retry=None)), None)
+        try:
+            stores.bucket.check()
+        except CircuitOpen:
+            raise Trouble(_circuit(stores)) from None
         return None
 
     def rate_limits() -> str | None:
         if not shared:
             return "Counted in this process only."
-        if not storage.check():
+        if not counters.check():
             raise ConnectionError
         return None
 
@@ -120,3 +127,14 @@ def checks(engine: sa.Engine, config: Mapping[str, Any], storage: Storage, share
             "rate_limits": rate_limits,
         }
     )
+
+
+def _circuit(stores: Storage) -> str:
+    """Say that requests do not wait for the bucket, and when it is asked again."""
+    circuit = stores.bucket.circuit
+    again = (
+        "it is being asked again now"
+        if circuit.state == HALF_OPEN
+        else f"it is asked again after {math.ceil(circuit.seconds_to_probe)} s"
+    )
+    return f"Did not answer; requests go on without it, and {again}."

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from api_v1.services import storage
-from api_v1.services.storage import Storage
+from api_v1.services.storage import FileMissing, Storage
 
 #: The largest report that is read, in bytes; real ones have some tens of kilobytes.
 MAX_SIZE = 1024 * 1024
@@ -30,14 +30,16 @@ def read(stores: Storage, sha: str) -> dict[str, Any] | None:
 
     Returns:
         None when there is no report, or it cannot be understood.
+
+    Raises:
+        StorageUnavailable: a store did not answer, and no other has the report.
     """
     if not _SHA.fullmatch(sha):
         return None
     name = f"{storage.MEDIA}/{sha}.xml"
-    source = stores.sources([name])[name]
     try:
-        return None if source is None else parse(source.read(0, MAX_SIZE + 1))
-    except storage.READ_ERRORS:
+        return parse(stores.read(name, lambda source: source.read(0, MAX_SIZE + 1)))
+    except FileMissing:
         return None
 
 

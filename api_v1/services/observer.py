@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -450,13 +451,66 @@ def _after_commit(session: Session) -> None:
         _note(note_engine(session.get_bind()), found)
 
 
+class _Missed:
+    """What could not be noted yet; the threads of a process share it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.changes: set[Named] = set()
+        self.runs: set[int] = set()
+        self.pause_ends = -float("inf")
+
+    def keep(self, named: set[Named], runs: set[int]) -> None:
+        """Keep what is to be noted, as far as it can be named."""
+        with self.lock:
+            self.changes = _bounded(self.changes | named)
+            self.runs = self.runs | runs if len(self.runs | runs) <= NAMED_AT_MOST else set()
+
+    def take(self) -> tuple[set[Named], set[int]] | None:
+        """Return what was kept, and forget it; None during a pause."""
+        with self.lock:
+            if time.monotonic() < self.pause_ends:
+                return None
+            kept = self.changes, self.runs
+            self.changes, self.runs = set(), set()
+            return kept
+
+
+#: Seconds after a failure in which nothing is noted.
+PAUSE = 5.0
+
+_missed = _Missed()
+
+
+def _bounded(named: set[Named]) -> set[Named]:
+    return {EVERYTHING} if EVERYTHING in named or len(named) > NAMED_AT_MOST else named
+
+
 def _note(engine: sa.Engine, found: _Collected) -> None:
-    named = {EVERYTHING} if EVERYTHING in found.changes or len(found.changes) > NAMED_AT_MOST else found.changes
+    """Note what was committed, and what could not be noted before.
+
+    After a failure nothing is tried for some seconds: who locks our tables must not slow the platform down with every
+    commit.
+    """
+    kept = _missed.take()
+    if kept is None:
+        _missed.keep(found.changes, found.inserted)
+        return
+    named, runs = _bounded(found.changes | kept[0]), found.inserted | kept[1]
+    try:
+        _write(engine, named, runs)
+    except Exception:
+        _missed.keep(named, runs)
+        _missed.pause_ends = time.monotonic() + PAUSE
+        raise
+
+
+def _write(engine: sa.Engine, named: Iterable[Named], runs: Iterable[int]) -> None:
     with engine.connect() as connection:
         changes.put(connection, named)
         connection.commit()
-        if found.inserted:
-            _record_creation(connection, found.inserted)
+        if runs:
+            _record_creation(connection, runs)
             connection.commit()
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import codecs
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from api_v1.errors import ApiError, NotFound
 from api_v1.platform import DbSession, RegressionTestOutput, TestResultFile
 from api_v1.services import results, storage
+from api_v1.services.digests import Digest
 from api_v1.services.results import stored_hash
-from api_v1.services.storage import Found, Source, Storage
+from api_v1.services.storage import FileMissing, Storage
 from api_v1.services.verdicts import stored_file
 
 #: The contract's maximum length of `content`, in characters.
@@ -23,9 +21,6 @@ MAX_CONTENT = 1024 * 1024
 
 #: Bytes of a file that fit into one answer, as text and in base64.
 WINDOW = {"utf-8": MAX_CONTENT, "base64": MAX_CONTENT // 4 * 3}
-
-#: Bytes read at a time while a whole file is hashed.
-CHUNK = 1024 * 1024
 
 
 class MissingOutput(ApiError):
@@ -66,6 +61,7 @@ class OutputFile:
     content: str
     sha256: str
     storage_status: str
+    verified: bool
     truncated: bool
     size_bytes: int
     next_byte_offset: int | None
@@ -128,6 +124,7 @@ def expected(
     Raises:
         NotFound: run, sample, regression test and output do not belong together, no baseline is recorded, or no store
             has it.
+        StorageUnavailable: a store did not answer, and no other has it.
     """
     found = reference(session, run_id, sample_id, regression_id, output_id)
     if found.expected is None:
@@ -151,6 +148,7 @@ def actual(
     Raises:
         NotFound: run, sample, regression test and output do not belong together, or no store has the file.
         MissingOutput: the test did not write it.
+        StorageUnavailable: a store did not answer, and no other has the file.
     """
     found = reference(session, run_id, sample_id, regression_id, output_id)
     if found.matched:
@@ -162,20 +160,8 @@ def actual(
     return _content(stores, found, found.actual, "actual_output", format, byte_offset, run_id)
 
 
-def stored(stores: Storage, found: Reference, digest: str, resource: str) -> Found:
-    """Look up the file of a hash.
-
-    Raises:
-        NotFound: no store has it (`details.checked` names them).
-    """
-    file = stores.find(storage.RESULTS, digest + found.extension)
-    if file.source is None:
-        raise unreadable(stores, found, resource)
-    return file
-
-
-def unreadable(stores: Storage, found: Reference, resource: str) -> NotFound:
-    """Return the error of a file that no store has, or has any more."""
+def missing_file(stores: Storage, found: Reference, resource: str) -> NotFound:
+    """Return the error of a file that no store has (`details.checked` names them)."""
     missing = NotFound(resource, found.output_id)
     missing.details["checked"] = stores.checked
     return missing
@@ -190,14 +176,21 @@ def _content(
     byte_offset: int,
     run_id: int | None = None,
 ) -> OutputFile:
-    file = stored(stores, found, digest, resource)
-    assert file.source is not None
+    file = stores.find(storage.RESULTS, digest + found.extension)
+
+    def encoding_of(whole: Digest) -> str:
+        return "utf-8" if format == "text" and whole.is_text else "base64"
+
+    def length(whole: Digest) -> int:
+        return WINDOW[encoding_of(whole)]
+
     try:
-        whole = _Digest.of(file.source)
-        encoding = "utf-8" if format == "text" and whole.is_text else "base64"
-        raw = file.source.read(byte_offset, WINDOW[encoding])
-    except storage.READ_ERRORS:
-        raise unreadable(stores, found, resource) from None
+        whole, raw = stores.read(
+            file, lambda source: stores.digests.part(source, byte_offset, length, max(WINDOW.values()))
+        )
+    except FileMissing:
+        raise missing_file(stores, found, resource) from None
+    encoding = encoding_of(whole)
     if encoding == "utf-8":
         try:
             content, raw = _whole_characters(raw, at_end=byte_offset + len(raw) >= whole.size)
@@ -216,49 +209,11 @@ def _content(
         content=content,
         sha256=whole.sha256,
         storage_status=file.status,
+        verified=file.verified,
         truncated=len(raw) < whole.size,
         size_bytes=whole.size,
         next_byte_offset=end if end < whole.size else None,
     )
-
-
-@dataclass(frozen=True)
-class _Digest:
-    """What only the whole file tells."""
-
-    sha256: str
-    size: int
-    is_text: bool
-
-    @classmethod
-    def of(cls, source: Source) -> _Digest:
-        """Read a file once, a piece at a time."""
-        digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
-        size, is_text = 0, True
-        for chunk in pieces(source):
-            digest.update(chunk)
-            size += len(chunk)
-            is_text = is_text and _decodes(decoder, chunk)
-        return cls(digest.hexdigest(), size, is_text and _decodes(decoder, b"", final=True))
-
-
-def _decodes(decoder: Any, chunk: bytes, *, final: bool = False) -> bool:
-    try:
-        decoder.decode(chunk, final)
-        return True
-    except UnicodeDecodeError:
-        return False
-
-
-def pieces(source: Source, at_most: int | None = None) -> Iterator[bytes]:
-    """Read a file a piece at a time, up to so many bytes."""
-    start = 0
-    while at_most is None or start < at_most:
-        chunk = source.read(start, CHUNK if at_most is None else min(CHUNK, at_most - start))
-        if not chunk:
-            return
-        yield chunk
-        start += len(chunk)
 
 
 def _whole_characters(raw: bytes, *, at_end: bool) -> tuple[str, bytes]:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api_v1.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestStatus
 from api_v1.services import changes, derivation, freshness
@@ -37,6 +37,9 @@ RECOUNTED = 1000
 
 #: Seconds for which the reader who finds something to store works on that (`API_V1_REFRESH_BUDGET_MS`).
 DEFAULT_BUDGET = 0.25
+
+#: Runs that the audit of a process compares first, before it knows how long that takes.
+FIRST_AUDITED = 5
 
 #: Seconds after which a locked row is looked at again.
 PAUSE = 0.02
@@ -483,6 +486,33 @@ def audit(engine: sa.Engine, runs: int) -> bool:
             return _audit_some(connection, row, runs)
     except Locked:
         return False
+
+
+class Auditor:
+    """The audit of one process, some runs at a time between requests.
+
+    Attributes:
+        milliseconds: how long it may take every second (`API_V1_AUDIT_MS`); 0 switches it off.
+    """
+
+    def __init__(self, engine: sa.Engine, milliseconds: int) -> None:
+        self.milliseconds = milliseconds
+        self._engine = engine
+        self._runs = FIRST_AUDITED
+        self._next = 0.0
+
+    def run(self) -> None:
+        """Compare some runs, unless that was done within the last second; nothing is ever raised."""
+        start = time.monotonic()
+        if not self.milliseconds or start < self._next:
+            return
+        self._next = start + 1
+        try:
+            audit(self._engine, self._runs)
+        except SQLAlchemyError as error:
+            complain(error)
+        share = self.milliseconds / 1000 / max(time.monotonic() - start, 0.001)
+        self._runs = round(min(max(self._runs * share, 1), CHUNK, 2 * self._runs))
 
 
 def _audit_some(connection: sa.Connection, row: Any, runs: int) -> bool:

@@ -35,7 +35,9 @@ from api_v1.platform import (
     regression_test_category,
     sample_tags,
 )
+from api_v1.services import changes
 from api_v1.services.verdicts import Verdict, custom_sets, failing_results, in_a_category, mismatch, stored_file
+from api_v1.tables import RunState
 
 #: The most severe verdict comes first where one of several has to be shown.
 SEVERITY: tuple[str, ...] = (
@@ -101,6 +103,13 @@ class Head:
     phase: Phase
     platform: str
     last_at: datetime | None
+    stored_total: int | None = None
+    stored_errors: int | None = None
+
+    def differs(self, *, total: int | None = None, errors: int | None = None) -> bool:
+        """Tell whether the stored state of a finished run has other numbers than those derived for an answer."""
+        pairs = ((self.stored_total, total), (self.stored_errors, errors))
+        return self.phase.finished and any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
 def head(session: DbSession, run_id: int) -> Head:
@@ -112,10 +121,9 @@ def head(session: DbSession, run_id: int) -> Head:
     row = session.execute(_head(), {"run_id": run_id}).first()
     if row is None:
         raise NotFound("run", run_id)
-    if row.status is None:
-        return Head(Phase.QUEUED, row.platform.value, None)
-    phases = {TestStatus.completed: Phase.COMPLETED, TestStatus.canceled: Phase.CANCELED}
-    return Head(phases.get(row.status, Phase.RUNNING), row.platform.value, row.timestamp)
+    phases = {None: Phase.QUEUED, TestStatus.completed: Phase.COMPLETED, TestStatus.canceled: Phase.CANCELED}
+    phase = phases.get(row.status, Phase.RUNNING)
+    return Head(phase, row.platform.value, row.timestamp, row.stored_total, row.stored_errors)
 
 
 #: The run that a statement asks for.
@@ -126,8 +134,16 @@ RUN_ID = sa.bindparam("run_id", type_=sa.Integer)
 def _head() -> sa.Select[Any]:
     newest = sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test)
     return (
-        sa.select(Test.platform, TestProgress.status, TestProgress.timestamp)
+        sa.select(
+            Test.platform,
+            TestProgress.status,
+            TestProgress.timestamp,
+            RunState.total.label("stored_total"),
+            RunState.errors.label("stored_errors"),
+        )
+        .select_from(Test)
         .outerjoin(TestProgress, TestProgress.id == newest.scalar_subquery())
+        .outerjoin(RunState, RunState.test_id == Test.id)
         .where(Test.id == RUN_ID)
     )
 
@@ -233,8 +249,11 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
     Raises:
         NotFound: there is no such run.
     """
-    matches = _matches(head(session, run_id).phase, frozenset(filters))
+    run = head(session, run_id)
+    matches = _matches(run.phase, frozenset(filters))
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, **filters})
+    if not filters and run.differs(total=total):
+        changes.note_difference(session, run_id)
     return Page(_results(session, run_id, rows), total)
 
 

@@ -12,7 +12,7 @@ from api_v1.paging import CursorPage
 from api_v1.platform import DbSession, Sample
 from api_v1.services import logs, results, runs, storage
 from api_v1.services.logs import SampleMark, Signer
-from api_v1.services.storage import Storage
+from api_v1.services.storage import FileMissing, Storage
 
 
 class LogNotFound(ApiError):
@@ -38,6 +38,7 @@ def of_run(session: DbSession, stores: Storage, run_id: int, **query: Any) -> Cu
     Raises:
         NotFound: there is no such run.
         LogNotFound: no store has its log.
+        StorageUnavailable: a store did not answer, and no other has its log.
         ValidationFailed: the cursor is not one of this log and these filters.
     """
     return _page(session, stores, run_id, None, source_filter=query.pop("source", None), **query)
@@ -62,19 +63,14 @@ def of_sample(
 
 def _page(session: DbSession, stores: Storage, run_id: int, mark: SampleMark | None, **query: Any) -> CursorPage:
     created_at = runs.created_at(session, run_id)
-    name = f"{storage.LOGS}/{run_id}.txt"
-    source = stores.sources([name])[name]
-    if source is None:
-        raise LogNotFound(run_id, stores.checked)
+    signer = _signer(session)
     try:
-        page = logs.page(
-            source,
-            run_id=run_id,
-            first_timestamp=created_at,
-            signer=_signer(session),
-            sample=mark,
-            **query,
+        page = stores.read(
+            f"{storage.LOGS}/{run_id}.txt",
+            lambda source: logs.page(
+                source, run_id=run_id, first_timestamp=created_at, signer=signer, sample=mark, **query
+            ),
         )
-    except storage.READ_ERRORS:
+    except FileMissing:
         raise LogNotFound(run_id, stores.checked) from None
     return CursorPage(page.lines, page.next_cursor, {"truncated": page.truncated})

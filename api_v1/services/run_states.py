@@ -11,9 +11,11 @@ The tables' content is disposable. What is missing or changed is derived for the
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -28,6 +30,9 @@ from api_v1.tables import Change, Refresh, RunFailure, RunState
 
 #: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
 DERIVED_AT_MOST = 100
+
+#: Seconds between looks for what nobody noted; each costs a request more than most of them cost in all.
+LOOK_EVERY = 1.0
 
 #: The states that need a look at the results of a run.
 OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE})
@@ -54,9 +59,13 @@ class Pending:
         return bool(self.runs) or self.unknown
 
 
-def pending(session: DbSession | sa.Connection) -> Pending:
-    """Ask in one statement what changed since the states were stored, of what is known or can be seen cheaply."""
-    found = session.execute(_pending()).all()
+def pending(session: DbSession | sa.Connection, *, look: bool = True) -> Pending:
+    """Ask in one statement what changed since the states were stored.
+
+    Args:
+        look: whether to look also for what nobody noted, as far as that is seen cheaply.
+    """
+    found = session.execute(_pending(look)).all()
     position = next((row.target for row in found if row.kind == _POSITION), None)
     runs = sorted({row.target for row in found if row.kind == Kind.RUN})
     others = any(row.kind not in (Kind.RUN, _POSITION) for row in found)
@@ -67,10 +76,10 @@ _POSITION = "position"
 
 
 @functools.cache
-def _pending() -> sa.CompoundSelect[Any]:
+def _pending(look: bool) -> sa.CompoundSelect[Any]:
     """Select kind and target of what changed, and how far the states are stored, if they can be relied upon."""
     changed = sa.select(Change.kind, Change.target).where(Change.kind != Kind.GENERATION.value)
-    parts = [changed, *freshness.unnoted(), _trusted()]
+    parts = [changed, *(freshness.unnoted() if look else ()), _trusted()]
     most = DERIVED_AT_MOST + 1
     return sa.union_all(*(sa.select(part.limit(most).subquery()) for part in parts))
 
@@ -196,16 +205,31 @@ def sources(session: DbSession, *, status: str | None = None) -> Sources:
     Raises:
         VerdictsRebuilding: it takes a look at the results of more runs than one request can derive.
     """
-    found = pending(session)
+    found = pending(session, look=_is_time_to_look(session.get_bind().engine))
     if found:
         session.rollback()
         refresher.refresh(session.get_bind().engine)
         found = pending(session)
+        if found:
+            # Not all of it was noted by somebody: the next request has to look again.
+            _looked.pop(session.get_bind().engine, None)
     if not found.unknown:
         return Sources(derivation.derive(session, found.runs), changed=found.runs)
     if status in OF_RESULTS:
         raise VerdictsRebuilding(*progress(session, found))
     return Sources(complete=False)
+
+
+def _is_time_to_look(engine: sa.Engine) -> bool:
+    """Tell whether this process looked for what nobody noted some time ago, and remember that it does now."""
+    last = _looked.get(engine)
+    if last is not None and time.monotonic() - last < LOOK_EVERY:
+        return False
+    _looked[engine] = time.monotonic()
+    return True
+
+
+_looked: MutableMapping[sa.Engine, float] = WeakKeyDictionary()
 
 
 def progress(session: DbSession, found: Pending) -> tuple[int, int]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from api_v1 import sql
-from api_v1.errors import NotFound
+from api_v1.errors import NotFound, StorageUnavailable
 from api_v1.paging import Page, cut
 from api_v1.platform import (
     DbSession,
@@ -29,7 +29,12 @@ from api_v1.services.storage import Storage
 
 @dataclass(frozen=True)
 class Sample:
-    """A media file that regression tests run on; `media_info` only where one sample was asked for."""
+    """A media file that regression tests run on.
+
+    Attributes:
+        media_info: None where a list was asked for, or there is no report.
+        media_info_verified: whether all stores were asked for the report; None where a list was asked for.
+    """
 
     sample_id: int
     sha256: str
@@ -38,6 +43,7 @@ class Sample:
     tags: Sequence[str]
     notes: str | None
     media_info: Mapping[str, Any] | None = None
+    media_info_verified: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class BaselineReference:
     output_id: int
     filename: str
     storage_status: str
+    verified: bool
     size_bytes: int | None
     run_id: int | None = None
     encoding: str = "base64"
@@ -101,7 +108,12 @@ def get(session: DbSession, stores: Storage, sample_id: int) -> Sample:
     row = session.execute(_ONE, {"sample_id": sample_id}).first()
     if row is None:
         raise NotFound("sample", sample_id)
-    return _sample(row, _tags(session, [sample_id]), media_info.read(stores, row.sha))
+    sample = _sample(row, _tags(session, [sample_id]))
+    try:
+        report = media_info.read(stores, row.sha)
+    except StorageUnavailable:  # the rest of the answer does not need the report
+        return replace(sample, media_info_verified=False)
+    return replace(sample, media_info=report, media_info_verified=True)
 
 
 _NOTES = (
@@ -152,7 +164,7 @@ def _tags(session: DbSession, sample_ids: Sequence[int]) -> dict[int, list[str]]
     return tags
 
 
-def _sample(row: Any, tags: Mapping[int, list[str]], information: Mapping[str, Any] | None = None) -> Sample:
+def _sample(row: Any, tags: Mapping[int, list[str]]) -> Sample:
     return Sample(
         sample_id=row.id,
         sha256=row.sha,
@@ -160,7 +172,6 @@ def _sample(row: Any, tags: Mapping[int, list[str]], information: Mapping[str, A
         extension=row.extension,
         tags=tags.get(row.id, []),
         notes=row.notes or None,
-        media_info=information,
     )
 
 
@@ -232,6 +243,7 @@ def _baselines(session: DbSession, stores: Storage, sample_of: Mapping[int, int]
                 output_id=row.id,
                 filename=name,
                 storage_status=file.status,
+                verified=file.verified,
                 size_bytes=file.size,
             )
         )

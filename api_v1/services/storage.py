@@ -1,71 +1,44 @@
 """Where files are: the platform's folder, and the bucket that mirrors it, behind one interface.
 
 A file is looked for in the folder, then in the bucket; one that is in one of them only is served, and said to be
-degraded (decisions, "Files"). Whatever the bucket does, looking up takes at most `BUCKET_SECONDS`: what has not
-answered by then counts as not there.
+degraded. A store that does not answer may have a file: what the others lack is not missing then, but unverified
+(decisions, "Files").
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
 import os
 import re
 import stat
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-import requests
-from google.api_core.exceptions import GoogleAPIError
-from google.api_core.retry import Retry, if_transient_error
 from google.auth.exceptions import GoogleAuthError
-from urllib3.exceptions import NewConnectionError
 
 from api_v1 import platform
-from api_v1.services import deadline
+from api_v1.errors import StorageUnavailable
+from api_v1.services.bucket import CONTENT_SECONDS, Bucket, BucketFile, FileGone, FileReplaced, StoreSilent
+from api_v1.services.deadline import Deadline
+from api_v1.services.digests import Digests
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Folders below the root, which are prefixes of object names in the bucket (platform, "Files").
 RESULTS = "TestResults"
 LOGS = "LogFiles"
 MEDIA = "TestFiles/media"
 
-#: Seconds that looking up the files of an answer may take.
-BUCKET_SECONDS = 2.5
-
-#: Seconds one call may take to connect and to answer.
-TIMEOUT = (0.3, 2.0)
-
-
-def _is_passing(error: Exception) -> bool:
-    """Tell a server that is asked too much, or closed a connection, from one that is not there."""
-    if isinstance(error, requests.ConnectionError):
-        return not isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError)
-    return bool(if_transient_error(error))
-
-
-#: A server that is asked much at once drops connections; what it did not take is tried again, but not for long.
-RETRY = Retry(
-    predicate=_is_passing,
-    initial=0.05,
-    maximum=0.3,
-    multiplier=2,
-    timeout=1.5,
-)
-
-#: Calls to the bucket at a time: the names of a page of a hundred diffs take three round trips.
-WORKERS = platform.BUCKET_CONNECTIONS
-
-#: Seconds for which it is believed that a bucket object exists or does not.
-MEMORY_SECONDS = 5.0
-MEMORY_SIZE = 10_000
+#: The stores, as answers name them.
+LOCAL, GCS = "local", "gcs"
 
 #: The longest a signed URL may live, by the signing scheme.
 MAX_SIGNED = timedelta(days=7)
@@ -94,8 +67,21 @@ def media_type(name: str) -> str:
     return _MEDIA_TYPES.get(Path(name).suffix.lower(), _OCTET_STREAM)
 
 
-#: What reading a file can raise: it went away meanwhile, or the bucket did.
-READ_ERRORS: tuple[type[Exception], ...] = (OSError, GoogleAPIError, GoogleAuthError, requests.RequestException)
+#: Bytes of a local file read at a time.
+CHUNK = 1024 * 1024
+
+#: Seconds for which a changed file could change again without another time stamp.
+SETTLING_SECONDS = 2.0
+
+#: Bytes of the longest name of a bucket's object.
+MAX_OBJECT_NAME = 1024
+
+#: What says that a file is not in the folder, rather than that the folder cannot be read.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL})
+
+
+class FileMissing(Exception):
+    """Every store answered, and none has the file."""
 
 
 class Source(Protocol):
@@ -114,9 +100,23 @@ class LocalFile:
 
     path: Path
 
+    @property
+    def deadline(self) -> None:
+        """Until when it may be read: reading from the disk is not limited."""
+
     def size(self) -> int:
         """Return its size in bytes."""
         return self.path.stat().st_size
+
+    def version(self) -> Hashable | None:
+        """Return path and time stamps: the platform rewrites some baselines in place (platform, "Files").
+
+        None soon after a change, as time stamps are coarser than writes.
+        """
+        state = self.path.stat()
+        if time.time() - max(state.st_mtime, state.st_ctime) < SETTLING_SECONDS:
+            return None
+        return (self.path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
 
     def read(self, start: int, length: int) -> bytes:
         """Return at most so many bytes from an offset; fewer at the end."""
@@ -124,25 +124,15 @@ class LocalFile:
             file.seek(start)
             return file.read(length)
 
+    def read_whole(self, sink: Callable[[bytes], Any]) -> None:
+        """Hand all of it to a sink, part by part."""
+        with self.path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                sink(chunk)
 
-@dataclass(frozen=True)
-class BucketFile:
-    """An object of the bucket."""
 
-    blob: Any
-    length: int
-
-    def size(self) -> int:
-        """Return its size in bytes, as it was when it was looked up."""
-        return self.length
-
-    def read(self, start: int, length: int) -> bytes:
-        """Return at most so many bytes from an offset; fewer at the end."""
-        if start >= self.length or length <= 0:
-            return b""
-        end = min(start + length, self.length) - 1
-        content: bytes = self.blob.download_as_bytes(start=start, end=end, timeout=TIMEOUT, retry=RETRY)
-        return content
+#: A file in one of the stores. Reading it raises OSError, `StoreSilent`, `FileGone` or `FileReplaced`.
+StoredFile: TypeAlias = LocalFile | BucketFile
 
 
 @dataclass(frozen=True)
@@ -150,26 +140,45 @@ class Found:
     """What the stores know of one name.
 
     Attributes:
-        local, remote: the file in the folder and in the bucket, None where it is not.
+        local, remote: the file in the folder and in the bucket, None where it is not, or nobody knows.
         has_bucket: whether a bucket is configured.
+        unanswered: the names of the stores that did not answer.
+        until: when content has to be read.
     """
 
     name: str
     local: LocalFile | None
     remote: BucketFile | None
     has_bucket: bool
+    unanswered: tuple[str, ...]
+    until: Deadline
 
     @property
-    def source(self) -> Source | None:
+    def source(self) -> StoredFile | None:
         """What to read it from: the folder first."""
         return self.local or self.remote
 
     @property
+    def verified(self) -> bool:
+        """Whether every store answered."""
+        return not self.unanswered
+
+    @property
     def status(self) -> str:
-        """ok, degraded or missing; without a bucket the folder alone is ok."""
-        if self.source is None:
+        """ok, degraded or missing; without a bucket the folder alone is ok. Never missing unless verified."""
+        if self.source is None and self.verified:
             return MISSING
         return OK if self.local and (self.remote or not self.has_bucket) else DEGRADED
+
+    def in_store(self, store: str) -> StoredFile | None:
+        """Return the file of one store, None when it has none.
+
+        Raises:
+            StoreSilent: the store did not answer.
+        """
+        if store in self.unanswered:
+            raise StoreSilent
+        return self.local if store == LOCAL else self.remote
 
     @property
     def size(self) -> int | None:
@@ -185,12 +194,19 @@ class _Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = Path(os.path.realpath(root))
+        self._is_there = self._root.is_dir()
         self._parents: dict[str, Path | None] = {}
 
     def find(self, name: str) -> LocalFile | None:
-        """Return a file that is really below the folder: no `..`, no absolute name, no NUL, no link that leads out."""
+        """Return a file that is really below the folder: no `..`, no absolute name, no NUL, no link that leads out.
+
+        Raises:
+            StoreSilent: the folder is not there, or cannot be read.
+        """
         if not _is_object_name(name):
             return None
+        if not self._is_there:
+            raise StoreSilent
         parent, _, base = name.rpartition("/")
         try:
             if parent not in self._parents:
@@ -201,8 +217,12 @@ class _Folder:
             mode = os.lstat(folder / base).st_mode
             path = self._inside(folder / base) if stat.S_ISLNK(mode) else folder / base
             return LocalFile(path) if path is not None and path.is_file() else None
-        except (ValueError, OSError):
+        except ValueError:
             return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise StoreSilent from error
 
     def _inside(self, path: Path) -> Path | None:
         """Follow all links; return None when they lead out."""
@@ -215,76 +235,108 @@ class Storage:
 
     Args:
         config: the platform's configuration.
+
+    Attributes:
+        digests: what is remembered of whole files.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
-        self._known: OrderedDict[str, tuple[float, BucketFile | None]] = OrderedDict()
-        self._lock = threading.Lock()
+        self.bucket = Bucket(config)
+        self.digests = Digests()
 
     @property
     def checked(self) -> list[str]:
         """The names of the stores that are looked into."""
-        return ["local", "gcs"] if self.has_bucket else ["local"]
+        return [LOCAL, GCS] if self.has_bucket else [LOCAL]
 
     @property
     def has_bucket(self) -> bool:
         """Whether a bucket is configured."""
-        return platform.has_bucket(self._config)
+        return self.bucket.is_configured
 
     def find(self, *parts: str) -> Found:
         """Look one file up in all stores."""
         return self.find_all(["/".join(parts)])[0]
 
-    def find_all(self, names: Sequence[str]) -> list[Found]:
-        """Look files up, the bucket's side by side."""
-        remote = self._in_bucket(set(names)) if self.has_bucket else {}
+    def find_all(self, names: Sequence[str], until: Deadline | None = None) -> list[Found]:
+        """Look files up, the bucket's side by side.
+
+        Args:
+            until: when this has to end, shared with other look-ups of the answer.
+        """
+        until = until or Deadline(CONTENT_SECONDS)
         folder = _Folder(platform.repository(self._config))
-        return [Found(name, folder.find(name), remote.get(name), self.has_bucket) for name in names]
+        remote = self._in_bucket(names, until)
+        return [self._found(name, folder, remote, until) for name in names]
 
-    def sources(self, names: Sequence[str]) -> dict[str, Source | None]:
-        """Return what to read files from, None for those in no store. What the folder has, the bucket is not asked."""
-        folder = _Folder(platform.repository(self._config))
-        local = {name: folder.find(name) for name in names}
-        elsewhere = {name for name, file in local.items() if file is None}
-        remote = self._in_bucket(elsewhere) if elsewhere and self.has_bucket else {}
-        return {name: file or remote.get(name) for name, file in local.items()}
+    def read(self, file: str | Found, work: Callable[[StoredFile], T]) -> T:
+        """Read a file in the first store that gives it: the folder, then the bucket.
 
-    def _in_bucket(self, names: Iterable[str]) -> dict[str, BucketFile | None]:
-        """Return the objects of the bucket by name; None for what is not there or was not answered in time."""
-        now = time.monotonic()
-        with self._lock:
-            known = {name: self._known[name] for name in names if name in self._known}
-        found = {name: file for name, (when, file) in known.items() if now - when < MEMORY_SECONDS}
-        asked = [name for name in names if name not in found and _is_object_name(name)]
-        if asked:
-            # Making the client may read files and parse keys; it, too, must not hold the answer up.
-            futures: list[Future[Any]] = deadline.start_all([self._look(name) for name in asked], WORKERS)
-            for name, answer in zip(asked, deadline.results(futures, BUCKET_SECONDS), strict=True):
-                if answer is None:
-                    continue
-                found[name] = answer[0]
-                self._remember(name, answer[0])
-            if not any(future.done() and not future.exception() for future in futures):
-                logger.warning("the bucket does not answer")
-        return found
+        Args:
+            file: a name, of which the bucket is not asked what the folder has; or what was looked up.
+            work: reads it; begun anew with the next store when it raises what a file may raise.
 
-    def _look(self, name: str) -> Callable[[], tuple[BucketFile | None]]:
-        def look() -> tuple[BucketFile | None]:
-            bucket = platform.bucket(self._config)
-            assert bucket is not None
-            blob = bucket.get_blob(name, timeout=TIMEOUT, retry=RETRY)
-            # A blob that was looked up would read that generation only, which is gone once the object is replaced.
-            return (None if blob is None else BucketFile(bucket.blob(name), int(blob.size)),)
+        Raises:
+            FileMissing: all stores answered, and none has it.
+            StorageUnavailable: a store did not answer in time, and no other has it.
+        """
+        found = None if isinstance(file, str) else file
+        name, until = (file, Deadline(CONTENT_SECONDS)) if isinstance(file, str) else (file.name, file.until)
+        unanswered = []
+        for store in self.checked:
+            try:
+                source = self._look_up(store, name, until) if found is None else found.in_store(store)
+                try:
+                    if source is not None:
+                        return work(source)
+                except FileReplaced:
+                    if (source := self._look_up(store, name, until)) is not None:
+                        return work(source)
+            except (FileGone, FileNotFoundError, PermissionError):
+                continue  # a file that must not be read stays so: another try would not help
+            except (StoreSilent, FileReplaced, OSError):
+                unanswered.append(store)
+        if unanswered:
+            raise self.unavailable(unanswered)
+        raise FileMissing(name)
 
-        return look
+    def unavailable(self, unanswered: Sequence[str]) -> StorageUnavailable:
+        """Return the error of a file that a store which did not answer may have."""
+        return StorageUnavailable(unanswered, math.ceil(self.bucket.circuit.seconds_to_probe) + 1)
 
-    def _remember(self, name: str, file: BucketFile | None) -> None:
-        with self._lock:
-            self._known[name] = (time.monotonic(), file)
-            self._known.move_to_end(name)
-            while len(self._known) > MEMORY_SIZE:
-                self._known.popitem(last=False)
+    def _found(self, name: str, folder: _Folder, remote: Mapping[str, BucketFile | None], until: Deadline) -> Found:
+        unanswered = []
+        local = None
+        try:
+            local = folder.find(name)
+        except StoreSilent:
+            unanswered.append(LOCAL)
+        if self.has_bucket and name not in remote:
+            unanswered.append(GCS)
+        return Found(name, local, remote.get(name), self.has_bucket, tuple(unanswered), until)
+
+    def _in_bucket(self, names: Sequence[str], until: Deadline) -> dict[str, BucketFile | None]:
+        """Return the objects of the bucket; names without an answer are left out."""
+        if not self.has_bucket:
+            return {}
+        possible = {
+            name for name in names if _is_object_name(name) and len(name.encode(errors="replace")) <= MAX_OBJECT_NAME
+        }
+        return self.bucket.find(possible, until) | {name: None for name in names if name not in possible}
+
+    def _look_up(self, store: str, name: str, until: Deadline) -> StoredFile | None:
+        """Return a file of one store, None when it has none of the name.
+
+        Raises:
+            StoreSilent: the store did not answer.
+        """
+        if store == LOCAL:
+            return _Folder(platform.repository(self._config)).find(name)
+        remote = self._in_bucket([name], until)
+        if name not in remote:
+            raise StoreSilent
+        return remote[name]
 
     def signed_url(self, found: Found, filename: str) -> str | None:
         """Return a URL by which anyone can download the bucket's object for a while.
@@ -318,4 +370,4 @@ _UNQUOTABLE = re.compile(r"[^\w.-]", re.ASCII)
 
 def _is_object_name(name: str) -> bool:
     """Refuse what no file of ours is named; a bucket has no folders, but it has such names."""
-    return not name.startswith("/") and "\0" not in name and ".." not in name.split("/")
+    return name != "" and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
-import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ from sqlalchemy.exc import IntegrityError
 
 from api_v1.errors import InvalidCredentials, ValidationFailed
 from api_v1.paging import Page
-from api_v1.platform import DbSession, User, is_deactivated, password_matches
+from api_v1.platform import DbSession, User, is_deactivated, password_context, password_matches
+from api_v1.services.password_checks import PasswordChecks
 from api_v1.sql import equally, exactly
 from api_v1.tables import Token, now
 
@@ -42,9 +42,7 @@ _NOBODY = (
 #: How a hash begins that the platform's check understands; other accounts cannot log in.
 _SCHEMES = ("$5$", "$6$")
 
-#: One check at a time: passlib sets itself up in its first, which threads must not share. It has a lock of its own
-#: around the work, so that nothing is lost.
-_checking = threading.Lock()
+_passwords = PasswordChecks(password_context, password_matches)
 
 _NAME_TAKEN = "You have a live token of that name; revoke it or choose another."
 
@@ -149,27 +147,40 @@ def find(session: DbSession, secret: str) -> Caller | None:
 
 
 def log_in(session: DbSession, email: str, password: str) -> int:
-    """Check email and password.
+    """Check email and password. Ends the session's transaction, so that no connection is held during the check.
 
     Returns:
         The id of the user.
 
     Raises:
-        InvalidCredentials: in every other case, after the time one password check takes.
+        InvalidCredentials: they name no account that may log in; said after the time one password check takes.
+        LogInsBusy: too many log-ins came at once.
+        LogInUnavailable: the password cannot be checked at the moment.
     """
-    # Case apart, but accents and trailing blanks matter, which MySQL's `=` ignores too. SQLite may hold both spellings.
-    account = session.execute(
+    with _passwords.queued():
+        account = _account(session, email)
+        session.rollback()
+        stored = (account.password or "") if account is not None else ""
+        has_hash = stored.startswith(_SCHEMES)
+        matches = _passwords.matches(stored if has_hash else _NOBODY, password)
+    if account is None or not has_hash or not matches:
+        raise InvalidCredentials()
+    # Meanwhile the password may have been changed, or the account deactivated.
+    if _account(session, email) != account or is_deactivated(account.id, account.name, account.email):
+        raise InvalidCredentials()
+    return int(account.id)
+
+
+def _account(session: DbSession, email: str) -> sa.Row[Any] | None:
+    """Find an account by its email: id, name, email and password hash.
+
+    Case apart, but accents and trailing blanks matter, which MySQL's `=` ignores too. SQLite may hold both spellings.
+    """
+    return session.execute(
         sa.select(User.id, User.name, User.email, User.password)
         .where(equally(User.email, email))
         .order_by(exactly(User.email, email).desc())
     ).first()
-    stored = (account.password or "") if account is not None else ""
-    has_hash = stored.startswith(_SCHEMES)
-    with _checking:
-        matches = password_matches(stored if has_hash else _NOBODY, password)
-    if account is None or not has_hash or not matches or is_deactivated(account.id, account.name, account.email):
-        raise InvalidCredentials()
-    return int(account.id)
 
 
 def create(

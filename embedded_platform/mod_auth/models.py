@@ -1,7 +1,7 @@
 """Stands in for the platform's users and their roles."""
 
 from database import Base, DeclEnum, EnumSymbol, member
-from passlib.apps import custom_app_context
+from passlib.apps import custom_app_context as pwd_context
 from sqlalchemy import String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -46,11 +46,11 @@ class User(Base):
     @staticmethod
     def generate_hash(password: str) -> str:
         """Hash a password at the strength meant for administrators (about 0.25 s)."""
-        return custom_app_context.hash(password, category="admin")
+        return pwd_context.hash(password, category="admin")
 
     def is_password_valid(self, password: str) -> bool:
         """Check a password; passlib's exceptions pass through (say, when no hash is stored)."""
-        return custom_app_context.verify(password, self.password)
+        return pwd_context.verify(password, self.password)
 
     def update_password(self, new_password: str) -> None:
         """Store the hash of a new password."""

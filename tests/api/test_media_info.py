@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api_v1.errors import StorageUnavailable
 from api_v1.services import media_info
 from api_v1.services.media_info import MAX_SIZE
 from api_v1.services.storage import Storage
@@ -149,7 +150,8 @@ def test_a_report_is_named_by_the_sample_s_hash(tmp_path: Path) -> None:
     ):
         assert media_info.read(stores, name) is None, name
     assert media_info.read(stores, hash_of("another")) is None
-    assert media_info.read(Storage({"SAMPLE_REPOSITORY": str(tmp_path / "nowhere")}), sha) is None
+    with pytest.raises(StorageUnavailable):
+        media_info.read(Storage({"SAMPLE_REPOSITORY": str(tmp_path / "nowhere")}), sha)
 
 
 # --- Anything at all -------------------------------------------------------------------------

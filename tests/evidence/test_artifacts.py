@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_v1 import platform
-from api_v1.services import storage
+from api_v1.services import bucket as bucket_service
 from tests import factories, worlds
 from tests.bucket import Bucket, make_case, put_local, put_result, with_fresh_storage
 from tests.client import Api
@@ -51,6 +51,7 @@ def make_run(api: Api, repository: Path) -> int:
         factories.result(session, run, tests[1], (outputs[1], None))
         run_id: int = run.id
         put_local(repository, f"LogFiles/{run_id}.txt", b"a log\n")
+        put_local(repository, f"test_artifacts/{run_id}/ccextractorwinfull.exe", b"MZ")
         put_local(repository, f"TestFiles/media/{sample.sha}.xml", b"<MediaInfo/>")
     return run_id
 
@@ -61,14 +62,14 @@ def test_every_type(each_api: Api, repository: Path) -> None:
     found = [(entry["type"], entry["storage_status"]) for entry in body["data"]]
     assert found == [
         ("build_log", "ok"),
-        ("binary", "missing"),
+        ("binary", "ok"),
         ("media_info", "ok"),
         ("expected_output", "ok"),
         ("expected_output", "ok"),
         ("sample_output", "ok"),
         ("diff", "ok"),
     ]
-    assert [entry["size_bytes"] for entry in body["data"]] == [6, None, 12, 4, 6, 6, None]
+    assert [entry["size_bytes"] for entry in body["data"]] == [6, 2, 12, 4, 6, 6, None]
     assert [entry["sample_id"] is None for entry in body["data"]] == [True, True] + [False] * 5
     assert [entry["filename"] for entry in body["data"]][:2] == [f"{run_id}.txt", "ccextractorwinfull.exe"]
     types = [entry["content_type"] for entry in body["data"]]
@@ -143,12 +144,32 @@ def test_a_lost_file_is_listed_and_has_no_diff(api: Api, repository: Path) -> No
 
 
 @on_one_database
+@pytest.mark.parametrize(
+    ("progress", "listed"),
+    [((), []), (("testing",), []), (("testing", "completed"), ["build_log"]), (("canceled",), ["build_log"])],
+)
+@pytest.mark.usefixtures("no_logs")
+def test_what_a_run_need_not_have_is_listed_when_it_is_there(
+    api: Api, repository: Path, progress: tuple[str, ...], listed: list[str]
+) -> None:
+    with api.rows() as session:
+        run_id = factories.run(session, *progress, tests=[factories.regression_test(session)]).id
+    body = get(api, run_id)
+    assert [(entry["type"], entry["storage_status"]) for entry in body["data"]] == [(one, "missing") for one in listed]
+    assert body["pagination"]["total"] == len(listed)
+    paths = [f"LogFiles/{run_id}.txt", f"test_artifacts/{run_id}/ccextractor"]
+    files = [put_local(repository, path, b"here") for path in paths]
+    assert [entry["type"] for entry in get(api, run_id)["data"]] == ["build_log", "binary"]
+    files[1].unlink()
+
+
+@on_one_database
 @pytest.mark.parametrize(("expected", "got"), [("", "error"), ("", None)])
 def test_rows_that_stand_for_no_file_are_no_artifacts(api: Api, expected: str, got: str | None) -> None:
     with api.rows() as session:
         case = make_case(session, expected, got)
     types = {entry["type"] for entry in get(api, case.run_id)["data"]}
-    assert types == {"build_log", "binary", "media_info"}
+    assert types == {"build_log", "media_info"}
 
 
 @on_one_database
@@ -189,6 +210,7 @@ def test_every_diff_that_has_a_url_answers(api: Api, repository: Path, world: Wo
 def test_signed_urls_are_for_what_was_verified(api: Api, repository: Path, bucket: Bucket) -> None:
     run_id, headers = make_run(api, repository), api.bearer()
     bucket.put(f"LogFiles/{run_id}.txt", b"a log\n")
+    (repository / f"test_artifacts/{run_id}/ccextractorwinfull.exe").unlink()
     bucket.put(f"test_artifacts/{run_id}/ccextractorwinfull.exe", b"MZ")
     entries = {entry["type"]: entry for entry in get(api, run_id, headers)["data"]}
     statuses = {type_: entry["storage_status"] for type_, entry in entries.items()}
@@ -233,12 +255,12 @@ def test_each_sample_has_one_media_report(api: Api, repository: Path) -> None:
 def test_with_a_broken_bucket_nothing_is_verified(
     api: Api, repository: Path, broken_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "BUCKET_SECONDS", 0.4)
+    monkeypatch.setattr(bucket_service, "BUCKET_SECONDS", 0.4)
     run_id, headers = make_run(api, repository), api.bearer()
     began = time.monotonic()
     entries = get(api, run_id, headers)["data"]
     assert time.monotonic() - began < 10 * 0.4
-    assert {entry["storage_status"] for entry in entries if entry["type"] != "binary"} == {"degraded"}
+    assert {(entry["storage_status"], entry["verified"]) for entry in entries} == {("degraded", False)}
     assert [entry["type"] for entry in entries if entry["download_url"]] == ["diff"]
 
 

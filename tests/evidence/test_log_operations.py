@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api_v1.services import storage
+from api_v1.services import bucket as bucket_service
 from tests import factories
 from tests.bucket import Bucket, put_local
 from tests.client import Api
@@ -235,11 +235,11 @@ def test_of_a_large_log_in_the_bucket_parts_are_read(api: Api, bucket: Bucket, q
 def test_with_a_broken_bucket_the_folder_serves(
     api: Api, repository: Path, broken_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "BUCKET_SECONDS", 0.4)
+    monkeypatch.setattr(bucket_service, "BUCKET_SECONDS", 0.4)
     logged, lost = Logged(api), Logged(api)
     put_local(repository, logged.name, logged.text.encode())
     assert logged.messages() == shown(logged)
-    assert lost.get(status=404)["details"]["checked"] == ["local", "gcs"]
+    assert lost.get(status=503)["code"] == "storage_unavailable"
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd")])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api_v1.services import bucket as bucket_service
 from api_v1.services import outputs, storage
 from api_v1.services.outputs import MAX_CONTENT
 from tests import factories
@@ -67,6 +68,7 @@ def test_both_files_of_a_mismatch(each_api: Api, repository: Path) -> None:
             "content": base64.b64encode(content).decode(),
             "sha256": digest,
             "storage_status": "ok",
+            "verified": True,
             "truncated": False,
             "size_bytes": len(content),
             "next_byte_offset": None,
@@ -242,7 +244,7 @@ TEXTS = st.text(st.sampled_from("a\né字\U0001f600\r\0"), max_size=40).map(str.
 def test_parts_put_together_are_the_file(api: Api, repository: Path, content: bytes, window: int, format: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outputs, "WINDOW", {"utf-8": window, "base64": window // 3 * 3})
-        patch.setattr(outputs, "CHUNK", 7)
+        patch.setattr(storage, "CHUNK", 7)
         found = pieces(api, of_file(api, repository, content), format=format)
     assert b"".join(map(content_of, found)) == content
     assert len({body["encoding"] for body in found}) == 1
@@ -289,7 +291,8 @@ def test_a_large_object_comes_in_parts_from_the_bucket(api: Api, bucket: Bucket)
     with bucket.watched() as asked:
         found = pieces(api, case, format="text")
     assert b"".join(map(content_of, found)) == content
-    assert all(request.bytes <= MAX_CONTENT for request in asked if request.is_download)
+    whole, *parts = [request.bytes for request in asked if request.is_download]
+    assert whole == len(content) and parts and max(parts) <= MAX_CONTENT
 
 
 def test_in_no_store_the_answer_tells_which_were_looked_into(api: Api, bucket: Bucket) -> None:
@@ -313,16 +316,18 @@ def test_an_object_that_went_away_meanwhile_is_not_found(api: Api, bucket: Bucke
 def test_with_a_broken_bucket_the_folder_serves(
     api: Api, repository: Path, broken_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "BUCKET_SECONDS", 0.4)
+    monkeypatch.setattr(bucket_service, "BUCKET_SECONDS", 0.4)
     case, headers = of_file(api, repository, ONE), api.bearer()
     with api.rows() as session:
         lost = make_case(session, hash_of("lost"), hash_of("lost too"))
     began = time.monotonic()
     for which in ("expected", "actual"):
-        assert get(api, case, which, headers=headers)["storage_status"] == "degraded"
-        assert get(api, lost, which, 404, headers)["details"]["checked"] == ["local", "gcs"]
+        body = get(api, case, which, headers=headers)
+        assert (body["storage_status"], body["verified"]) == ("degraded", False)
     assert get(api, case, "diff", headers=headers)["status"] == "different"
-    assert get(api, lost, "diff", 404, headers)["details"]["checked"] == ["local", "gcs"]
+    for which in ("expected", "actual", "diff"):
+        body = get(api, lost, which, 503, headers)
+        assert (body["code"], body["details"]["unanswered"]) == ("storage_unavailable", ["gcs"])
     assert time.monotonic() - began < 6 * 5 * 0.4
 
 

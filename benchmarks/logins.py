@@ -1,0 +1,212 @@
+"""What parallel log-ins cost the requests beside them.
+
+    python -m benchmarks.logins --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench_logins
+
+A gunicorn of its own serves the API with a small database of `benchmarks.dataset`. Readers ask for `GET /runs` one
+request after the other, alone and beside clients that log in all the time; the two take turns, so that whatever else
+the machine does meets both alike. The passwords are wrong and their hashes of full cost: a check costs what that of
+the right one costs, and no token is made. Who is answered 429 waits as long as `Retry-After` says,
+unless told to be impatient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+
+import sqlalchemy as sa
+
+from benchmarks import dataset
+from benchmarks.platform_pages import PLATFORM, ROOT, RUNS, VARIANTS, base_config
+
+READ = "/api/v1/runs"
+LOG_IN = "/api/v1/auth/tokens"
+PASSWORD = "the right password"
+
+#: The most that the median beside log-ins may be, as a multiple of that without.
+ALLOWED = 2.0
+
+_MANY = "1000000 per minute"
+
+
+@dataclass
+class Phase:
+    """What was measured with or without log-ins beside the reads."""
+
+    reads: list[float] = field(default_factory=list)
+    log_ins: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def line(self, name: str) -> str:
+        """Return the row of the table: times in ms."""
+        answered = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items()))
+        waited = f"{median(self.log_ins):.0f} / {max(self.log_ins):.0f}" if self.log_ins else ""
+        return (
+            f"| {name} | {len(self.reads)} | {median(self.reads):.1f} | {quantiles(self.reads, n=20)[-1]:.1f} "
+            f"| {max(self.reads):.1f} | {answered} | {waited} |"
+        )
+
+
+def prepare(uri: str, keep: bool) -> tuple[str, list[str]]:
+    """Fill the database; return a token for it and the emails of accounts whose hashes have full cost."""
+    if not keep:
+        dataset.load(uri, dataset.Dataset(RUNS))
+    from api_v1 import migrations
+    from api_v1.platform import User, db
+    from api_v1.services import run_states, tokens
+
+    app = VARIANTS["standalone"].app(uri)
+    with app.app_context():
+        migrations.upgrade(db.engine)
+        run_states.prepare(db.session)
+        run_states.refresh(db.session)
+        users = db.session.execute(sa.select(User.id, User.email).order_by(User.id).limit(4)).all()
+        stored = User.generate_hash(PASSWORD)
+        db.session.execute(sa.update(User).where(User.id.in_([user.id for user in users])).values(password=stored))
+        tokens.revoke_named(db.session, users[0].id, "logins")
+        issued = tokens.create(db.session, users[0].id, "logins", ["runs:read"], 1)
+        db.session.commit()
+        db.engine.dispose()
+    return issued.token, [user.email for user in users]
+
+
+@contextmanager
+def serving(uri: str, options: Sequence[str]) -> Iterator[str]:
+    """Serve the API with gunicorn until the block ends; yield its address."""
+    config = base_config(uri) | {f"API_V1_LIMIT_{kind}": _MANY for kind in ("READS", "ANONYMOUS", "TOKENS")}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "config.py").write_text("".join(f"{key} = {value!r}\n" for key, value in config.items()))
+        path = os.pathsep.join([name, str(ROOT), PLATFORM])
+        command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", *options, "api_v1:create_app()"]
+        log_file = folder / "gunicorn.log"
+        with log_file.open("w") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=os.environ | {"PYTHONPATH": path}
+            )
+        try:
+            yield _address(process, log_file)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _address(process: subprocess.Popen[bytes], log_file: Path) -> str:
+    """Wait until gunicorn listens; return where."""
+    for _ in range(300):
+        if found := re.search(r"Listening at: http://(\S+)", log_file.read_text()):
+            return found[1]
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise RuntimeError(f"gunicorn does not listen: {log_file.read_text()[-2000:]}")
+
+
+def read(address: str, token: str, until: float) -> list[float]:
+    """Read one request after the other; return the milliseconds of each."""
+    times = []
+    while time.monotonic() < until:
+        start = time.perf_counter()
+        connection = http.client.HTTPConnection(address, timeout=120)
+        connection.request("GET", READ, headers={"Authorization": f"Bearer {token}"})
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        times.append((time.perf_counter() - start) * 1000)
+        if response.status != 200:
+            raise RuntimeError(f"{READ} answered {response.status}: {body[:200]!r}")
+    return times
+
+
+def log_in(address: str, email: str, stop: threading.Event, patient: bool) -> list[tuple[int, float]]:
+    """Log in again and again; return status and milliseconds of each."""
+    answers = []
+    body = json.dumps({"email": email, "password": "a wrong password", "token_name": "benchmark"})
+    while not stop.is_set():
+        start = time.perf_counter()
+        connection = http.client.HTTPConnection(address, timeout=120)
+        connection.request("POST", LOG_IN, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        connection.close()
+        answers.append((response.status, (time.perf_counter() - start) * 1000))
+        if response.status == 429 and patient:
+            stop.wait(int(response.headers["Retry-After"]))
+    return answers
+
+
+def measure(
+    phase: Phase, address: str, token: str, emails: Sequence[str], options: argparse.Namespace, seconds: float
+) -> None:
+    """Let readers read for some seconds, beside one client per email that logs in; add what was measured."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(options.readers + len(emails)) as pool:
+        clients = [pool.submit(log_in, address, email, stop, not options.impatient) for email in emails]
+        if clients:
+            # The first log-ins of a process cost more.
+            time.sleep(1)
+        until = time.monotonic() + seconds
+        try:
+            for times in [pool.submit(read, address, token, until) for _ in range(options.readers)]:
+                phase.reads += times.result()
+        finally:
+            stop.set()
+        for client in clients:
+            for status, milliseconds in client.result():
+                phase.statuses[status] += 1
+                phase.log_ins.append(milliseconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; return 1 when the reads lose their pace."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.logins",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--database-uri", required=True, help="its name begins with api_v1_bench; it is replaced")
+    parser.add_argument("--keep", action="store_true", help="measure over the database as it is")
+    parser.add_argument("--log-ins", type=int, default=6, help="clients that log in")
+    parser.add_argument("--readers", type=int, default=1, help="clients that read")
+    parser.add_argument("--impatient", action="store_true", help="log in again at once after a 429")
+    parser.add_argument("--seconds", type=float, default=10, help="for each of the two in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--gunicorn", default="--workers 1 --threads 8", help="its options (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        token, emails = prepare(options.database_uri, options.keep)
+    except ValueError as error:
+        parser.error(str(error))
+    clients = [emails[number % len(emails)] for number in range(options.log_ins)]
+    alone, beside = Phase(), Phase()
+    with serving(options.database_uri, options.gunicorn.split()) as address:
+        measure(Phase(), address, token, [], options, 1)
+        for _ in range(options.rounds):
+            measure(alone, address, token, [], options, options.seconds)
+            measure(beside, address, token, clients, options, options.seconds)
+    print("| GET /runs | requests | median ms | p95 | slowest | log-ins answered | median / slowest log-in |")
+    print("|---|---|---|---|---|---|---|")
+    print(alone.line("alone"))
+    print(beside.line(f"beside {options.log_ins} log-ins"))
+    ratio = median(beside.reads) / median(alone.reads)
+    print(f"\nratio of the medians: {ratio:.2f}, allowed {ALLOWED:g}")
+    return int(ratio > ALLOWED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
