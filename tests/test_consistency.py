@@ -368,7 +368,7 @@ def forget(reader: Reader, tables: Iterable[str] = DISPOSABLE) -> None:
 def nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch, found: Pending) -> Iterator[None]:
     """Let every request find the same things pending, and store nothing of them."""
     with monkeypatch.context() as patch:
-        patch.setattr(run_states, "pending", lambda _session: found)
+        patch.setattr(run_states, "pending", lambda _session, **_: found)
         patch.setattr(refresher, "refresh", lambda _engine: None)
         yield
 

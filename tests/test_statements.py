@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from api_v1.operation import REGISTRY
 from api_v1.platform import db
-from api_v1.services import run_states
+from api_v1.services import refresher
 from api_v1.tables import AuditRecord, BaselineApproval, Token, now
 from tests import factories
 from tests.client import Api
@@ -154,7 +154,7 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
         ids = {"run_id": made[-1].id, "sample_id": first.id, "test": cases[0].id, "output": outputs[0].id}
         ids["approval_id"] = session.scalars(sa.select(sa.func.max(BaselineApproval.id))).one()
         session.commit()
-        assert run_states.refresh(session)
+        refresher.rebuild(session.get_bind().engine)
     return ids
 
 

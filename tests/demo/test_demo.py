@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import api_v1.platform as platform
-from api_v1 import creation, demo, tables
+from api_v1 import demo, tables
 from api_v1.demo.script import OLD_PLANS
+from api_v1.services import observer
 
 METADATA = platform.Base.metadata
 WORKER_URL = b"/progress-reporter/"
@@ -83,7 +84,7 @@ def _unsalted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_creation_times_recorded_on_insert_are_replaced(seeded: Seeded, tmp_path: Path) -> None:
-    creation.record_inserted_runs()
+    observer.observe()
 
     again = seeded_into(tmp_path)
 
