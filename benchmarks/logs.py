@@ -30,6 +30,9 @@ SHA = "5f" * 32
 SIGNER = logs.Signer(b"benchmark")
 LIMIT = 100
 
+#: As many samples as a run has.
+SAMPLES = [logs.SampleMark(number, f"{number:064x}", (f"a clip {number}.ts",)) for number in range(1, 239)]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -53,6 +56,8 @@ CASES = (
     Case("level, nowhere", {"level": "critical"}),
     Case("level and source, nowhere", {"level": "error", "source_filter": "web"}),
     Case("sample, nowhere", {"sample": logs.SampleMark(1, SHA)}),
+    Case("samples told apart", {"samples": SAMPLES}),
+    Case("samples told apart, contains, nowhere", {"samples": SAMPLES, "contains": "nowhere"}),
 )
 
 
@@ -74,6 +79,10 @@ class Counting:
         self.reads += 1
         self.bytes_read += len(found)
         return found
+
+    def modified_at(self) -> datetime | None:
+        """Return when the log was last written."""
+        return self.source.modified_at()
 
 
 @contextmanager

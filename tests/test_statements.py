@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from api_v1.operation import REGISTRY
-from api_v1.platform import db
+from api_v1.platform import TestResult, db
 from api_v1.services import refresher
 from api_v1.tables import AuditRecord, BaselineApproval, Token, now
 from tests import factories
@@ -211,7 +211,7 @@ def test_a_stale_run_costs_the_next_list_and_no_later_one(api: Api, headers: dic
         engine = db.engine
     api.get("/runs", headers=headers)
     with Session(engine) as session:
-        session.execute(sa.text(f"UPDATE test_result SET exit_code = 0 WHERE test_id = {ids['run_id']}"))
+        session.execute(sa.update(TestResult).where(TestResult.test_id == ids["run_id"]).values(exit_code=0))
         session.commit()
     counts = []
     for _ in range(3):

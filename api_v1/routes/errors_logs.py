@@ -82,9 +82,10 @@ def list_error_groups(run_id: int, query: dict[str, Any]) -> Page:
 def list_run_log(run_id: int, query: dict[str, Any]) -> CursorPage:
     """Get raw logs for a run.
 
-    In the order of the log; tail begins with its last lines. Lines longer than 4000 characters come in parts. A search
-    (contains, level, source) goes through a bounded part of a large log per request: follow next_cursor until it is
-    null, also when a page is empty. The worker's token is redacted.
+    In the order of the log; tail begins with its last lines. Lines longer than 4000 characters come in parts. A request
+    goes through a bounded part of a large log, for about a second at most: follow next_cursor until it is null, also
+    when a page is empty. sample_id names the sample in whose part of the log a line is. Tokens are redacted. stale is
+    true for a log older than the run's first progress: the run was restarted, and its new log has not arrived.
     """
     return run_logs.of_run(db.session, stores(), run_id, **query)
 

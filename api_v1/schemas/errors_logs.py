@@ -121,3 +121,7 @@ class LogExtra(ResponseSchema):
     """What there is to say of a page of log lines."""
 
     truncated = fields.Boolean(metadata={"description": "With tail: whether more lines may be further back."})
+    stale = fields.Boolean(
+        required=True,
+        metadata={"description": "Whether the log is of an earlier attempt: the run was restarted since."},
+    )

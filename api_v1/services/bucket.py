@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import requests
@@ -97,6 +98,7 @@ class BucketFile:
         length: its size in bytes.
         generation: what the bucket numbers its contents by.
         deadline: until when it may be read.
+        updated: when it was last written, with a time zone; None when the bucket does not tell.
     """
 
     bucket: Bucket
@@ -105,10 +107,15 @@ class BucketFile:
     length: int
     generation: int
     deadline: Deadline
+    updated: datetime | None = None
 
     def size(self) -> int:
         """Return its size in bytes."""
         return self.length
+
+    def modified_at(self) -> datetime | None:
+        """Return when it was last written, naive and in UTC; None when the bucket does not tell."""
+        return None if self.updated is None else self.updated.astimezone(timezone.utc).replace(tzinfo=None)
 
     def version(self) -> Hashable:
         """Return what changes when the content does."""
@@ -248,7 +255,8 @@ class Bucket:
             if blob is None:
                 return (None,)
             # A blob that was looked up would read that generation only, which is gone, not replaced, later on.
-            return (BucketFile(self, name, bucket.blob(name), int(blob.size), int(blob.generation), Deadline(0)),)
+            size, generation = int(blob.size), int(blob.generation)
+            return (BucketFile(self, name, bucket.blob(name), size, generation, Deadline(0), blob.updated),)
 
         return lambda: self.circuit.call(look, BUCKET_SECONDS)
 

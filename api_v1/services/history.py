@@ -18,20 +18,24 @@ from api_v1 import sql
 from api_v1.errors import NotFound
 from api_v1.paging import Page, cut
 from api_v1.platform import (
+    CustomizedTest,
     DbSession,
     RegressionTest,
     RegressionTestOutput,
     Sample,
     Test,
     TestPlatform,
+    TestProgress,
     TestResult,
     TestResultFile,
+    TestStatus,
 )
 from api_v1.services import run_states
 from api_v1.services.derivation import OUTSIDE
 from api_v1.services.results import full_commit
 from api_v1.services.run_states import Sources
-from api_v1.services.verdicts import FAILING, Verdict, mismatch, stored_file
+from api_v1.services.verdicts import FAILING, Verdict, failing_results, in_a_category, mismatch, stored_file
+from api_v1.tables import RunFailure
 
 #: The contract's maximum length of `failure_signature`.
 SIGNATURE_LENGTH = 255
@@ -68,19 +72,26 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
         return Page([], 0)
     status = filters.get("status")
     own = status if status in OWN_VERDICTS else None
-    source = run_states.sources(session, status=None if own else status)
+    source = run_states.sources(session, status=status)
     names = frozenset(filters) - ({"status"} if own else set())
     tests = list(outputs)
+    entries = _derived_entries(session, source, tests)
     groups = [group for start in range(SEPARATE) if (group := tests[start::SEPARATE])]
-    query, number = source.built(_statements, len(groups), own, names)
+    query, number = source.built(_statements, len(groups), own, names, frozenset(entries.items()))
     parameters = {**filters, "tests": tests, **{_group(index): group for index, group in enumerate(groups)}}
     if "platform" in filters:
         parameters["platform"] = getattr(TestPlatform, filters["platform"])
     total = session.scalar(number, parameters) or 0
     rows = session.execute(query, {**parameters, "limit": limit, "offset": offset, "most": limit + offset}).all()
-    wrong = _wrong_files(session, rows)
-    entries = [_entry(sample_id, row, outputs[row.regression_id], wrong) for row in rows]
-    return Page(entries, total)
+    if not source.complete:
+        entries = _live_verdicts(session, rows)
+    verdicts = {(row.test_id, row.regression_id): row.verdict for row in rows} | entries
+    wrong = _wrong_files(session, [key for key in verdicts if verdicts[key] in FAILING])
+    found = [
+        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], wrong)
+        for row in rows
+    ]
+    return Page(found, total)
 
 
 _NEEDED = sa.and_(RegressionTestOutput.regression_id == RegressionTest.id, RegressionTestOutput.ignore.is_(False))
@@ -122,8 +133,26 @@ def _ids(name: str) -> Any:
     return sa.bindparam(name, expanding=True, type_=sa.Integer)
 
 
+#: The verdict of a test in a run, by run and test.
+Verdicts = dict[tuple[int, int], str]
+
+
+def _derived_entries(session: DbSession, source: Sources, tests: Sequence[int]) -> Verdicts:
+    """Return the entries of the runs whose states could not be stored."""
+    found: Verdicts = {}
+    passed = sa.select(TestResult.test_id, TestResult.regression_test_id).where(
+        TestResult.test_id.in_(_ids("runs")), TestResult.regression_test_id.in_(_ids("tests"))
+    )
+    if source.derived:
+        runs = [state.test_id for state in source.derived]
+        found |= dict.fromkeys(session.execute(passed, {"runs": runs, "tests": tests}).tuples(), Verdict.PASS.value)
+    for state in source.derived:
+        found |= {(state.test_id, test): state.failures[test].verdict for test in tests if test in state.failures}
+    return {key: verdict for key, verdict in found.items() if verdict != OUTSIDE}
+
+
 def _statements(
-    source: Sources, groups: int, verdict: str | None, names: frozenset[str]
+    source: Sources, groups: int, verdict: str | None, names: frozenset[str], derived: frozenset[Any]
 ) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of entries and for their number.
 
@@ -131,8 +160,21 @@ def _statements(
         groups: how many groups of tests the parameters `tests_0` and so on name; `tests` names them all.
         verdict: the verdict asked for, if any.
         names: the other filters.
+        derived: the entries of runs whose states could not be stored.
     """
-    return _page(source, groups, verdict, names), sa.select(_total(source, verdict, names))
+    wanted = {None: None, Verdict.FAIL.value: FAILING, Verdict.PASS.value: (Verdict.PASS.value,)}[verdict]
+    keys = sorted(key for key, found in derived if wanted is None or found in wanted)
+    more = [_literal(keys)] if keys else []
+    return _page(source, groups, verdict, names, more), sa.select(_total(source, verdict, names, more))
+
+
+def _literal(keys: Sequence[tuple[int, int]]) -> sa.Select[Any]:
+    """Select entries that are known: test_id, regression_id."""
+    rows = (sa.select(sa.literal(run).label("test_id"), sa.literal(test).label("regression_id")) for run, test in keys)
+    return sa.select(sa.union_all(*rows).subquery("derived"))
+
+
+_FAILURE = RunFailure.__table__.c
 
 
 def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[Any]]:
@@ -140,27 +182,78 @@ def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[A
 
     Each part is found in an index that begins with the test, and has its newest runs at the end.
     """
-    failure, result = _failures(source, tests), TestResult
+    result = TestResult
     results = sa.select(result.test_id, result.regression_test_id.label("regression_id")).where(
-        result.regression_test_id.in_(tests)
+        result.regression_test_id.in_(tests), *source.kept(result.test_id)
     )
-    not_passed = sa.select(failure.test_id, failure.regression_id).where(failure.regression_id.in_(tests))
-    failed = not_passed.where(failure.verdict.in_(FAILING))
+    if not source.complete:
+        return [results.where(~_is_outside(tests)), _without_result(tests)]
+    not_passed = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(
+        _FAILURE.regression_id.in_(tests), *source.kept(_FAILURE.test_id)
+    )
     if verdict == Verdict.FAIL:
-        return [failed]
-    own = sa.select(failure.test_id).where(_same(failure, result.test_id, result.regression_test_id))
+        return [not_passed.where(_FAILURE.verdict.in_(FAILING))]
+    own = sa.select(_FAILURE.test_id).where(_same(result.test_id, result.regression_test_id))
     if verdict == Verdict.PASS:
-        return [results.where(~own.where(failure.verdict.in_([*FAILING, OUTSIDE])).exists())]
-    inside = results.where(~own.where(failure.verdict == OUTSIDE).exists())
-    return [inside, not_passed.where(failure.verdict == Verdict.SKIPPED.value)]
+        return [results.where(~own.where(_FAILURE.verdict.in_([*FAILING, OUTSIDE])).exists())]
+    inside = results.where(~own.where(_FAILURE.verdict == OUTSIDE).exists())
+    return [inside, not_passed.where(_FAILURE.verdict == Verdict.SKIPPED.value)]
 
 
-def _failures(source: Sources, tests: Any) -> Any:
-    return source.failures(lambda _run, test: test.in_(tests))
+def _same(run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(_FAILURE.test_id == run_id, _FAILURE.regression_id == regression_id)
 
 
-def _same(failure: Any, run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(failure.test_id == run_id, failure.regression_id == regression_id)
+def _is_outside(tests: Any) -> sa.ColumnElement[bool]:
+    """Be true for a result of these tests that is not in the run's recorded set.
+
+    Written without EXISTS, of which MariaDB would make a list of all recorded tests of all runs.
+    """
+    result, custom, other = TestResult, CustomizedTest, sa.orm.aliased(CustomizedTest)
+    recorded = sa.select(custom.test_id, custom.regression_id).where(
+        custom.regression_id.in_(tests), custom.test_id.is_not(None)
+    )
+    any_row = sa.select(other.id).where(other.test_id == result.test_id, other.regression_id.is_not(None)).limit(1)
+    return sa.and_(
+        sa.tuple_(result.test_id, result.regression_test_id).not_in(recorded),
+        any_row.correlate(result).scalar_subquery().is_not(None),
+    )
+
+
+def _without_result(tests: Any) -> sa.Select[Any]:
+    """Select the tests that finished runs were to execute and have no result of: test_id, regression_id."""
+    custom, result = CustomizedTest, TestResult
+    own = sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id)
+    last = (
+        sa.select(TestProgress.status)
+        .where(TestProgress.test_id == custom.test_id)
+        .order_by(TestProgress.id.desc())
+        .limit(1)
+        .correlate(custom)
+        .scalar_subquery()
+    )
+    rows = (
+        sa.select(custom.test_id, custom.regression_id)
+        .outerjoin(result, own)
+        .where(
+            custom.regression_id.in_(tests),
+            result.test_id.is_(None),
+            last.in_([TestStatus.completed, TestStatus.canceled]),
+            in_a_category(custom.regression_id),
+        )
+        .distinct()
+        .subquery("skipped")
+    )
+    return sa.select(rows)
+
+
+def _live_verdicts(session: DbSession, rows: Sequence[Any]) -> Verdicts:
+    """Judge the entries of a page that were chosen before their verdicts were known."""
+    asked = {"runs": {row.test_id for row in rows}, "tests": {row.regression_id for row in rows}}
+    failing = failing_results(lambda run, test: sa.and_(run.in_(_ids("runs")), test.in_(_ids("tests"))))
+    found = {(row.test_id, row.regression_id): row.verdict for row in session.execute(failing, asked)}
+    plain = {True: Verdict.PASS.value, False: Verdict.SKIPPED.value}
+    return {(row.test_id, row.regression_id): plain[bool(row.has_result)] for row in rows} | found
 
 
 def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> sa.Select[Any]:
@@ -181,48 +274,53 @@ def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> s
     return part.where(*(rules[name](name) for name in names))
 
 
-def _total(source: Sources, verdict: str | None, names: frozenset[str]) -> Any:
+def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]) -> Any:
     """Count the entries: to look for each result's failure takes far longer than to count what does not belong."""
-    failure, result, tests = _failures(source, _ids("tests")), TestResult, _ids("tests")
+    result, tests = TestResult, _ids("tests")
 
     def number(part: sa.Select[Any]) -> Any:
         return _filtered(source, part, names).with_only_columns(sa.func.count()).scalar_subquery()
 
     def of_verdicts(*verdicts: str) -> Any:
-        rows = sa.select(failure.test_id, failure.regression_id)
-        return number(rows.where(failure.regression_id.in_(tests), failure.verdict.in_(verdicts)))
+        rows = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(*source.kept(_FAILURE.test_id))
+        return number(rows.where(_FAILURE.regression_id.in_(tests), _FAILURE.verdict.in_(verdicts)))
 
+    derived = sum((number(part) for part in more), start=sa.literal(0))
+    if not source.complete:
+        return sum((number(part) for part in _parts(source, tests, verdict)), start=derived)
     if verdict == Verdict.FAIL:
-        return of_verdicts(*FAILING)
-    results = number(sa.select(result.test_id).where(result.regression_test_id.in_(tests)))
+        return of_verdicts(*FAILING) + derived
+    of_tests = sa.select(result.test_id).where(result.regression_test_id.in_(tests), *source.kept(result.test_id))
     if verdict == Verdict.PASS:
-        return results - of_verdicts(*FAILING, OUTSIDE)
-    return results - of_verdicts(OUTSIDE) + of_verdicts(Verdict.SKIPPED.value)
+        return number(of_tests) - of_verdicts(*FAILING, OUTSIDE) + derived
+    return number(of_tests) - of_verdicts(OUTSIDE) + of_verdicts(Verdict.SKIPPED.value) + derived
 
 
-def _page(source: Sources, groups: int, verdict: str | None, names: frozenset[str]) -> sa.Select[Any]:
+def _page(
+    source: Sources, groups: int, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]
+) -> sa.Select[Any]:
     """Select a page of the entries with their runs. Each part is cut before they are merged."""
     most = sa.bindparam("most", type_=sa.Integer)
+    of_groups = [part for index in range(groups) for part in _parts(source, _ids(_group(index)), verdict)]
     parts = []
-    for index in range(groups):
-        for part in _parts(source, _ids(_group(index)), verdict):
-            order = (part.selected_columns[0].desc(), part.selected_columns[1])
-            parts.append(sa.select(_filtered(source, part, names).order_by(*order).limit(most).subquery()))
+    for part in (*of_groups, *more):
+        order = (part.selected_columns[0].desc(), part.selected_columns[1])
+        parts.append(sa.select(_filtered(source, part, names).order_by(*order).limit(most).subquery()))
     entry = (sa.union_all(*parts) if len(parts) > 1 else parts[0]).subquery("entries").c
     chosen = cut(sa.select(*entry).order_by(entry.test_id.desc(), entry.regression_id))
-    entry, result, failure = chosen.subquery("chosen").c, TestResult, _failures(source, _ids("tests"))
+    entry, result = chosen.subquery("chosen").c, TestResult
     own = sa.and_(result.test_id == entry.test_id, result.regression_test_id == entry.regression_id)
     return (
         sa.select(
-            *(entry.test_id, entry.regression_id),
-            sa.func.coalesce(failure.verdict, Verdict.PASS.value).label("verdict"),
+            *(entry.test_id, entry.regression_id, result.test_id.is_not(None).label("has_result")),
+            sa.func.coalesce(_FAILURE.verdict, Verdict.PASS.value).label("verdict"),
             *(result.runtime, result.exit_code, result.expected_rc),
             *(Test.commit, Test.branch, Test.platform, source.state.created_at),
         )
         .join(Test, Test.id == entry.test_id)
         .join(source.state.test_id.table, source.state.test_id == entry.test_id)
         .outerjoin(result, own)
-        .outerjoin(failure.verdict.table, _same(failure, entry.test_id, entry.regression_id))
+        .outerjoin(RunFailure, _same(entry.test_id, entry.regression_id))
         .order_by(entry.test_id.desc(), entry.regression_id)
     )
 
@@ -239,20 +337,20 @@ _WRONG_FILES = (
 )
 
 
-def _wrong_files(session: DbSession, rows: Sequence[Any]) -> dict[tuple[int, int], list[int]]:
-    """Return the outputs that differ, by run and test, of the failing entries of a page."""
-    failing = [row for row in rows if row.verdict in FAILING]
+def _wrong_files(session: DbSession, failing: Sequence[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
+    """Return the outputs that differ in failing entries, by run and test."""
     if not failing:
         return {}
-    asked = {"runs": {row.test_id for row in failing}, "tests": {row.regression_id for row in failing}}
-    found = session.execute(_WRONG_FILES, asked)
+    found = session.execute(_WRONG_FILES, {"runs": {run for run, _ in failing}, "tests": {test for _, test in failing}})
     wrong: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for run_id, regression_id, output_id in found:
         wrong[run_id, regression_id].append(output_id)
     return wrong
 
 
-def _entry(sample_id: int, row: Any, needed: Sequence[int], wrong: Mapping[tuple[int, int], list[int]]) -> Entry:
+def _entry(
+    sample_id: int, row: Any, verdict: str, needed: Sequence[int], wrong: Mapping[tuple[int, int], list[int]]
+) -> Entry:
     return Entry(
         run_id=row.test_id,
         sample_id=sample_id,
@@ -261,18 +359,18 @@ def _entry(sample_id: int, row: Any, needed: Sequence[int], wrong: Mapping[tuple
         commit_sha=full_commit(row.commit),
         branch=row.branch,
         platform=row.platform.value,
-        status=row.verdict,
+        status=verdict,
         runtime_ms=None if row.runtime is None else max(0, row.runtime),
-        failure_signature=_signature(row, needed, wrong.get((row.test_id, row.regression_id), [])),
+        failure_signature=_signature(row, verdict, needed, wrong.get((row.test_id, row.regression_id), [])),
     )
 
 
-def _signature(row: Any, needed: Sequence[int], wrong: Sequence[int]) -> str | None:
+def _signature(row: Any, verdict: str, needed: Sequence[int], wrong: Sequence[int]) -> str | None:
     """Name the kind of failure: types and output ids, no hashes, so that it is equal across runs."""
-    if row.verdict not in FAILING:
+    if verdict not in FAILING:
         return None
     parts = []
-    if row.verdict == Verdict.MISSING_OUTPUT:
+    if verdict == Verdict.MISSING_OUTPUT:
         parts.append("missing_output:" + ",".join(map(str, needed)))
     if row.exit_code != row.expected_rc:
         parts.append("exit_code_mismatch")

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from api_v1.paging import Page
 from api_v1.platform import DbSession, TestProgress, TestStatus
 from api_v1.services import results
-from api_v1.services.redaction import redact_credentials, redact_places
+from api_v1.services.redaction import LONGEST, Redactor, hide_locations
 
 #: What somebody decided: no errors.
 DELIBERATE = re.compile(
@@ -56,8 +56,14 @@ KINDS = (
 )
 WORKER = "worker"
 
+#: How many characters of a message tell its kind.
+KIND_LENGTH = 1000
+
 #: The contract's limits of `stack`.
 STACK_LINES, STACK_LENGTH = 50, 2000
+
+#: How much of a message is looked at for a full `stack`, in characters: redacting shortens it.
+STACK_TEXT = 2 * STACK_LINES * STACK_LENGTH
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class InfrastructureError:
 
 def kind_of(message: str) -> str | None:
     """Return the type of a canceled row by its message, None for what was decided by somebody."""
-    text = message.strip()
+    text = message.strip()[:KIND_LENGTH]
     if DELIBERATE.fullmatch(text):
         return None
     return next((kind for kind, pattern in KINDS if pattern.fullmatch(text)), WORKER)
@@ -99,30 +105,34 @@ def page(
     Raises:
         NotFound: there is no such run.
     """
-    results.head(session, run_id)
+    redactor = Redactor(known=[results.head(session, run_id).token])
     rows = session.execute(
         sa.select(TestProgress.id, TestProgress.status, TestProgress.timestamp, TestProgress.message)
         .where(TestProgress.test_id == run_id)
         .order_by(TestProgress.id)
     ).all()
-    found, tested = [], False
+    asked, tested = [], False
     for row in rows:
         tested = tested or row.status == TestStatus.testing
         kind = kind_of(row.message) if row.status == TestStatus.canceled else None
-        if kind is not None:
-            found.append(_error(run_id, row, kind, "error" if tested else "critical", include_stack))
-    asked = [error for error in found if type in (None, error.type) and severity in (None, error.severity)]
-    return Page(asked[offset : offset + limit], len(asked))
+        grade = "error" if tested else "critical"
+        if kind is not None and type in (None, kind) and severity in (None, grade):
+            asked.append((row, kind, grade))
+    shown = asked[offset : offset + limit]
+    return Page([_error(run_id, *one, include_stack, redactor) for one in shown], len(asked))
 
 
-def _error(run_id: int, row: Any, kind: str, severity: str, include_stack: bool) -> InfrastructureError:
-    first, *rest = redact_credentials(row.message.strip()).splitlines() or [""]
+def _error(
+    run_id: int, row: Any, kind: str, severity: str, include_stack: bool, redactor: Redactor
+) -> InfrastructureError:
+    looked_at = STACK_TEXT if include_stack else LONGEST
+    first, *rest = redactor.credentials(row.message.strip(), looked_at).splitlines() or [""]
     return InfrastructureError(
         error_id=f"{run_id}-infrastructure-{row.id}",
         run_id=run_id,
         type=kind,
         severity=severity,
-        message=(first if include_stack else redact_places(first)) or "The worker gave no reason.",
+        message=(first if include_stack else hide_locations(first)) or "The worker gave no reason.",
         occurred_at=row.timestamp,
         location={"progress_id": row.id},
         stack=[line[:STACK_LENGTH] for line in rest[:STACK_LINES]] if include_stack else None,

@@ -13,7 +13,7 @@ from api_v1.services.storage import FileMissing, Storage
 MAX_SIZE = 1024 * 1024
 
 #: Fields that tell where the file lay on the server; of a series there are more, such as CompleteName_Last.
-_PLACE = re.compile(r"(complete|folder|file)_?name.*", re.IGNORECASE)
+_PLACE = re.compile(r"(complete|folder|file)_?name", re.IGNORECASE)
 
 #: How an absolute path begins, wherever it stands.
 _ABSOLUTE = re.compile(r"/|\\|[a-z]:[/\\]|file:", re.IGNORECASE)
@@ -74,7 +74,7 @@ def _fields(track: ElementTree.Element) -> dict[str, str]:
     if identity := _told(track.get("streamid")):
         fields["stream"] = identity
     for child in track:
-        if not _PLACE.fullmatch(_name(child)) and (text := _told(child.text)):
+        if not _PLACE.match(_name(child)) and (text := _told(child.text)):
             fields.setdefault(_name(child), text)
     return fields
 

@@ -10,7 +10,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -103,6 +103,8 @@ class Head:
     phase: Phase
     platform: str
     last_at: datetime | None
+    #: The worker's credential, by which it is found in text that leaves the API.
+    token: str | None = field(repr=False)
     stored_total: int | None = None
     stored_errors: int | None = None
 
@@ -113,7 +115,7 @@ class Head:
 
 
 def head(session: DbSession, run_id: int) -> Head:
-    """Return the phase, the platform and the time of the last progress of a run.
+    """Return the phase, the platform, the time of the last progress and the worker's token of a run.
 
     Raises:
         NotFound: there is no such run.
@@ -123,7 +125,7 @@ def head(session: DbSession, run_id: int) -> Head:
         raise NotFound("run", run_id)
     phases = {None: Phase.QUEUED, TestStatus.completed: Phase.COMPLETED, TestStatus.canceled: Phase.CANCELED}
     phase = phases.get(row.status, Phase.RUNNING)
-    return Head(phase, row.platform.value, row.timestamp, row.stored_total, row.stored_errors)
+    return Head(phase, row.platform.value, row.timestamp, row.token, row.stored_total, row.stored_errors)
 
 
 #: The run that a statement asks for.
@@ -136,6 +138,7 @@ def _head() -> sa.Select[Any]:
     return (
         sa.select(
             Test.platform,
+            Test.token,
             TestProgress.status,
             TestProgress.timestamp,
             RunState.total.label("stored_total"),

@@ -16,7 +16,7 @@ from api_v1.paging import Page
 from api_v1.platform import Category, DbSession, RegressionTest, TestProgress, TestStatus, regression_test_category
 from api_v1.services import environments, results, runs
 from api_v1.services.environments import Environment
-from api_v1.services.redaction import redact
+from api_v1.services.redaction import Redactor
 from api_v1.services.results import Phase
 from api_v1.services.verdicts import RunStatus
 
@@ -81,12 +81,12 @@ def progress(session: DbSession, run_id: int, *, limit: int, offset: int = 0, st
     Raises:
         NotFound: there is no such run.
     """
-    results.head(session, run_id)
+    redactor = Redactor(known=[results.head(session, run_id).token])
     if status in NEVER_STORED:
         return Page([], 0)
     stored = None if status is None else getattr(TestStatus, status)
     rows, total = _reports(stored is not None).fetch(session, limit, offset, {"run_id": run_id, "status": stored})
-    return Page([_event(row) for row in rows], total)
+    return Page([_event(row, redactor) for row in rows], total)
 
 
 @functools.cache
@@ -96,11 +96,11 @@ def _reports(of_status: bool) -> results.Counted:
     return results.Counted(matches.where(TestProgress.status == sa.bindparam("status")) if of_status else matches)
 
 
-def _event(row: Any) -> ProgressEvent:
+def _event(row: Any, redactor: Redactor) -> ProgressEvent:
     stages = [stage.value for stage in (TestStatus.preparation, TestStatus.testing, TestStatus.completed)]
     value = row.status.value
     step = stages.index(value) if value in stages else None
-    return ProgressEvent(row.timestamp, value, redact(row.message), step)
+    return ProgressEvent(row.timestamp, value, redactor.start(row.message), step)
 
 
 @dataclass(frozen=True)

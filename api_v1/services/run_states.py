@@ -21,12 +21,12 @@ import sqlalchemy as sa
 
 from api_v1 import sql
 from api_v1.errors import VerdictsRebuilding
-from api_v1.platform import CustomizedTest, DbSession, Test, TestProgress, TestResult, TestStatus
+from api_v1.platform import DbSession, Test
 from api_v1.services import derivation, freshness, refresher
 from api_v1.services.changes import Kind
 from api_v1.services.derivation import State
-from api_v1.services.verdicts import Narrow, RunStatus, Verdict, failing_results, in_a_category
-from api_v1.tables import Change, Refresh, RunFailure, RunState
+from api_v1.services.verdicts import RunStatus
+from api_v1.tables import Change, Refresh, RunState
 
 #: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
 DERIVED_AT_MOST = 100
@@ -119,6 +119,7 @@ class Sources:
         state: columns of `RunState` to filter, sort and count by; while the states are not known, only those that need
             no look at the results of a run.
         complete: whether it has all columns of `RunState`.
+        derived: the states of runs that could not be stored.
     """
 
     def __init__(self, derived: Sequence[State] = (), *, changed: Sequence[int] = (), complete: bool = True) -> None:
@@ -130,7 +131,7 @@ class Sources:
             complete: whether the other states can be relied upon.
         """
         self.complete = complete
-        self._derived = derived
+        self.derived = derived
         self._changed = list(changed)
         if not complete:
             self.state: Any = derivation.facts_of_all().subquery("state").c
@@ -152,24 +153,9 @@ class Sources:
             return _built(build, *form)
         return build(self, *form)
 
-    def failures(self, narrow: Narrow) -> Any:
-        """Return columns test_id, regression_id, verdict as in `RunFailure`.
-
-        Args:
-            narrow: what is derived while the states are not known; what is stored needs no narrowing, and gets none.
-        """
-        if not self.complete:
-            return _failures(narrow).subquery("failures").c
-        if not self._changed:
-            return RunFailure.__table__.c
-        columns = (RunFailure.test_id, RunFailure.regression_id, RunFailure.verdict)
-        kept = sa.select(*columns).where(RunFailure.test_id.not_in(self._changed))
-        derived = (
-            _literal_row({"test_id": state.test_id, "regression_id": test, "verdict": failure.verdict})
-            for state in self._derived
-            for test, failure in state.failures.items()
-        )
-        return sa.union_all(kept, *derived).subquery("failures").c
+    def kept(self, run_id: Any) -> list[sa.ColumnElement[bool]]:
+        """Return the conditions under which what is stored of a run can be relied upon."""
+        return [run_id.not_in(self._changed)] if self._changed else []
 
 
 def literals(states: Iterable[State]) -> list[sa.Select[Any]]:
@@ -239,44 +225,3 @@ def progress(session: DbSession, found: Pending) -> tuple[int, int]:
     if found.position is None:
         return 0, total
     return session.scalar(sa.select(runs).select_from(Test).where(Test.id >= found.position)) or 0, total
-
-
-def _failures(narrow: Narrow) -> sa.Select[Any]:
-    """Select what `RunFailure` would hold, but for passes with a warning: test_id, regression_id, verdict."""
-    failing, custom, result = failing_results(narrow).subquery(), CustomizedTest, TestResult
-    last = (
-        sa.select(TestProgress.status)
-        .where(TestProgress.test_id == custom.test_id)
-        .order_by(TestProgress.id.desc())
-        .limit(1)
-        .correlate(custom)
-        .scalar_subquery()
-    )
-    skipped = (
-        sa.select(custom.test_id, custom.regression_id, sa.literal(Verdict.SKIPPED.value))
-        .outerjoin(result, sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id))
-        .where(
-            narrow(custom.test_id, custom.regression_id),
-            result.test_id.is_(None),
-            last.in_([TestStatus.completed, TestStatus.canceled]),
-            in_a_category(custom.regression_id),
-        )
-        .distinct()
-    )
-    recorded = sa.orm.aliased(CustomizedTest)
-    has_rows = sa.select(recorded.id).where(recorded.test_id == result.test_id, recorded.regression_id.is_not(None))
-    has_row = has_rows.where(recorded.regression_id == result.regression_test_id)
-    outside = sa.select(result.test_id, result.regression_test_id, sa.literal(derivation.OUTSIDE)).where(
-        narrow(result.test_id, result.regression_test_id),
-        has_rows.correlate(result).exists(),
-        ~has_row.correlate(result).exists(),
-    )
-    inside = sa.select(failing.c.test_id, failing.c.regression_id, failing.c.verdict)
-    every = sa.union_all(inside, skipped, outside).subquery()
-    # What is outside the set counts as that, whatever its verdict.
-    verdict = sa.case(
-        (sa.func.max(sa.case((every.c.verdict == derivation.OUTSIDE, 1), else_=0)) == 1, derivation.OUTSIDE),
-        else_=sa.func.max(every.c.verdict),
-    )
-    key = (every.c.test_id, every.c.regression_id)
-    return sa.select(*key, verdict.label("verdict")).group_by(*key)

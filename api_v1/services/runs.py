@@ -16,7 +16,7 @@ from api_v1.errors import NotFound
 from api_v1.paging import Page, cut
 from api_v1.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestProgress, TestType, User
 from api_v1.services import derivation, run_states
-from api_v1.services.redaction import redact
+from api_v1.services.redaction import Redactor
 from api_v1.services.run_states import Sources
 from api_v1.services.verdicts import RunStatus, run_errors
 from api_v1.tables import RunCreation, RunState, now
@@ -46,7 +46,7 @@ class Run:
         total: the tests of its set, of which `passed`, `failed` and `missing_output` have a result; `absent` have none.
         errors: the entries of its error list.
         last_at: the time of its last progress.
-        last_message: what that says.
+        last_message: what that says, without credentials; None unless the run was canceled.
     """
 
     run_id: int
@@ -83,7 +83,7 @@ class Run:
         if self.status in (RunStatus.INCOMPLETE, RunStatus.FAIL) and self.absent:
             return StatusReason("tests_without_result", f"{self.absent} of {self.total} tests have no result.")
         if self.status == RunStatus.CANCELED:
-            return StatusReason("canceled", redact(self.last_message or "") or "Canceled without a message.")
+            return StatusReason("canceled", self.last_message or "Canceled without a message.")
         if self.status == RunStatus.RUNNING and self._is_stalled():
             return StatusReason(
                 "stalled", f"No progress since {iso(self.last_at or self.created_at)}; no worker will finish it."
@@ -325,6 +325,7 @@ def _columns(state: Any) -> sa.Select[Any]:
             Test.branch,
             Test.commit,
             Test.pr_nr,
+            Test.token,
             Fork.github,
             sa.func.coalesce(recorded, owner).label("triggered_by"),
             *(state[name] for name in _STATE),
@@ -348,7 +349,14 @@ def _run(row: Any, machine_minutes: int) -> Run:
         platform=row.platform.value,
         triggered_by=row.triggered_by,
         last_at=row.last_at,
-        last_message=row.last_message,
+        last_message=_cancellation(row),
         machine_minutes=machine_minutes,
         **{name: getattr(row, name) for name in _STATE},
     )
+
+
+def _cancellation(row: Any) -> str | None:
+    """Return the message with which a run was canceled."""
+    if row.status != RunStatus.CANCELED:
+        return None
+    return Redactor(known=[row.token]).credentials(row.last_message or "")

@@ -16,7 +16,7 @@ import stat
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -123,6 +123,10 @@ class LocalFile:
         with self.path.open("rb") as file:
             file.seek(start)
             return file.read(length)
+
+    def modified_at(self) -> datetime:
+        """Return when it was last written, naive and in UTC."""
+        return datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).replace(tzinfo=None)
 
     def read_whole(self, sink: Callable[[bytes], Any]) -> None:
         """Hand all of it to a sink, part by part."""

@@ -256,7 +256,7 @@ def test_runs_of_everybody_else_get_a_creation_time_without_author(api: Api) -> 
     with api.rows() as session:
         run = platform.Test(TestPlatform.linux, TestType.commit, factories.fork(session).id, "master", COMMIT)
         session.add(run)
-        session.flush()
+        session.commit()
         created = session.get_one(RunCreation, run.id)
         assert created.user_id is None
         assert timedelta(0) <= now() - created.created_at < timedelta(minutes=1)

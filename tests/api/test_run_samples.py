@@ -84,6 +84,7 @@ def test_a_test_without_a_result_says_what_it_will_be_held_to(api: Api) -> None:
                 "exit_code": None,
                 "expected_exit_code": 10,
                 "result_message": None,
+                "category": "General",
                 "tags": [],
                 "outputs": [],
             }

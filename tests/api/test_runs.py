@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from api_v1 import platform
 from api_v1.platform import DbSession
-from api_v1.services.redaction import redact
+from api_v1.services.redaction import Redactor
 from api_v1.services.run_details import common_options
+from api_v1.services.tokens import new_secret
 from api_v1.tables import RunCreation, now
 from tests import factories
 from tests.api.reading import ELLIPSIS, FINISHED, get, reader, refused
@@ -733,6 +734,21 @@ def test_a_message_is_cut_to_500_characters_and_keeps_no_token(api: Api) -> None
     assert token[:10] not in response.text
 
 
+def test_a_message_keeps_neither_the_runs_token_nor_one_of_ours(api: Api) -> None:
+    secret = new_secret()
+    with api.rows() as session:
+        run = factories.run(session)
+        run_id, token = run.id, run.token
+        for message in (f"a {token} b", f"{secret}", f"url=%2Fprogress-reporter%2F17%2F{token}", "x" * 480 + token):
+            factories.advance(session, run, "preparation", message)
+    assert [event["message"] for event in get(api, f"/runs/{run_id}/progress")["data"]] == [
+        "a [redacted] b",
+        "[redacted]",
+        "url=%2Fprogress-reporter%2F17%2F[redacted]",
+        "x" * 480 + "[redacted]",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -752,7 +768,7 @@ def test_a_message_is_cut_to_500_characters_and_keeps_no_token(api: Api) -> None
     ],
 )
 def test_the_token_of_a_reporting_url_is_redacted(text: str, expected: str) -> None:
-    assert redact(text) == expected
+    assert Redactor().redact(text) == expected
 
 
 # --- Configuration ---------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def _unsalted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: "$" if k == "password" and v.startswith("$") else v for k, v in row.items()} for row in rows]
 
 
-def test_creation_times_recorded_on_insert_are_replaced(seeded: Seeded, tmp_path: Path) -> None:
+def test_observed_runs_keep_their_creation_times(seeded: Seeded, tmp_path: Path) -> None:
     observer.observe()
 
     again = seeded_into(tmp_path)

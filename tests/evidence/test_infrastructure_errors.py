@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from api_v1 import platform
 from api_v1.services.infrastructure import kind_of
+from api_v1.services.redaction import Redactor, hide_locations
+from api_v1.services.tokens import new_secret
 from tests import factories
 from tests.client import Api
 from tests.fixtures import on_one_database
@@ -229,11 +234,36 @@ def test_credentials_are_hidden_from_all(api: Api, message: str) -> None:
     assert not [leak for leak in CREDENTIALS if leak in "".join(error["stack"])]
 
 
+@on_one_database
+@pytest.mark.parametrize("include_stack", ["true", "false"])
+def test_the_runs_token_and_our_own_are_hidden_from_all(api: Api, include_stack: str) -> None:
+    run_id, secret = canceled(api, "later"), new_secret()
+    with api.rows() as session:
+        token = session.scalars(sa.select(platform.Test.token).where(platform.Test.id == run_id)).one() or ""
+        session.execute(
+            sa.update(platform.TestProgress)
+            .where(platform.TestProgress.test_id == run_id)
+            .values(message=f"Task failed: {token} {secret}\n{token}\n%2Fprogress-reporter%2F{run_id}%2F{token}/x")
+        )
+    (error,) = get(api, run_id, include_stack=include_stack)
+    assert error["message"] == "Task failed: [redacted] [redacted]"
+    assert token not in str(error) and secret[5:] not in str(error)
+
+
+@on_one_database
+def test_a_long_message_takes_no_longer_than_its_length_accounts_for(api: Api) -> None:
+    run_id = canceled(api, *["a-" * 7000] * 3, "x" * 990 + " 10.1.2.3 " + "y" * 60_000)
+    started = time.perf_counter()
+    errors = get(api, run_id)
+    response = api.get(f"/runs/{run_id}/progress", headers=api.bearer())
+    assert time.perf_counter() - started < 5
+    assert response.status_code == 200 and len(errors) == 4
+    assert errors[3]["message"].startswith("x" * 990 + " [hidden]")
+
+
 @pytest.mark.parametrize("message", [message for _, message in MESSAGES])
 def test_the_platforms_own_sentences_are_told_whole(message: str) -> None:
-    from api_v1.services.redaction import redact_credentials, redact_places
-
-    assert redact_places(redact_credentials(message)) == message
+    assert hide_locations(Redactor().credentials(message)) == message
 
 
 @on_one_database

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api_v1 import platform
+from api_v1.errors import ValidationFailed
+from api_v1.platform import db
 from api_v1.services import bucket as bucket_service
+from api_v1.services import run_logs, storage
+from api_v1.services.tokens import new_secret
 from tests import factories
 from tests.bucket import Bucket, put_local
 from tests.client import Api
@@ -100,8 +108,11 @@ def test_a_log(logged: Logged) -> None:
         "source": "test_runner",
         "message": "",
         "run_id": logged.run_id,
-        "sample_id": None,
+        "sample_id": logged.samples[0],
     }
+    one, other = logged.samples
+    assert [line["sample_id"] for line in body["data"]] == [None] * 6 + [one] * 4 + [other] * 3 + [None] * 2
+    assert (body["truncated"], body["stale"]) == (False, False)
 
 
 @pytest.mark.parametrize("limit", [1, 4, 14, 15])
@@ -142,6 +153,22 @@ def test_the_workers_token_stays_here(logged: Logged) -> None:
     assert logged.messages(contains=TOKEN) == []
 
 
+def test_the_token_of_the_run_and_our_own_stay_here_wherever_they_stand(
+    logged: Logged, api: Api, repository: Path
+) -> None:
+    with api.rows() as session:
+        token = session.scalars(sa.select(platform.Test.token).where(platform.Test.id == logged.run_id)).one() or ""
+    secrets = [token, new_secret(), new_secret().replace("_", "%5F")]
+    text = LOG.format(one="x", other="y").replace(TOKEN, token)
+    text += "".join(f"a {secret} b\nContinue%2Fprogress-reporter%2F7%2F{secret}\n" for secret in secrets)
+    put_local(repository, logged.name, text.encode())
+    for query in ({}, {"tail": 20}, {"contains": "a "}, {"contains": "continue", "context": 3}):
+        shown = str(logged.get(**query))
+        assert "[redacted]" in shown
+        assert not [secret for secret in secrets if secret[-40:] in shown]
+    assert [logged.messages(contains=secret) for secret in secrets] == [[], [], []]
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -175,6 +202,63 @@ def test_a_cursor_is_of_its_log_and_filters(logged: Logged, api: Api, repository
     assert logged.get(status=400, cursor=changed)["code"] == "validation_error"
     sample = f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"
     assert logged.get(sample, 400, cursor=cursor)["code"] == "validation_error"
+
+
+def test_cursors_are_sealed_by_the_key_that_is_given(logged: Logged, api: Api) -> None:
+    with api.app.app_context():
+        stores = storage.Storage(api.app.config)
+        keys: list[run_logs.CursorKey] = [lambda _: b"one key", lambda _: b"another", run_logs.derived_key]
+        session = db.session()
+        cursors = [run_logs.of_run(session, stores, logged.run_id, cursor_key=key, limit=2).next_cursor for key in keys]
+        assert len(set(cursors)) == 3
+        for key, cursor in zip(keys, cursors, strict=True):
+            run_logs.of_run(session, stores, logged.run_id, cursor_key=key, limit=2, cursor=cursor)
+        with pytest.raises(ValidationFailed):
+            run_logs.of_run(session, stores, logged.run_id, cursor_key=keys[0], limit=2, cursor=cursors[1])
+
+
+# Of which attempt it is
+
+HOUR = 3600
+
+
+def written(path: Path, at: datetime) -> None:
+    moment = at.replace(tzinfo=timezone.utc).timestamp()
+    os.utime(path, (moment, moment))
+
+
+@pytest.mark.parametrize(("after", "stale"), [(-HOUR, True), (-1, True), (0, False), (HOUR, False)])
+def test_a_log_from_before_the_runs_first_progress_is_stale(
+    logged: Logged, api: Api, repository: Path, after: int, stale: bool
+) -> None:
+    with api.rows() as session:
+        first = (
+            sa.select(platform.TestProgress.timestamp)
+            .where(platform.TestProgress.test_id == logged.run_id)
+            .order_by(platform.TestProgress.id)
+        )
+        begun = session.scalars(first).first()
+        assert begun is not None
+    written(repository / logged.name, begun.replace(tzinfo=None) + timedelta(seconds=after))
+    for path in (logged.path, f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"):
+        for query in ({}, {"tail": 2}, {"contains": "nowhere"}):
+            assert logged.get(path, **query)["stale"] is stale
+
+
+def test_a_log_of_a_run_that_was_restarted_and_waits_is_stale(logged: Logged, api: Api) -> None:
+    with api.rows() as session:
+        session.execute(sa.delete(platform.TestProgress).where(platform.TestProgress.test_id == logged.run_id))
+    assert logged.get()["stale"] is True
+
+
+def test_a_log_in_the_bucket_has_its_time_too(api: Api, bucket: Bucket) -> None:
+    logged = Logged(api)
+    bucket.put(logged.name, logged.text.encode())
+    assert logged.get()["stale"] is False
+    with api.rows() as session:
+        later = sa.update(platform.TestProgress).where(platform.TestProgress.test_id == logged.run_id)
+        session.execute(later.values(timestamp=datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(hours=1)))
+    assert logged.get()["stale"] is True
 
 
 # Where it is

@@ -6,8 +6,8 @@ a page costs the same wherever it is:
 
 - `segments`: bytes to raw lines; long ones in parts.
 - `structure`: what the text of a line says: level, source, time, whose part of the log it is in.
-- `records`: lines as they are answered, without the worker's token, none longer than 4000 characters.
-- `selection`: filters, lines of context, the part of a sample.
+- `records`: lines as they are answered, without tokens, none longer than 4000 characters.
+- `selection`: filters, lines of context, the parts of samples.
 - `cursors`: where a page ended.
 - `pages`: all of it together.
 """

@@ -22,17 +22,18 @@ from api_v1.errors import ValidationFailed
 from api_v1.services.logs.records import Begun, Position
 from api_v1.services.logs.segments import FIRST_BLOCK, Reader
 from api_v1.services.logs.structure import Context, Level, Origin, Part
+from api_v1.services.redaction import MARGIN
 
 #: Raised when the meaning of a cursor's fields, or how lines are told apart, changes.
-VERSION = 1
+VERSION = 2
 
 #: How many bytes before the position are checked.
 CHECKED = 32
 
-#: Version, digest of run and filters, checksum, offset, piece, flags, time in microseconds, level, source, progress in
-#: a URL, lines of context still to come. With the seal it is a multiple of 3 bytes: base 64 then has no spare bits,
+#: Version, digest of run and filters, checksum, offset, piece, flags, time in microseconds, id of the sample, level,
+#: source, lines of context still to come. With the seal it is a multiple of 3 bytes: base 64 then has no spare bits,
 #: which could be changed unnoticed.
-_FIELDS = struct.Struct(">B8sIQHBqBBBB")
+_FIELDS = struct.Struct(">B8sIQHBqIBBB")
 _SEAL = 18
 #: In characters; the decoder would also take superfluous padding.
 LENGTH = (_FIELDS.size + _SEAL) // 3 * 4
@@ -87,7 +88,7 @@ def encode(resume: Resume, binding: bytes, reader: Reader, signer: Signer) -> st
         reader: what the position is in.
     """
     position, context = resume.position, resume.position.context
-    begun = position.begun or Begun(Level.INFO, Origin.WORKER, 0)
+    begun = position.begun or Begun(Level.INFO, Origin.WORKER)
     flags = context.part << _PART_SHIFT
     flags |= _HAS_TIME if context.timestamp else 0
     flags |= _IN_VERSION if context.in_version else 0
@@ -95,14 +96,14 @@ def encode(resume: Resume, binding: bytes, reader: Reader, signer: Signer) -> st
     payload = _FIELDS.pack(
         VERSION,
         binding,
-        zlib.crc32(reader.before(position.offset, CHECKED)),
+        _checksum(reader, position.offset),
         position.offset,
         position.piece,
         flags,
         ((context.timestamp or _EPOCH) - _EPOCH) // timedelta(microseconds=1),
+        context.sample_id,
         _LEVELS.index(begun.level),
         _ORIGINS.index(begun.origin),
-        begun.url,
         resume.following,
     )
     return base64.urlsafe_b64encode(payload + signer.seal(payload)).decode()
@@ -117,15 +118,20 @@ def decode(cursor: str, binding: bytes, reader: Reader, signer: Signer) -> Resum
     payload = _opened(cursor, signer)
     if payload[0] != VERSION:
         raise _refused(_NONE_OF_OURS)
-    _, bound, checksum, offset, piece, flags, time, level, origin, url, following = _FIELDS.unpack(payload)
+    _, bound, checksum, offset, piece, flags, time, sample_id, level, origin, following = _FIELDS.unpack(payload)
     if bound != binding:
         raise _refused(_FOREIGN)
-    if offset > reader.size or checksum != zlib.crc32(reader.before(offset, CHECKED, FIRST_BLOCK)):
+    if offset > reader.size or checksum != _checksum(reader, offset, FIRST_BLOCK):
         raise _refused(_REPLACED)
     timestamp = _EPOCH + timedelta(microseconds=time) if flags & _HAS_TIME else None
-    context = Context(timestamp, bool(flags & _IN_VERSION), Part(flags >> _PART_SHIFT))
-    begun = Begun(_LEVELS[level], _ORIGINS[origin], url) if flags & _IN_LINE else None
+    context = Context(timestamp, bool(flags & _IN_VERSION), Part(flags >> _PART_SHIFT), sample_id)
+    begun = Begun(_LEVELS[level], _ORIGINS[origin]) if flags & _IN_LINE else None
     return Resume(Position(offset, piece, begun, context), following)
+
+
+def _checksum(reader: Reader, offset: int, ahead: int = 0) -> int:
+    # Fetched together with what reading on from there begins with.
+    return zlib.crc32(reader.before(offset, MARGIN, ahead)[-CHECKED:])
 
 
 def _opened(cursor: str, signer: Signer) -> bytes:

@@ -6,15 +6,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from api_v1.services.logs.segments import Reader, decode, segments
-from api_v1.services.logs.structure import Context, Description, Level, Origin, SampleMark, describe, may_change_context
-from api_v1.services.redaction import redact, redact_part
+from api_v1.services.logs.segments import Reader, Segment, decode, decode_line, decode_lines, segments
+from api_v1.services.logs.structure import (
+    Context,
+    Description,
+    Level,
+    Marks,
+    Origin,
+    Part,
+    describe,
+    last_entry,
+    may_change_context,
+    may_change_part,
+)
+from api_v1.services.redaction import MARGIN, Redactor
 
 #: The contract's maximum length of `message`, in characters.
 MESSAGE = 4000
 
-#: What does not count at the end of a line; the Windows worker leaves a blank and a carriage return there.
-BLANKS = " \t\r"
+#: How many lines are gone through between two looks at the clock.
+LINES_PER_LOOK = 256
 
 
 class Begun(NamedTuple):
@@ -22,8 +33,6 @@ class Begun(NamedTuple):
 
     level: Level
     origin: Origin
-    url: int
-    """How far into a reporting URL it is (see `redact_part`): the token may be in what follows."""
 
 
 class Position(NamedTuple):
@@ -39,6 +48,35 @@ class Position(NamedTuple):
     """As of before the segment."""
 
 
+@dataclass
+class Budget:
+    """How much of a log may be gone through.
+
+    Attributes:
+        end: the offset at which reading ends.
+        lines: how many lines may be gone through one by one.
+        least_end, least_lines: reading does not end for lack of time before it is past this offset, or has gone through
+            so many lines: every page gets on.
+        is_late: tells whether the time is over.
+        gone: how many lines have been gone through.
+    """
+
+    end: int
+    lines: int
+    least_end: int
+    least_lines: int
+    is_late: Callable[[], bool]
+    gone: int = 0
+
+    def is_used_up(self, offset: int) -> bool:
+        """Tell whether to stop before the line at this offset."""
+        return self.gone >= self.lines or (self.gone % LINES_PER_LOOK == 0 and self.is_out_of_time(offset))
+
+    def is_out_of_time(self, offset: int) -> bool:
+        """Tell whether to stop before this offset for lack of time."""
+        return (offset > self.least_end or self.gone >= self.least_lines) and self.is_late()
+
+
 @dataclass(slots=True)
 class Record:
     """One line of an answer, and where it is."""
@@ -50,6 +88,8 @@ class Record:
     line: Description
     """What is known of the line that it is, or is a part of."""
     message: str
+    sample_id: int | None = None
+    """The sample in whose part of the log it is, as soon as that is decided."""
 
     @property
     def position(self) -> Position:
@@ -68,61 +108,90 @@ class Records:
         self,
         reader: Reader,
         position: Position,
-        budget: int,
-        sample: SampleMark | None = None,
+        budget: Budget,
+        redactor: Redactor,
+        marks: Marks | None = None,
         unwanted: Callable[[str], bool] | None = None,
     ) -> None:
         """Prepare to read.
 
         Args:
-            budget: how many bytes to read at most.
+            marks: the samples whose parts of the log are told apart.
             unwanted: tells of the text of many lines whether none of them is of interest; they need not be gone through
                 one by one then.
         """
         self._reader = reader
         self._position = position
-        self._end = min(reader.size, position.offset + budget)
-        self._sample = sample
+        self._budget = budget
+        self._redactor = redactor
+        self._marks = marks
         self._unwanted = unwanted
         self.stopped: Position | None = position
 
     def __iter__(self) -> Iterator[Record]:
+        budget = self._budget
         offset, piece, begun, context = self._position
+        # What is behind the end decides about a token that begins before it.
+        end = min(self._reader.size, budget.end + MARGIN)
+        is_stopped = False
 
-        def skip(lines: bytes, behind: int) -> bool:
+        def skip(batch: int, lines: bytes) -> int:
             nonlocal offset, piece
-            if begun is not None or context.in_version or not self._can_skip(lines):
-                return False
-            offset, piece = behind, 0
-            return True
+            skipped = self._skipped(lines, context) if begun is None else 0
+            if skipped:
+                offset, piece = batch + skipped, 0
+            return skipped
 
-        for offset, raw, ends in segments(self._reader, self._position.offset, self._end, skip):
-            text = decode(raw)
-            if begun is None:
-                line, url = describe(text, context, self._sample), 0
-            else:
-                line, url = Description(begun.level, begun.origin, context, False), begun.url
-            text, url = _shown(text, url, ends)
-            for number, message in enumerate(_messages(text, begun is not None)):
+        def is_enough(following: int) -> bool:
+            nonlocal is_stopped
+            is_stopped = budget.is_out_of_time(following)
+            return is_stopped
+
+        for segment in segments(self._reader, offset, end, skip, is_enough):
+            offset = segment.offset
+            if budget.is_used_up(offset):
+                is_stopped = True
+                break
+            budget.gone += 1
+            line = self._described(segment, begun, context)
+            for number, message in enumerate(_messages(self._shown(segment, begun), begun is not None)):
                 if number >= piece:
                     yield Record(offset, number, begun, context, line, message)
-            piece, offset, context = 0, offset + len(raw) + ends, line.context
-            begun = None if ends else Begun(line.level, line.origin, url)
-        self.stopped = None if self._end >= self._reader.size else Position(offset, 0, begun, context)
+            piece, offset, context = 0, offset + len(segment.raw) + segment.ends, line.context
+            begun = None if segment.ends else Begun(line.level, line.origin)
+        is_through = end >= self._reader.size and not is_stopped
+        self.stopped = None if is_through else Position(offset, piece, begun, context)
 
-    def _can_skip(self, lines: bytes) -> bool:
-        """Tell whether lines are neither wanted nor change what is known of those behind them."""
-        if self._unwanted is None or self._sample is not None:
-            return False
-        text = decode(lines)
-        return self._unwanted(text) and not may_change_context(text)
+    def _described(self, segment: Segment, begun: Begun | None, context: Context) -> Description:
+        if begun is not None:
+            return Description(begun.level, begun.origin, context, False)
+        return describe(decode_line(segment.raw), context, self._marks)
 
+    def _shown(self, segment: Segment, begun: Begun | None) -> str:
+        """Return a segment's text as it is answered.
 
-def _shown(text: str, url: int, ends: bool) -> tuple[str, int]:
-    """Return a segment's text as it is answered, and how far into a URL it ends."""
-    if not ends:
-        return redact_part(text, url)
-    return (redact_part(text, url)[0] if url else redact(text)).rstrip(BLANKS), 0
+        What stands around it is taken from the log, whatever the position said that the reading began from: nothing can
+        be read past the redaction.
+        """
+        text = decode_line(segment.raw) if begun is None else decode(segment.raw)
+        shown = self._redactor.part(text, decode(segment.before), decode(segment.after))
+        return shown.removesuffix("\r") if segment.ends else shown
+
+    def _skipped(self, lines: bytes, context: Context) -> int:
+        """Return how many bytes of whole lines are neither wanted nor tell anything of the lines behind them."""
+        if self._unwanted is None or context.in_version:
+            return 0
+        text = decode_lines(lines)
+        if text is None or not self._unwanted(text) or may_change_context(text):
+            return 0
+        all_of_them = len(lines) + 1
+        if self._marks is None:
+            return all_of_them
+        names_a_sample = self._marks.may_be_in(text.casefold())
+        if not names_a_sample and not may_change_part(text):
+            return all_of_them
+        # Lines before may be waiting for the name of their sample.
+        return 0 if names_a_sample and context.part is Part.UNDECIDED else last_entry(lines)
 
 
 def _messages(text: str, continues: bool) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from api_v1.services.logs.cursors import Resume
-from api_v1.services.logs.records import Position, Record
+from api_v1.services.logs.records import Position, Record, Records
 from api_v1.services.logs.structure import Level, Origin, Part, may_have_level
+from api_v1.services.redaction import Redactor
 
 #: How far before a line, in bytes, what belongs to it is looked for: the context of a match, the start of an entry that
 #: names its sample only later. All of it may be read again on the next page, so it must be far less than a page's
@@ -41,13 +42,13 @@ class Filters:
             and (self.contains is None or self.contains in record.message.casefold())
         )
 
-    def rule_out(self, text: str) -> bool:
+    def rule_out(self, text: str, redactor: Redactor) -> bool:
         """Tell at a glance that no line of a text can match; True only when that is certain."""
         folded = text.casefold()
         if self.level is not None and not may_have_level(folded, self.level):
             return True
         # A token is shown as something else, in which the text might be found.
-        return self.contains is not None and self.contains not in folded and "/progress-reporter" not in folded
+        return self.contains is not None and self.contains not in folded and not redactor.suspects(text)
 
 
 class Kept(NamedTuple):
@@ -107,30 +108,56 @@ class Collector:
         return Resume(stopped, self.following)
 
 
-class OfSample:
-    """The records of a sample's part, to be gone through once."""
+class InParts:
+    """Records that know the sample in whose part of the log they are, to be gone through once.
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    In an entry that has not named its sample yet they wait until it does, or the entry ends, for at most `UNDECIDED`
+    records and `REACH` bytes.
+    """
+
+    def __init__(self, records: Records, only: int | None = None) -> None:
+        """Prepare to read.
+
+        Args:
+            only: leave all others out than those of this sample.
+        """
         self._records = records
-        self._undecided: deque[Record] = deque(maxlen=UNDECIDED)
+        self._only = only
+        self._undecided: deque[Record] = deque()
 
     def __iter__(self) -> Iterator[Record]:
         undecided = self._undecided
         for record in self._records:
-            if record.line.begins or record.line.context.part is Part.OUTSIDE:
-                undecided.clear()
-            if record.line.context.part is Part.UNDECIDED:
+            context = record.line.context
+            while undecided and (
+                record.line.begins
+                or context.part is Part.OUTSIDE
+                or record.offset - undecided[0].offset > REACH
+                or (context.part is Part.UNDECIDED and len(undecided) >= UNDECIDED)
+            ):
+                yield from self._decided(undecided.popleft(), None)
+            if context.part is Part.UNDECIDED:
                 undecided.append(record)
-            _forget(undecided, record.offset)
-            if record.line.context.part is Part.INSIDE:
-                while undecided:
-                    yield undecided.popleft()
-                yield record
+                continue
+            sample_id = context.sample_id if context.part is Part.INSIDE else None
+            while undecided:
+                yield from self._decided(undecided.popleft(), sample_id)
+            yield from self._decided(record, sample_id)
+        stopped = self._records.stopped
+        while undecided and (stopped is None or stopped.offset - undecided[0].offset > REACH):
+            yield from self._decided(undecided.popleft(), None)
 
-    def resume(self, stopped: Position) -> Position:
-        """Return from where to go on when the reading stopped: entries that may yet name the sample are read again."""
-        _forget(self._undecided, stopped.offset)
-        return self._undecided[0].position if self._undecided else stopped
+    def _decided(self, record: Record, sample_id: int | None) -> Iterator[Record]:
+        record.sample_id = sample_id
+        if self._only is None or sample_id == self._only:
+            yield record
+
+    def stopped(self) -> Position | None:
+        """Return from where to go on when the reading has stopped, None at the end of the log.
+
+        Entries that may yet name their sample are read again.
+        """
+        return self._undecided[0].position if self._undecided else self._records.stopped
 
 
 def _forget(records: deque[Record], offset: int) -> None:
