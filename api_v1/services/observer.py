@@ -114,7 +114,7 @@ def _before_flush(session: Session, _context: Any, _instances: Any) -> None:
         if changed:
             named += _of_instance(session, instance, changed)
     new_runs = [instance for instance in session.new if isinstance(instance, Test)]
-    if named or new_runs:
+    if named or any(isinstance(instance, _NAMED_LATER) for instance in session.new):
         found = _collected(session)
         found.changes.update(named)
         found.new_runs += new_runs
@@ -160,6 +160,9 @@ _RUN_KEYS: Mapping[Any, str] = {
     TestResultFile: "test_id",
     CustomizedTest: "test_id",
 }
+
+#: Rows of which only the flush may tell what they are about.
+_NAMED_LATER: tuple[Any, ...] = (Test, RegressionTest, *_RUN_KEYS, RegressionTestOutput, RegressionTestOutputFiles)
 
 #: The columns of which a change matters; those of other models all do.
 _RELEVANT: Mapping[Any, frozenset[str]] = {
@@ -519,7 +522,9 @@ def _record_creation(connection: sa.Connection, runs: Iterable[int]) -> None:
     insert = sa.insert(RunCreation).prefix_with("OR IGNORE", dialect="sqlite")
     for dialect in ("mysql", "mariadb"):
         insert = insert.prefix_with("IGNORE", dialect=dialect)
-    connection.execute(insert, [{"test_id": run, "created_at": now()} for run in sorted(runs)])
+    # Those that are still there: a savepoint may have been rolled back.
+    there = sa.select(Test.id, sa.literal(now())).where(Test.id.in_(sorted(runs)))
+    connection.execute(insert.from_select(["test_id", "created_at"], there))
 
 
 @_guarded
