@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from api_v1 import platform
 from api_v1.operation import REGISTRY
-from api_v1.platform import TestResult, db
+from api_v1.platform import db
 from api_v1.services import refresher
 from api_v1.tables import AuditRecord, BaselineApproval, Token, now
 from tests import factories
@@ -211,7 +212,8 @@ def test_a_stale_run_costs_the_next_list_and_no_later_one(api: Api, headers: dic
         engine = db.engine
     api.get("/runs", headers=headers)
     with Session(engine) as session:
-        session.execute(sa.update(TestResult).where(TestResult.test_id == ids["run_id"]).values(exit_code=0))
+        result = platform.TestResult
+        session.execute(sa.update(result).where(result.test_id == ids["run_id"]).values(exit_code=0))
         session.commit()
     counts = []
     for _ in range(3):

@@ -73,7 +73,8 @@ def test_two_seedings_are_equal(seeded: Seeded, tmp_path: Path) -> None:
 
     assert again.summary == seeded.summary
     assert again.files() == seeded.files()
-    for name in METADATA.tables:
+    # The stamps of noted changes differ each time.
+    for name in METADATA.tables.keys() - {"api_v1_change"}:
         assert _unsalted(again.table(name)) == _unsalted(seeded.table(name)), name
     again.session.close()
 
