@@ -461,7 +461,9 @@ def test_changes_show_everywhere_once_they_are_noted_or_found(
         check_stored(session)
         for name in data.draw(st.lists(st.sampled_from(sorted(CHANGES)), min_size=4, max_size=8)):
             statement = CHANGES[name]
-            named = {name: data.draw(value) for name, value in values.items() if f":{name}" in statement}
+            named: dict[str, Any] = {
+                name: data.draw(value) for name, value in values.items() if f":{name}" in statement
+            }
             if named.get("output") != 0:
                 session.execute(sa.text(statement), named)
                 if data.draw(st.booleans()):

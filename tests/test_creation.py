@@ -200,8 +200,8 @@ def insert(session: Session, progress: list[datetime], created: datetime | None 
         "commit": "a" * 40,
         "pr_nr": 0,
     }
-    inserted = session.connection().execute(sa.insert(platform.Test.__table__).values(values))
-    run: int = inserted.inserted_primary_key[0]
+    session.connection().execute(sa.insert(platform.Base.metadata.tables["test"]).values(values))
+    run = session.scalars(sa.select(sa.func.max(platform.Test.id))).one()
     if created is not None:
         session.execute(sa.insert(RunCreation).values(test_id=run, created_at=created))
     for time in progress:

@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 
 from api_v1 import platform, sql
 from api_v1.services import derivation, failures, refresher, results, verdicts
-from api_v1.services.run_states import Sources
 from api_v1.services.verdicts import Deviation, FileFacts, RunStatus, Verdict
 from api_v1.tables import RunFailure, RunState
 from tests import worlds
@@ -209,7 +208,6 @@ def check_states(session: Session, world: World) -> None:
         assert [state.failures for state in states] == [world.failures(run) for run in world.runs[chosen]]
     assert derivation.derive(session, [*ids, max(ids) + 1000]) == derivation.derive(session, ids)
     check_what_needs_no_results(session, expected)
-    check_failures(session, world)
 
 
 def newest_progress() -> sa.Select[Any]:
@@ -226,15 +224,6 @@ def check_what_needs_no_results(session: Session, expected: list[dict[str, Any]]
     assert [dict(row) for row in rows] == [
         {name: state[name] for name in row} for row, state in zip(rows, completed, strict=True)
     ]
-
-
-def check_failures(session: Session, world: World) -> None:
-    """The failures that are selected while no states are stored; passes with a warning are none of them."""
-    expected = {(run.id, id_, found[0]) for run in world.runs for id_, found in world.failures(run).items()}
-    columns = Sources(complete=False).failures(whole)
-    found = session.execute(sa.select(columns.test_id, columns.regression_id, columns.verdict)).tuples().all()
-    assert set(found) == {failure for failure in expected if failure[2] != "pass"}
-    assert len(found) == len(set(found))
 
 
 def check_members(session: Session, world: World, run: Run) -> None:

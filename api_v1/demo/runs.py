@@ -18,6 +18,7 @@ from api_v1.demo.catalogue import Catalogue, Command, Output
 from api_v1.demo.files import Files
 from api_v1.demo.script import DUPLICATE, OLD_PLANS, PLANS, Failure, Fault, Plan, Stage
 from api_v1.platform import (
+    Base,
     CustomizedTest,
     Fork,
     GcpInstance,
@@ -154,10 +155,10 @@ def _insert_test(session: Session, plan: Plan, row: Test) -> Test:
         session.add(row)
         session.flush()
         return row
-    table = Test.__table__
+    table = Base.metadata.tables[Test.__tablename__]
     values = {column.key: getattr(row, column.key) for column in table.columns if column.key != "id"}
-    inserted = session.connection().execute(sa.insert(table).values(values))
-    return session.get_one(Test, inserted.inserted_primary_key[0])
+    session.connection().execute(sa.insert(table).values(values))
+    return session.scalars(sa.select(Test).order_by(Test.id.desc()).limit(1)).one()
 
 
 @dataclass(frozen=True)
