@@ -68,13 +68,12 @@ def prepare(uri: str, keep: bool) -> tuple[str, list[str]]:
         dataset.load(uri, dataset.Dataset(RUNS))
     from api_v1 import migrations
     from api_v1.platform import User, db
-    from api_v1.services import run_states, tokens
+    from api_v1.services import refresher, tokens
 
     app = VARIANTS["standalone"].app(uri)
     with app.app_context():
         migrations.upgrade(db.engine)
-        run_states.prepare(db.session)
-        run_states.refresh(db.session)
+        refresher.rebuild(db.engine)
         users = db.session.execute(sa.select(User.id, User.email).order_by(User.id).limit(4)).all()
         stored = User.generate_hash(PASSWORD)
         db.session.execute(sa.update(User).where(User.id.in_([user.id for user in users])).values(password=stored))

@@ -22,7 +22,7 @@ from flask import Flask
 import api_v1
 from api_v1 import demo, migrations, platform
 from api_v1.platform import Base, db
-from api_v1.services import tokens, triggers
+from api_v1.services import run_states, tokens
 from api_v1.tables import RunState, Token, now, own_tables
 from tests import factories, servers
 from tests.fixtures import platform_config
@@ -108,27 +108,24 @@ def described(connection: sa.Connection) -> dict[str, Any]:
     }
 
 
-def state(app: Flask) -> tuple[set[str], set[str], list[Any]]:
-    """Our tables, our triggers, and the revision that is noted."""
+def state(app: Flask) -> tuple[set[str], list[Any]]:
+    """Our tables, and the revision that is noted."""
     with app.app_context(), db.engine.connect() as connection:
         tables = OWN & set(sa.inspect(connection).get_table_names())
-        present = {trigger.name for trigger in triggers.TRIGGERS} - {
-            trigger.name for trigger in triggers.missing(db.session)
-        }
         revision = []
         if migrations.VERSION_TABLE in tables:
             revision = list(connection.exec_driver_sql(f"SELECT version_num FROM {migrations.VERSION_TABLE}").scalars())
         db.session.remove()
-        return tables, present, revision
+        return tables, revision
 
 
-UPGRADED = (OWN, {trigger.name for trigger in triggers.TRIGGERS}, [migrations.head()])
+UPGRADED = (OWN, [migrations.head()])
 
 
 # db
 
 
-def test_upgrade_makes_tables_as_declared_and_triggers(own_app: Flask, own_cli: Cli) -> None:
+def test_upgrade_makes_tables_as_declared(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context(), db.engine.connect() as connection:
         before = described(connection)
     for _ in range(2):
@@ -160,21 +157,78 @@ def test_upgrade_takes_tables_of_which_the_platform_made_some(own_app: Flask, ow
     assert state(own_app) == UPGRADED
 
 
-def test_upgrade_counts_the_runs_that_are_there(own_app: Flask, own_cli: Cli) -> None:
-    with own_app.app_context(), db.engine.begin() as connection:
-        row = {"platform": "linux", "test_type": "commit", "branch": "master", "commit": "0" * 40, "pr_nr": 0}
+def insert_runs(engine: sa.Engine) -> None:
+    """Insert two runs as the platform of another process does: one that waits, one that was canceled."""
+    row = {"platform": "linux", "test_type": "commit", "branch": "master", "commit": "0" * 40, "pr_nr": 0}
+    with engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO fork (id, github) VALUES (1, 'https://example.org/a/b.git')"))
         connection.execute(
             sa.text(
                 "INSERT INTO test (id, platform, test_type, fork_id, branch, `commit`, pr_nr)"
-                " VALUES (1, :platform, :test_type, 1, :branch, :commit, :pr_nr)"
+                " VALUES (:id, :platform, :test_type, 1, :branch, :commit, :pr_nr)"
             ),
-            row,
+            [row | {"id": 1}, row | {"id": 2}],
         )
-    own_cli("db", "upgrade")
-    own_cli("verdicts", "rebuild")
+        connection.execute(
+            sa.text(
+                "INSERT INTO test_progress (test_id, status, timestamp, message)"
+                " VALUES (2, 'canceled', '2026-01-01 12:00:00', '')"
+            )
+        )
+
+
+def stored_states() -> list[tuple[int, str | None]]:
+    """The runs whose states are stored."""
+    rows = db.session.execute(sa.select(RunState.test_id, RunState.status).where(RunState.test_id != 0))
+    return sorted(rows.tuples())
+
+
+def test_upgrade_stores_the_states_of_the_runs_that_are_there(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context():
-        assert tuple(db.session.execute(sa.select(RunState.test_id, RunState.status)).one()) == (1, "queued")
+        insert_runs(db.engine)
+    own_cli("db", "upgrade")
+    with own_app.app_context():
+        assert stored_states() == [(1, "queued"), (2, "canceled")]
+        assert not run_states.pending(db.session)
+
+
+#: What the account that upgrades is granted; to drop the tables takes DROP besides.
+RIGHTS = "CREATE, ALTER, INDEX, REFERENCES, SELECT, INSERT, UPDATE, DELETE"
+
+
+def test_upgrade_needs_few_rights(mariadb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers.mariadb_schema("rights") as uri:
+        url, account = sa.make_url(uri), f"api_v1_{os.getpid()}"
+        server = sa.create_engine(url)
+        Base.metadata.create_all(server, PLATFORM_TABLES)
+        insert_runs(server)
+        with server.begin() as connection:
+            connection.exec_driver_sql(f"CREATE USER {account}@'%%' IDENTIFIED BY 'few rights'")
+            connection.exec_driver_sql(f"GRANT {RIGHTS} ON `{url.database}`.* TO {account}@'%%'")
+        try:
+            monkeypatch.setattr(database, "db_engine", None)
+            own = url.set(username=account, password="few rights").render_as_string(hide_password=False)
+            app = api_v1.create_app(platform_config(own, tmp_path / "repository"))
+            for _ in range(2):
+                assert f"revision {migrations.head()}" in runner(app)("db", "upgrade").output
+            with app.app_context():
+                assert stored_states() == [(1, "queued"), (2, "canceled")]
+                headers = factories.bearer(db.session)
+                db.session.commit()
+            listed = app.test_client().get("/api/v1/runs?sort=run_id", headers=headers).json or {}
+            assert [run["status"] for run in listed["data"]] == ["queued", "canceled"]
+            with server.begin() as connection:
+                connection.exec_driver_sql(f"GRANT DROP ON `{url.database}`.* TO {account}@'%%'")
+            with app.app_context():
+                db.engine.dispose()
+            runner(app)("db", "drop", "--yes")
+            assert state(app) == (set(), [])
+            with app.app_context():
+                db.engine.dispose()
+        finally:
+            with server.begin() as connection:
+                connection.exec_driver_sql(f"DROP USER {account}@'%%'")
+            server.dispose()
 
 
 def test_upgrade_of_an_empty_database_makes_the_platforms_tables_too(own_app: Flask, own_cli: Cli) -> None:
@@ -193,7 +247,7 @@ def test_drop_removes_all_that_is_ours_and_no_more(own_app: Flask, own_cli: Cli)
     for _ in range(2):
         own_cli("db", "upgrade")
         own_cli("db", "drop", "--yes")
-        assert state(own_app) == (set(), set(), [])
+        assert state(own_app) == (set(), [])
         own_cli("db", "drop", "--yes")
     with own_app.app_context(), db.engine.connect() as connection:
         assert described(connection) == before
@@ -302,15 +356,15 @@ def test_document_is_printed_as_it_is_served(app: Flask, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("option", [[], ["--all"]])
-def test_rebuild_leaves_no_run_stale(app: Flask, cli: Cli, option: list[str]) -> None:
+def test_rebuild_leaves_nothing_to_derive(app: Flask, cli: Cli, option: list[str]) -> None:
     with app.app_context():
         factories.run(db.session)
         factories.run(db.session, "preparation", "testing", "completed")
         db.session.commit()
     cli("verdicts", "rebuild", *option)
     with app.app_context():
-        rows = db.session.execute(sa.select(RunState.status, RunState.stale).order_by(RunState.test_id)).all()
-    assert [tuple(row) for row in rows] == [("queued", False), ("error", False)]
+        assert [status for _, status in stored_states()] == ["queued", "error"]
+        assert not run_states.pending(db.session)
 
 
 def test_demo_is_seeded_once(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 
 from api_v1 import platform
 from api_v1.platform import DbSession
-from api_v1.services import run_states, runs, triggers
-from api_v1.tables import RunCreation, RunProblem, RunState
+from api_v1.services import changes, derivation, refresher, run_states, runs
+from api_v1.services.changes import Kind, Named
+from api_v1.services.run_states import Pending
+from api_v1.tables import RunCreation
 from tests import factories, worlds
 from tests.client import Api
 from tests.worlds import FAILING, RESULT_STATUSES, RUN_STATUSES, RegressionTest, Run, World, examples
@@ -86,13 +90,23 @@ class Reader:
 
     def everything(self, world: World) -> dict[str, Any]:
         """The body of every answer about a world that may come from what is stored of its runs."""
-        urls: list[tuple[str, dict[str, Any]]] = [("/system/queue", {}), ("/branches", {}), ("/runs", {})]
-        urls += [("/runs", {"status": status, "sort": "started_at"}) for status in ("fail", "incomplete")]
+        urls: list[tuple[str, dict[str, Any]]] = [("/system/queue", {}), ("/branches", {})]
+        urls += [("/runs", {"sort": sort}) for sort in SORTS]
+        urls += [("/runs", {"status": status}) for status in ("queued", "running", "canceled")]
         for run in world.runs:
             urls += [(f"/runs/{run.id}", {}), (f"/runs/{run.id}/summary", {})]
         for sample_id in {test.sample_id for test in world.tests}:
             path = f"/samples/{sample_id}/history"
             urls += [(path, {}), *((path, {"status": status}) for status in ("pass", "fail", "canceled"))]
+        return {f"{path} {query}": self.get(path, **query) for path, query in urls}
+
+    def by_verdict(self, world: World) -> dict[str, Any]:
+        """The bodies of the answers that filter by the verdicts of runs."""
+        urls: list[tuple[str, dict[str, Any]]] = [("/runs", {"sort": "started_at"})]
+        urls += [(f"/samples/{sample_id}/history", {}) for sample_id in {test.sample_id for test in world.tests}]
+        statuses = ("error", "incomplete")
+        urls = [(path, query | {"status": status}) for path, query in urls for status in statuses]
+        urls += [("/runs", {"status": status}) for status in ("pass", "fail")]
         return {f"{path} {query}": self.get(path, **query) for path, query in urls}
 
 
@@ -135,11 +149,16 @@ def check_runs(reader: Reader, world: World) -> None:
         }
 
 
+#: The progress of all worlds is long ago.
+STALLED = {"code": "stalled", "message": ANY}
+
+
 def run_facts(world: World, run: Run) -> dict[str, Any]:
     """What is to be said of a run."""
     return {
         "status": world.status(run),
         "run_errors": world.run_errors(run),
+        "status_reason": STALLED if run.phase == "running" else world.status_reason(run),
         "platform": run.host,
         "created_at": iso(world.created_at(run)),
         "queued_at": iso(world.created_at(run)),
@@ -334,31 +353,57 @@ def test_runs_that_arrive_between_pages(reader: Reader, world: World, limit: int
 # Whatever is stored
 
 
-@examples(0.08)
-@given(world=worlds.worlds(most_runs=3))
-def test_answers_do_not_depend_on_what_is_stored(reader: Reader, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader.fill(world)
-    first = reader.everything(world)
-    forget(reader)
-    assert reader.everything(world) == first
-    # In every request it is to be seen whether the triggers are there.
-    monkeypatch.setattr(run_states, "WATCH_SECONDS", 0)
-    monkeypatch.setattr(run_states, "RETRY_SECONDS", 0)
-    with monkeypatch.context() as without_right:
-        without_right.setattr(triggers, "install", lambda _session: False)
-        with reader.api.rows() as session:
-            triggers.remove(session)
-        assert reader.everything(world) == first
-        forget(reader)
-        assert reader.everything(world) == first
-    assert reader.everything(world) == first
+#: The tables that may be emptied at any time.
+DISPOSABLE = ("api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh")
 
 
-def forget(reader: Reader) -> None:
+def forget(reader: Reader, tables: Iterable[str] = DISPOSABLE) -> None:
     """Delete by hand what is stored of runs."""
     with reader.api.rows() as session:
-        for table in ("api_v1_run_state", "api_v1_run_problem"):
+        for table in tables:
             session.execute(sa.text(f"DELETE FROM {table}"))
+
+
+@contextmanager
+def nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch, found: Pending) -> Iterator[None]:
+    """Let every request find the same things pending, and store nothing of them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run_states, "pending", lambda _session, **_: found)
+        patch.setattr(refresher, "refresh", lambda _engine: None)
+        yield
+
+
+@examples(0.12)
+@given(world=worlds.worlds(most_runs=3), data=st.data())
+def test_answers_do_not_depend_on_what_is_stored(
+    reader: Reader, world: World, data: st.DataObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader.fill(world)
+    first, by_verdict = reader.everything(world), reader.by_verdict(world)
+    run_ids = [run.id for run in world.runs]
+    changed = data.draw(st.lists(st.sampled_from(run_ids), min_size=1, unique=True).map(sorted))
+    # One that was deleted changed, too.
+    for some in (changed, [*run_ids, max(run_ids) + 1]):
+        with nothing_can_be_stored(monkeypatch, Pending(some, unknown=False, position=0)):
+            assert reader.everything(world) == first
+            assert reader.by_verdict(world) == by_verdict
+    emptied = data.draw(st.lists(st.sampled_from(DISPOSABLE), min_size=1, unique=True))
+    forget(reader, emptied)
+    with nothing_can_be_stored(monkeypatch, Pending([], unknown=True, position=None)):
+        assert reader.everything(world) == first
+        check_refused(reader, len(world.runs))
+    assert reader.everything(world) == first
+    forget(reader, emptied)
+    assert reader.by_verdict(world) == by_verdict
+
+
+def check_refused(reader: Reader, number: int) -> None:
+    """While the verdicts of runs are not known, no list is filtered by them."""
+    for status in ("pass", "fail", "error", "incomplete"):
+        refused = reader.api.get("/runs", query={"status": status}, headers=reader.headers)
+        assert (refused.status_code, (refused.json or {})["code"]) == (503, "verdicts_rebuilding")
+        has((refused.json or {})["details"], {"known": 0, "runs": number})
+        assert refused.headers["Retry-After"] == "1"
 
 
 #: What may happen to a world: SQL, with a run, a test or an output of the world.
@@ -392,9 +437,18 @@ CHANGES: dict[str, str] = {
 }
 
 
+def note(name: str, named: Mapping[str, int]) -> Named:
+    """What a change is noted as."""
+    if "run" in named:
+        return Named(Kind.RUN, named["run"])
+    return Named(Kind.OUTPUT, named["output"]) if "output" in named else Named(Kind.CATALOGUE, named["test"])
+
+
 @examples(0.48)
 @given(world=worlds.worlds(most_runs=3), data=st.data())
-def test_changes_show_at_once_and_everywhere(reader: Reader, world: World, data: st.DataObject) -> None:
+def test_changes_show_everywhere_once_they_are_noted_or_found(
+    reader: Reader, world: World, data: st.DataObject
+) -> None:
     reader.fill(world)
     outputs = [output.id for test in world.tests for output in test.outputs]
     values = {
@@ -407,25 +461,30 @@ def test_changes_show_at_once_and_everywhere(reader: Reader, world: World, data:
         check_stored(session)
         for name in data.draw(st.lists(st.sampled_from(sorted(CHANGES)), min_size=4, max_size=8)):
             statement = CHANGES[name]
-            named = {name: data.draw(value) for name, value in values.items() if f":{name}" in statement}
+            named: dict[str, Any] = {
+                name: data.draw(value) for name, value in values.items() if f":{name}" in statement
+            }
             if named.get("output") != 0:
                 session.execute(sa.text(statement), named)
+                if data.draw(st.booleans()):
+                    changes.put(session.connection(), [note(name, named)])
                 session.commit()
+                refresher.audit(session.get_bind().engine, 100)
             check_stored(session)
 
 
 def check_stored(session: DbSession) -> None:
     """What is said of a run alone, and what is stored of all, is what follows from the rows."""
-    derived = session.execute(run_states.derivation().order_by("test_id")).mappings().all()
-    problems = session.execute(run_states.problems(lambda _run, _test: sa.true())).tuples().all()
-    alone = [runs.get(session, state["test_id"]) for state in derived]
-    said = ("status", "created_at", "started_at", "completed_at")
-    assert [[getattr(run, name) for name in said] for run in alone] == [[row[name] for name in said] for row in derived]
-    assert run_states.refresh(session)
-    columns = [getattr(RunState, name) for name in derived[0]]
-    assert session.execute(sa.select(*columns).order_by(RunState.test_id)).mappings().all() == derived
-    stored = sa.select(RunProblem.test_id, RunProblem.regression_id, RunProblem.verdict)
-    assert sorted(session.execute(stored).tuples()) == sorted(problems)
+    refresher.rebuild(session.get_bind().engine)
+    ids = session.scalars(sa.select(platform.Test.id).order_by(platform.Test.id)).all()
+    derived = derivation.derive(session, ids)
+    alone = [runs.get(session, state.test_id, machine_minutes=120) for state in derived]
+    said = ("status", "created_at", "started_at", "completed_at", "total", "passed", "failed", "absent", "errors")
+    assert [[getattr(run, name) for name in said] for run in alone] == [
+        [getattr(state, name) for name in said] for state in derived
+    ]
+    assert refresher.differing(session.connection(), ids, 1, None) == set()
+    session.commit()
 
 
 def test_a_run_of_unknown_time_follows_its_neighbour_everywhere(reader: Reader) -> None:
@@ -438,5 +497,7 @@ def test_a_run_of_unknown_time_follows_its_neighbour_everywhere(reader: Reader) 
         assert reader.get(f"/runs/{run_id}")["created_at"] == iso(factories.START)
     with reader.api.rows() as session:
         session.add(RunCreation(test_id=neighbour, created_at=factories.START + timedelta(days=1)))
+        # Only the API records creation times, and notes the run when it does.
+        changes.put(session.connection(), [Named(Kind.RUN, neighbour)])
     for run_id in (old, neighbour):
         assert reader.get(f"/runs/{run_id}")["created_at"] == iso(factories.START + timedelta(days=1))

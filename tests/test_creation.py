@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from api_v1 import creation, platform
+from api_v1 import platform
 from api_v1.platform import DbSession
-from api_v1.services import run_states, runs
-from api_v1.tables import RunCreation, RunState, now
+from api_v1.services import observer, refresher, run_states, runs
+from api_v1.services.run_states import Pending
+from api_v1.tables import RunCreation, now
 from tests import factories
 from tests.client import Api
 
@@ -63,16 +64,24 @@ def test_a_run_that_is_added_to_a_fork_has_its_time_recorded(session: Session) -
     assert recorded(session).keys() == {run.id}
 
 
-def test_the_time_is_rolled_back_with_the_run(session: Session) -> None:
+def test_a_run_that_is_rolled_back_leaves_no_time(session: Session) -> None:
     session.add(row(session))
     session.flush()
-    assert len(recorded(session)) == 1
     session.rollback()
+    session.add(factories.sample(session))
+    session.commit()
     assert recorded(session) == {}
-    assert session.scalars(sa.select(RunState)).all() == []
 
 
-def test_the_time_is_rolled_back_to_a_savepoint(session: Session) -> None:
+def test_the_time_is_recorded_by_the_commit(session: Session) -> None:
+    session.add(row(session))
+    session.flush()
+    assert recorded(session) == {}
+    session.commit()
+    assert len(recorded(session)) == 1
+
+
+def test_a_savepoint_that_is_rolled_back_leaves_no_time(session: Session) -> None:
     kept = row(session)
     session.add(kept)
     session.flush()
@@ -82,6 +91,15 @@ def test_the_time_is_rolled_back_to_a_savepoint(session: Session) -> None:
     savepoint.rollback()
     session.commit()
     assert recorded(session).keys() == {kept.id}
+
+
+def test_a_released_savepoint_records_nothing_before_the_commit(session: Session) -> None:
+    with session.begin_nested():
+        run = row(session)
+        session.add(run)
+    assert recorded(session) == {}
+    session.commit()
+    assert recorded(session).keys() == {run.id}
 
 
 def test_a_run_that_cannot_be_inserted_leaves_no_time(session: Session) -> None:
@@ -94,13 +112,19 @@ def test_a_run_that_cannot_be_inserted_leaves_no_time(session: Session) -> None:
     assert len(recorded(session)) == 1
 
 
-def test_nobody_else_sees_the_time_before_the_run(session: Session, database_uri: str) -> None:
-    if database_uri.startswith("sqlite"):
-        pytest.skip("the database has one connection")
-    session.add(row(session))
-    session.flush()
-    with Session(platform.db.engine) as other:
-        assert recorded(other) == {}
+def test_the_platform_keeps_its_run_when_the_time_cannot_be_recorded(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise sa.exc.OperationalError("INSERT", {}, Exception(1213, "Deadlock found"))
+
+    monkeypatch.setattr(observer, "_missed", type(observer._missed)())
+    monkeypatch.setattr(observer, "_record_creation", fail)
+    run = row(session)
+    session.add(run)
+    session.commit()
+    assert session.scalars(sa.select(platform.Test.id)).all() == [run.id]
+    assert recorded(session) == {}
 
 
 def test_a_changed_run_keeps_its_time(session: Session) -> None:
@@ -115,8 +139,8 @@ def test_a_changed_run_keeps_its_time(session: Session) -> None:
 
 
 def test_mounting_twice_records_once(session: Session) -> None:
-    creation.record_inserted_runs()
-    creation.record_inserted_runs()
+    observer.observe()
+    observer.observe()
     session.add(row(session))
     session.commit()
     assert len(recorded(session)) == 1
@@ -135,6 +159,33 @@ def test_the_mounted_api_records_what_the_platform_inserts(mounted_api: Api) -> 
     assert before.isoformat() + "Z" <= answer["created_at"] == answer["queued_at"] <= now().isoformat() + "Z"
 
 
+def test_a_run_that_somebody_else_inserts_was_created_when_it_is_first_seen(session: Session) -> None:
+    old = insert(session, [TIMES[3]])
+    session.commit()
+    assert runs.page(session, machine_minutes=120, limit=100).total == 1
+    new = [insert(session, progress) for progress in ([], [TIMES[1]])]
+    session.commit()
+    before = now()
+    listed = {run.run_id: run.created_at for run in runs.page(session, machine_minutes=120, limit=100).data}
+    seen = recorded(session)
+    assert seen.keys() == set(new)
+    assert all(before <= time <= now() for time in seen.values())
+    assert listed == {old: TIMES[3]} | seen
+    # What follows later does not change it.
+    session.add(platform.TestProgress(new[0], platform.TestStatus.testing, "", TIMES[1]))
+    session.commit()
+    runs.page(session, machine_minutes=120, limit=100)
+    assert recorded(session) == seen
+
+
+def test_a_run_that_the_api_made_keeps_its_time_when_it_is_seen(session: Session) -> None:
+    runs.page(session, machine_minutes=120, limit=100)
+    run = insert(session, [], TIMES[2])
+    session.commit()
+    assert [found.created_at for found in runs.page(session, machine_minutes=120, limit=100).data] == [TIMES[2]]
+    assert recorded(session) == {run: TIMES[2]}
+
+
 # --- Concluded -------------------------------------------------------------------------------
 
 
@@ -149,7 +200,7 @@ def insert(session: Session, progress: list[datetime], created: datetime | None 
         "commit": "a" * 40,
         "pr_nr": 0,
     }
-    session.connection().execute(sa.insert(platform.Test).values(values))
+    session.connection().execute(sa.insert(platform.Base.metadata.tables["test"]).values(values))
     run = session.scalars(sa.select(sa.func.max(platform.Test.id))).one()
     if created is not None:
         session.execute(sa.insert(RunCreation).values(test_id=run, created_at=created))
@@ -188,25 +239,26 @@ def test_what_was_not_recorded_is_concluded(case: str, session: Session) -> None
     known, expected = CASES[case]
     ids = [insert(session, progress, created) for created, progress in known]
     session.commit()
-    single = [runs.get(session, run).created_at for run in ids]
-    listed = {run.run_id: run.created_at for run in runs.page(session, limit=100).data}
-    again = [runs.get(session, run).created_at for run in ids]
+    single = [runs.get(session, run, machine_minutes=120).created_at for run in ids]
+    listed = {run.run_id: run.created_at for run in runs.page(session, machine_minutes=120, limit=100).data}
+    again = [runs.get(session, run, machine_minutes=120).created_at for run in ids]
     assert single == [listed[run] for run in ids] == again == expected
 
 
-@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("pending", [None, Pending([], unknown=True, position=None)])
 @pytest.mark.parametrize("sort", ["created_at", "-created_at"])
 def test_order_is_by_time_and_then_by_id(
-    sort: str, stored: bool, session: Session, monkeypatch: pytest.MonkeyPatch
+    sort: str, pending: Pending | None, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not stored:
-        monkeypatch.setattr(run_states, "sources", lambda _session: run_states.Sources(stored=False))
+    if pending is not None:
+        monkeypatch.setattr(run_states, "pending", lambda _session, **_: pending)
+        monkeypatch.setattr(refresher, "refresh", lambda _engine: None)
     times = [TIMES[3], TIMES[1], None, TIMES[2], TIMES[1], TIMES[3], None, TIMES[1]]
     ids = [insert(session, [], time) for time in times]
     session.commit()
     concluded = [times[number] or times[number - 1] for number in range(len(times))]
     expected = [run for _, run in sorted(zip(concluded, ids, strict=True), reverse=sort.startswith("-"))]
-    found = [runs.page(session, limit=3, offset=offset, sort=sort).data for offset in (0, 3, 6)]
+    found = [runs.page(session, machine_minutes=120, limit=3, offset=offset, sort=sort).data for offset in (0, 3, 6)]
     assert [run.run_id for page in found for run in page] == expected
 
 
@@ -215,7 +267,7 @@ def test_filters_by_time_see_concluded_times(session: Session) -> None:
     session.commit()
 
     def between(**limits: Any) -> list[int]:
-        return [run.run_id for run in runs.page(session, limit=10, sort="run_id", **limits).data]
+        return [run.run_id for run in runs.page(session, machine_minutes=120, limit=10, sort="run_id", **limits).data]
 
     assert between(created_after=TIMES[1]) == ids[2:]
     assert between(created_before=TIMES[3]) == ids[:2]

@@ -12,9 +12,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from api_v1 import platform
 from api_v1.operation import REGISTRY
 from api_v1.platform import db
-from api_v1.services import run_states
+from api_v1.services import refresher
 from api_v1.tables import AuditRecord, BaselineApproval, Token, now
 from tests import factories
 from tests.client import Api
@@ -154,7 +155,7 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
         ids = {"run_id": made[-1].id, "sample_id": first.id, "test": cases[0].id, "output": outputs[0].id}
         ids["approval_id"] = session.scalars(sa.select(sa.func.max(BaselineApproval.id))).one()
         session.commit()
-        assert run_states.refresh(session)
+        refresher.rebuild(session.get_bind().engine)
     return ids
 
 
@@ -211,7 +212,8 @@ def test_a_stale_run_costs_the_next_list_and_no_later_one(api: Api, headers: dic
         engine = db.engine
     api.get("/runs", headers=headers)
     with Session(engine) as session:
-        session.execute(sa.text(f"UPDATE test_result SET exit_code = 0 WHERE test_id = {ids['run_id']}"))
+        result = platform.TestResult
+        session.execute(sa.update(result).where(result.test_id == ids["run_id"]).values(exit_code=0))
         session.commit()
     counts = []
     for _ in range(3):

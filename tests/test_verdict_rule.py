@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +16,9 @@ from hypothesis import given
 from sqlalchemy.orm import Session
 
 from api_v1 import platform, sql
-from api_v1.services import failures, results, run_states, verdicts
-from api_v1.services.results import Phase
-from api_v1.services.verdicts import FileFacts, RunStatus, Verdict
+from api_v1.services import derivation, failures, refresher, results, verdicts
+from api_v1.services.verdicts import Deviation, FileFacts, RunStatus, Verdict
+from api_v1.tables import RunFailure, RunState
 from tests import worlds
 from tests.factories import hash_of
 from tests.worlds import File, RegressionTest, Run, World, examples
@@ -87,16 +89,17 @@ def test_verdict_without_a_result(status: str, without_files: str, with_files: s
         ("testing", 2, 1, 1, "running", "true"),
         ("canceled", 0, 0, 3, "canceled", "unknown"),
         ("canceled", 3, 1, 0, "canceled", "true"),
-        ("completed", 0, 0, 3, "error", "false"),
+        ("completed", 0, 0, 3, "error", "true"),
+        ("completed", 0, 0, 0, "error", "true"),
         ("completed", 3, 1, 0, "fail", "true"),
         ("completed", 3, 1, 1, "fail", "true"),
-        ("completed", 2, 0, 1, "incomplete", "false"),
+        ("completed", 2, 0, 1, "incomplete", "true"),
         ("completed", 3, 0, 0, "pass", "false"),
     ],
 )
 def test_state_of_a_run(last: str | None, results: int, failing: int, missing: int, status: str, errors: str) -> None:
     assert verdicts.run_status(last, results=results, failing=failing, missing=missing) == status
-    assert verdicts.run_errors(status, failing) == errors
+    assert verdicts.run_errors(status, failing=failing, missing=missing) == errors
 
 
 def facts(world: World, files: list[File]) -> list[FileFacts]:
@@ -126,9 +129,10 @@ def test_functions_say_what_the_tables_say(world: World) -> None:
             test.id: world.verdict(run, test) for test in world.tests
         }
         failing = sum(judged(world, run, test) in verdicts.FAILING for test in world.members(run))
-        missing = len(run.chosen - run.results.keys())
+        missing = len(world.absent(run))
         status = verdicts.run_status(run.last, results=len(run.results), failing=failing, missing=missing)
-        assert (status, verdicts.run_errors(status, failing)) == (world.status(run), world.run_errors(run))
+        errors = verdicts.run_errors(status, failing=failing, missing=missing)
+        assert (status, errors) == (world.status(run), world.run_errors(run))
 
 
 @pytest.fixture
@@ -136,11 +140,6 @@ def session(app: Flask, engine: sa.Engine) -> Iterator[Session]:
     """A session on an empty database, for worlds that are rolled back."""
     with Session(engine) as made:
         yield made
-
-
-def mappings(session: Session, query: sa.Select[Any], **parameters: Any) -> list[dict[str, Any]]:
-    """The rows of a query, each by name."""
-    return [dict(row) for row in session.execute(query, parameters).mappings()]
 
 
 def whole(_run: Any, _test: Any) -> sa.ColumnElement[bool]:
@@ -172,34 +171,59 @@ def check_results(session: Session, world: World) -> None:
     assert len(failing) == len(set(failing))
 
 
+def expected_state(world: World, run: Run, branch_key: Any) -> dict[str, Any]:
+    """What the columns of `RunState` have to be, but for the newest progress row's id."""
+    judged = Counter(world.verdict(run, test) for test in world.members(run))
+    return {
+        "test_id": run.id,
+        "status": world.status(run),
+        "results": len(run.results),
+        "recorded": bool(run.chosen),
+        "total": len(world.members(run)),
+        "passed": judged["pass"],
+        "failed": judged["fail"],
+        "missing_output": judged["missing_output"],
+        "absent": len(world.absent(run)),
+        "errors": len(world.faults(run)),
+        "created_at": world.created_at(run),
+        "created_known": run.known_time is not None,
+        "started_at": run.started_at,
+        "completed_at": run.completed_at,
+        "commit_key": hash_of(run.id)[:40],
+        "fork_id": 1,
+        "of_pull_request": False,
+        "branch_key": branch_key,
+    }
+
+
 def check_states(session: Session, world: World) -> None:
-    """The state of runs and their problems, derived all at once and each alone."""
+    """The states of runs and their failures, derived all at once, some, and each alone, and without their results."""
     branch_key = session.scalar(sa.select(sql.identity("master")))
-    states = [
-        {
-            "test_id": run.id,
-            "status": world.status(run),
-            "failing": world.failing(run),
-            "created_at": world.created_at(run),
-            "created_known": run.known_time is not None,
-            "commit_key": hash_of(run.id)[:40],
-            "fork_id": 1,
-            "of_pull_request": False,
-            "branch_key": branch_key,
-            "started_at": run.started_at,
-            "completed_at": run.completed_at,
-        }
-        for run in world.runs
+    newest = dict(session.execute(newest_progress()).tuples().all())
+    expected = [expected_state(world, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in world.runs]
+    ids = [run.id for run in world.runs]
+    for chosen in (slice(None), slice(0, None, 2), *(slice(n, n + 1) for n in range(len(ids)))):
+        states = sorted(derivation.derive(session, ids[chosen]), key=lambda state: state.test_id)
+        assert [state.columns() for state in states] == expected[chosen]
+        assert [state.failures for state in states] == [world.failures(run) for run in world.runs[chosen]]
+    assert derivation.derive(session, [*ids, max(ids) + 1000]) == derivation.derive(session, ids)
+    check_what_needs_no_results(session, expected)
+
+
+def newest_progress() -> sa.Select[Any]:
+    """Select the id of the newest progress row of each run."""
+    progress = platform.TestProgress
+    return sa.select(progress.test_id, sa.func.max(progress.id)).group_by(progress.test_id)
+
+
+def check_what_needs_no_results(session: Session, expected: list[dict[str, Any]]) -> None:
+    """The columns of the states that are known without a look at the results."""
+    rows = session.execute(derivation.facts_of_all().order_by("test_id")).mappings().all()
+    of_results = ("pass", "fail", "error", "incomplete")
+    completed = [state | ({"status": None} if state["status"] in of_results else {}) for state in expected]
+    assert [dict(row) for row in rows] == [
+        {name: state[name] for name in row} for row, state in zip(rows, completed, strict=True)
     ]
-    problems = [(run.id, id_, verdict) for run in world.runs for id_, verdict in world.problems(run).items()]
-    assert mappings(session, run_states.derivation().order_by("test_id")) == states
-    assert sorted(session.execute(run_states.problems(whole)).tuples()) == sorted(problems)
-    some = [run.id for run in world.runs[::2]]
-    assert mappings(session, run_states.derivation(some).order_by("test_id")) == states[::2]
-    among_some = session.execute(run_states.problems(lambda run_id, _test: run_id.in_(some))).tuples()
-    assert sorted(among_some) == sorted(problem for problem in problems if problem[0] in some)
-    for run, state in zip(world.runs, states, strict=True):
-        assert mappings(session, run_states.derivation_of_one(), run_id=run.id) == [state]
 
 
 def check_members(session: Session, world: World, run: Run) -> None:
@@ -207,9 +231,14 @@ def check_members(session: Session, world: World, run: Run) -> None:
     phase = results.head(session, run.id).phase
     assert phase == run.phase
     expected = [member(world, run, test) for test in world.members(run)]
-    assert mappings(session, results.members(phase).order_by("regression_id"), run_id=run.id) == expected
-    counts = results.count_by_status(session, run.id, phase)
-    assert counts == {status: sum(row["status"] == status for row in expected) for status in worlds.RESULT_STATUSES}
+    rows = session.execute(results.members(phase).order_by("regression_id"), {"run_id": run.id}).mappings()
+    assert [dict(row) for row in rows] == expected
+    tests = session.execute(results.tests(phase).order_by("regression_id"), {"run_id": run.id}).mappings()
+    assert [dict(row) for row in tests] == [
+        {name: value for name, value in row.items() if name != "status"} for row in expected
+    ]
+    if phase == "running":
+        assert results.count_running(session, run.id) == sum(row["status"] == "running" for row in expected)
     faults = session.execute(failures.faults(phase), {"run_id": run.id}).all()
     found = [(fault.type, fault.severity, fault.regression_id, fault.output_id) for fault in faults]
     assert sorted(found) == world.faults(run)
@@ -227,14 +256,52 @@ def member(world: World, run: Run, test: RegressionTest) -> dict[str, Any]:
         "exit_code": result and result.exit_code,
         "expected_rc": result.expected_rc if result else test.expected_rc,
         "has_result": result is not None,
-        "recorded": test.id in run.chosen,
     }
 
 
-def test_phases_are_those_of_the_states() -> None:
-    expected = {"queued": Phase.QUEUED, "running": Phase.RUNNING}
-    for status in RunStatus:
-        assert results.phase_of(status) is expected.get(status, Phase.FINISHED)
+@examples(0.4)
+@given(world=worlds.worlds())
+def test_what_is_stored_is_what_the_tables_say(session: Session, world: World) -> None:
+    worlds.clear(session)
+    world.insert(session)
+    session.commit()
+    refresher.rebuild(session.get_bind().engine)
+    branch_key = session.scalar(sa.select(sql.identity("master")))
+    newest = dict(session.execute(newest_progress()).tuples().all())
+    state, failure = RunState.__table__, RunFailure.__table__
+    stored = session.execute(sa.select(state).where(state.c.test_id != 0).order_by(state.c.test_id)).mappings().all()
+    expected = [expected_state(world, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in world.runs]
+    assert [{name: row[name] for name in row if name != "generation"} for row in stored] == expected
+    assert len({row["generation"] for row in stored}) == 1
+    failures = session.execute(sa.select(failure).where(failure.c.test_id != 0)).tuples().all()
+    assert sorted(failures) == sorted(
+        (run.id, id_, *found) for run in world.runs for id_, found in world.failures(run).items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("deviating", "failure"),
+    [
+        ([], None),
+        ([("exit_code", 0, True)], ("fail", 1)),
+        ([("difference", 1, True)], ("fail", 1)),
+        ([("difference", 1, False)], ("fail", 0)),
+        ([("difference", 1, True), ("no_output", 2, True)], ("fail", 2)),
+        ([("no_output", 2, True)], ("pass", 1)),
+        ([("no_output", 2, False)], None),
+        ([("no_file", 1, True), ("no_file", 2, False)], ("missing_output", 1)),
+        ([("exit_code", 0, True), ("no_file", 1, True)], ("missing_output", 2)),
+        ([("no_file", 1, True), ("exit_code", 0, True)], ("missing_output", 2)),
+    ],
+)
+def test_failure_follows_from_deviations(
+    deviating: list[tuple[str, int, bool]], failure: tuple[str, int] | None
+) -> None:
+    rows = [
+        SimpleNamespace(regression_id=7, kind=Deviation(kind), output_id=output_id, baseline=baseline)
+        for kind, output_id, baseline in deviating
+    ]
+    assert derivation.failures_of(rows) == ({} if failure is None else {7: failure})
 
 
 @needs_platform
@@ -247,7 +314,7 @@ def test_pass_is_where_the_platforms_page_shows_no_error(mounted: Flask, databas
     try:
         world.insert(session)
         failing = session.execute(verdicts.failing_results(whole))
-        found = {(row.test_id, row.regression_test_id): row.verdict for row in failing}
+        found = {(row.test_id, row.regression_id): row.verdict for row in failing}
         for run in world.runs:
             categories = get_test_results(session.get(platform.Test, run.id))
             shown = [entry for category in categories for entry in category["tests"] if entry["result"] is not None]

@@ -7,6 +7,7 @@ A world is plain facts. `worlds()` draws one, `World.insert` writes it through t
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -132,10 +133,15 @@ class Run:
 
     @property
     def phase(self) -> str:
-        """Where it is in its life: queued, running or finished."""
+        """Where it is in its life: queued, running, completed or canceled."""
         if self.last is None:
             return "queued"
-        return "finished" if self.last in ("completed", "canceled") else "running"
+        return self.last if self.last in ("completed", "canceled") else "running"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is over."""
+        return self.phase in ("completed", "canceled")
 
     @property
     def chosen(self) -> set[int]:
@@ -155,7 +161,7 @@ class Run:
     @property
     def completed_at(self) -> datetime | None:
         """The time of its last row, if that ends it."""
-        return self.progress[-1][1] if self.phase == "finished" else None
+        return self.progress[-1][1] if self.finished else None
 
     @property
     def duration_ms(self) -> int | None:
@@ -199,8 +205,9 @@ class World:
         """The state of a test in a run: the table of the decisions, row by row."""
         result, files = run.results.get(test.id), self.files(run, test)
         if result is None:
-            without_result = {"queued": "not_started", "finished": "skipped"}
-            return without_result.get(run.phase) or ("running" if files else "not_started")
+            if run.finished:
+                return "skipped"
+            return "running" if files and run.phase == "running" else "not_started"
         if not files and test.needed:
             return "missing_output"
         if result.exit_code != result.expected_rc:
@@ -208,11 +215,22 @@ class World:
         return "fail" if any(self.wrong(file) for file in files) else "pass"
 
     def members(self, run: Run) -> list[RegressionTest]:
-        """The tests that belong to a run."""
-        if run.chosen:
-            return [test for test in self.tests if test.id in run.chosen]
-        unfinished = run.phase != "finished"
-        return [test for test in self.tests if test.id in run.results or (unfinished and test.active is True)]
+        """The tests that belong to a run; one without a category and without a result never does."""
+        return [
+            test
+            for test in self.tests
+            if (test.id in run.results or test.categories)
+            and (test.id in run.chosen if run.chosen else test.id in run.results or self.expected(run, test))
+        ]
+
+    def expected(self, run: Run, test: RegressionTest) -> bool:
+        """Whether a run without CustomizedTest rows has to execute a test: an active one that existed then."""
+        existed = any(test.id in other.results for other in self.runs if other.id <= run.id)
+        return test.active is True and (existed or not run.finished)
+
+    def absent(self, run: Run) -> list[RegressionTest]:
+        """The tests of a run's set that have no result."""
+        return [test for test in self.members(run) if test.id not in run.results]
 
     def failing(self, run: Run) -> int:
         """How many tests of a run fail or lack their output."""
@@ -228,13 +246,23 @@ class World:
             return "error"
         if self.failing(run):
             return "fail"
-        return "incomplete" if run.chosen - run.results.keys() else "pass"
+        return "incomplete" if self.absent(run) else "pass"
 
     def run_errors(self, run: Run) -> str:
-        """Whether a run has failing tests, as far as one can know."""
-        if self.failing(run):
+        """Whether something is wrong with a run, as far as one can know."""
+        if self.failing(run) or self.status(run) in ("error", "incomplete"):
             return "true"
         return "false" if run.last == "completed" else "unknown"
+
+    def status_reason(self, run: Run) -> dict[str, str] | None:
+        """Why a run has its status, if it is not stalled."""
+        status, absent = self.status(run), len(self.absent(run))
+        if status == "error":
+            return {"code": "no_results", "message": "The run completed without a result of any test."}
+        if status in ("fail", "incomplete") and absent:
+            text = f"{absent} of {len(self.members(run))} tests have no result."
+            return {"code": "tests_without_result", "message": text}
+        return {"code": "canceled", "message": "canceled"} if status == "canceled" else None
 
     def created_at(self, run: Run) -> datetime:
         """When a run was created: known, else as the nearest run before it, else as the nearest one after."""
@@ -243,27 +271,40 @@ class World:
         return next((other.known_time for other in earlier + later if other.known_time), EPOCH)
 
     def skipped(self, run: Run) -> set[int]:
-        """The tests that a finished run was to run and has no result of."""
-        return run.chosen - run.results.keys() if run.phase == "finished" else set()
+        """The tests that the rows of a finished run named and that have no result."""
+        return {test.id for test in self.absent(run)} & run.chosen if run.finished else set()
 
-    def problems(self, run: Run) -> dict[int, str]:
-        """The verdicts of the tests that did not pass in a run, in its set or not."""
-        judged = {id_: self.verdict(run, self.test(id_)) for id_ in run.results}
-        failing = {id_: verdict for id_, verdict in judged.items() if verdict in FAILING}
-        return failing | dict.fromkeys(self.skipped(run), "skipped")
+    def outside(self, run: Run) -> set[int]:
+        """The tests with a result that the rows of a run do not name."""
+        return run.results.keys() - run.chosen if run.chosen else set()
+
+    def failures(self, run: Run) -> dict[int, tuple[str, int]]:
+        """The tests that did not plainly pass in a run: verdict, and the number of errors about the result."""
+        errors = Counter(test_id for kind, _, test_id, _ in self.faults(run) if kind != "test_failure")
+        inside = run.results.keys() - self.outside(run)
+        judged = {id_: (self.verdict(run, self.test(id_)), errors[id_]) for id_ in inside}
+        found = {id_: failure for id_, failure in judged.items() if failure != ("pass", 0)}
+        return (
+            found | dict.fromkeys(self.skipped(run), ("skipped", 0)) | dict.fromkeys(self.outside(run), ("outside", 0))
+        )
 
     def faults(self, run: Run) -> list[tuple[str, str, int, int]]:
-        """What is wrong in a run: type, severity, test, output (0 for none)."""
-        found = [("test_failure", "critical", id_, 0) for id_ in self.skipped(run)]
+        """What is wrong in a run: type, severity, test, output (0 for none).
+
+        An output without a recorded baseline is not: neither the file's, nor today's where there is no file.
+        """
+        completed = run.phase == "completed"
+        found = [("test_failure", "critical", test.id, 0) for test in self.absent(run) if completed]
         for test in self.members(run):
             result, files = run.results.get(test.id), self.files(run, test)
             if result is None:
                 continue
             if result.exit_code != result.expected_rc:
                 found.append(("exit_code_mismatch", "error", test.id, 0))
-            found += [("diff_mismatch", "error", test.id, file.output) for file in files if self.wrong(file)]
+            wrong = [file.output for file in files if self.wrong(file) and file.expected]
+            found += [("diff_mismatch", "error", test.id, output) for output in wrong]
             severity = "warning" if files else "error"
-            absent = {output.id for output in test.needed} - {file.output for file in files}
+            absent = {output.id for output in test.needed if output.correct} - {file.output for file in files}
             found += [("missing_output", severity, test.id, output) for output in absent]
         return sorted(found)
 
@@ -273,13 +314,14 @@ class World:
             (run, test.id, self.verdict(run, test))
             for run in reversed(self.runs)
             for test in self.tests
-            if test.sample_id == sample_id and (test.id in run.results or test.id in self.skipped(run))
+            if test.sample_id == sample_id
+            and (test.id in run.results.keys() - self.outside(run) or test.id in self.skipped(run))
         ]
 
     def jobs(self) -> dict[int, str]:
         """What is in the queue, and whether it waits or runs."""
         phases = {run.id: "running" if run.machines else run.phase for run in self.runs}
-        return {run_id: phase for run_id, phase in phases.items() if phase != "finished"}
+        return {run_id: phase for run_id, phase in phases.items() if phase in ("queued", "running")}
 
     # How it gets into a database
 
@@ -322,7 +364,7 @@ class World:
 TABLES = (
     "gcp_instance test_result_file test_result customized_test test_progress api_v1_run_creation test "
     "regression_test_output_files regression_test_output regression_test_category regression_test sample category fork "
-    "api_v1_run_problem api_v1_run_state"
+    "api_v1_run_failure api_v1_run_state api_v1_change api_v1_refresh"
 ).split()
 
 
@@ -330,8 +372,6 @@ def clear(session: DbSession) -> None:
     """Delete what a world filled, and commit: much faster than emptying the whole database."""
     for table in TABLES:
         session.execute(sa.text(f"DELETE FROM {table}"))
-    # What remains says that no note of a change was lost.
-    session.execute(sa.text("DELETE FROM api_v1_run_change WHERE test_id <> 0"))
     session.commit()
 
 

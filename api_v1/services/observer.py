@@ -121,7 +121,7 @@ def _before_flush(session: Session, _context: Any, _instances: Any) -> None:
         if changed:
             named += _told(_of_instance(session, instance, changed))
     new_runs = [instance for instance in session.new if isinstance(instance, Test)]
-    if named or new_runs:
+    if named or any(isinstance(instance, _NAMED_LATER) for instance in session.new):
         found = _collected(session)
         found.changes.update(named)
         found.new_runs += new_runs
@@ -172,6 +172,9 @@ _RUN_KEYS: Mapping[Any, str] = {
 
 #: Rows that belong to another one by a key that a relationship sets.
 _MOVABLE: tuple[Any, ...] = (*_RUN_KEYS, RegressionTestOutput, RegressionTestOutputFiles)
+
+#: Rows of which only the flush may tell what they are about.
+_NAMED_LATER: tuple[Any, ...] = (Test, RegressionTest, *_MOVABLE)
 
 #: The columns of which a change matters; those of other models all do.
 _RELEVANT: Mapping[Any, frozenset[str]] = {

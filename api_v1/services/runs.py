@@ -265,7 +265,8 @@ def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
 
 def _chosen(state: Any, filters: frozenset[str], sort: str) -> sa.Select[Any]:
     """Select the ids of the runs of a page, by an index in the order asked for."""
-    matches = sa.select(state.test_id).where(*_conditions(state, filters))
+    # Run 0 is a mark, and no run (see `RunState`).
+    matches = sa.select(state.test_id).where(state.test_id != 0, *_conditions(state, filters))
     if filters & _OF_TEST:
         matches = matches.join(Test, Test.id == state.test_id)
     order = _order(state, sort)

@@ -25,7 +25,7 @@ COMMIT = "0632bff4e382d5f86eff9073b9ddd37f03f9778c"
 BODY = {"repository": "CCExtractor/ccextractor", "commit_sha": COMMIT, "platform": "linux"}
 
 #: What is derived from other rows, or written by being used.
-DERIVED = {"api_v1_run_state", "api_v1_run_change", "api_v1_run_problem"}
+DERIVED = {"api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh"}
 Contents = dict[str, Counter[tuple[Any, ...]]]
 
 
@@ -256,7 +256,7 @@ def test_runs_of_everybody_else_get_a_creation_time_without_author(api: Api) -> 
     with api.rows() as session:
         run = platform.Test(TestPlatform.linux, TestType.commit, factories.fork(session).id, "master", COMMIT)
         session.add(run)
-        session.flush()
+        session.commit()
         created = session.get_one(RunCreation, run.id)
         assert created.user_id is None
         assert timedelta(0) <= now() - created.created_at < timedelta(minutes=1)

@@ -70,7 +70,7 @@ def test_a_sample_is_told_alone_as_in_the_list(api: Api) -> None:
 
 def test_a_test_without_a_result_says_what_it_will_be_held_to(api: Api) -> None:
     with api.rows() as session:
-        test = factories.regression_test(session, categories=(), expected_rc=10)
+        test = factories.regression_test(session, expected_rc=10)
         factories.output(session, test)
         runs = {name: factories.run(session, *progress, tests=[test]).id for name, progress in ABSENT.items()}
         expected = {"sample_id": test.sample_id, "regression_id": test.id, "command": test.command}
@@ -84,6 +84,7 @@ def test_a_test_without_a_result_says_what_it_will_be_held_to(api: Api) -> None:
                 "exit_code": None,
                 "expected_exit_code": 10,
                 "result_message": None,
+                "category": "General",
                 "tags": [],
                 "outputs": [],
             }

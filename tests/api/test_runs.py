@@ -15,7 +15,7 @@ from api_v1.platform import DbSession
 from api_v1.services.redaction import Redactor
 from api_v1.services.run_details import common_options
 from api_v1.services.tokens import new_secret
-from api_v1.tables import RunCreation
+from api_v1.tables import RunCreation, now
 from tests import factories
 from tests.api.reading import ELLIPSIS, FINISHED, get, reader, refused
 from tests.client import Api
@@ -50,6 +50,7 @@ def test_a_finished_run(each_api: Api) -> None:
         "pull_request": None,
         "platform": "linux",
         "run_errors": "false",
+        "status_reason": None,
         "triggered_by": None,
         "created_at": at(0),
         "queued_at": at(0),
@@ -69,6 +70,7 @@ def test_a_run_that_waits_has_neither_begun_nor_ended(api: Api) -> None:
     body = get(api, f"/runs/{run_id}")
     assert {name: value for name, value in body.items() if value is None}.keys() == {
         "pull_request",
+        "status_reason",
         "triggered_by",
         "started_at",
         "completed_at",
@@ -258,11 +260,123 @@ def test_states_of_runs(api: Api) -> None:
         "pass": "false",
         "fail": "true",
         "canceled": "unknown",
-        "error": "false",
-        "incomplete": "false",
+        "error": "true",
+        "incomplete": "true",
     }
     found = {name: [run["run_id"] for run in get(api, "/runs", f"status={name}")["data"]] for name in ids}
     assert found == {name: [run_id] for name, run_id in ids.items()}
+
+
+#: A run's tests with and without a result, its progress, and the reason for its status.
+REASONS: dict[str, tuple[int, int, tuple[str, ...], tuple[str, str] | None]] = {
+    "pass": (2, 0, FINISHED, None),
+    "incomplete": (1, 2, FINISHED, ("tests_without_result", "2 of 3 tests have no result.")),
+    "error": (0, 2, FINISHED, ("no_results", "The run completed without a result of any test.")),
+    "canceled": (0, 2, ("testing", "canceled"), ("canceled", "canceled")),
+    "canceled late": (2, 0, (*FINISHED, "canceled"), ("canceled", "canceled")),
+    "queued": (0, 2, (), None),
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_why_a_run_has_its_status(case: str, api: Api) -> None:
+    present, absent, progress, reason = REASONS[case]
+    with api.rows() as session:
+        tests = [factories.regression_test(session) for _ in range(present + absent)]
+        run = factories.run(session, *progress, tests=tests)
+        for test in tests[:present]:
+            factories.result(session, run, test)
+        run_id = run.id
+    body = get(api, f"/runs/{run_id}")
+    assert body["status_reason"] == (reason and dict(zip(("code", "message"), reason, strict=True)))
+    assert get(api, "/runs")["data"] == [body]
+
+
+def test_a_failed_run_says_which_tests_it_has_no_result_of(api: Api) -> None:
+    with api.rows() as session:
+        tests = [factories.regression_test(session) for _ in range(3)]
+        failed, whole = (factories.run(session, *FINISHED, tests=some) for some in (tests, tests[:1]))
+        for run in (failed, whole):
+            factories.result(session, run, tests[0], exit_code=1)
+        ids = failed.id, whole.id
+    bodies = [get(api, f"/runs/{run_id}") for run_id in ids]
+    assert [body["status"] for body in bodies] == ["fail", "fail"]
+    assert bodies[0]["status_reason"] == {"code": "tests_without_result", "message": "2 of 3 tests have no result."}
+    assert bodies[1]["status_reason"] is None
+
+
+def test_the_message_of_a_canceled_run_keeps_no_token(api: Api) -> None:
+    url = "https://ci.example.org/progress-reporter/17/"
+    with api.rows() as session:
+        runs = [factories.run(session, "testing") for _ in range(2)]
+        for run, message in zip(runs, (f"Timeout at {url}S3cret", "x" * 1100), strict=True):
+            factories.advance(session, run, "canceled", message)
+        ids = [run.id for run in runs]
+    messages = [get(api, f"/runs/{run_id}")["status_reason"]["message"] for run_id in ids]
+    assert messages == [f"Timeout at {url}[redacted]", "x" * 999 + ELLIPSIS]
+
+
+@pytest.mark.parametrize(("configured", "minutes"), [(None, 120), (45, 45)])
+def test_a_run_that_makes_no_progress_is_stalled(
+    configured: int | None, minutes: int, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(api.app.config, "GCP_INSTANCE_MAX_RUNTIME", configured)
+    last = now() - timedelta(minutes=minutes + 30)
+    with api.rows() as session:
+        silent, alive, ended, queued = (factories.run(session) for _ in range(4))
+        factories.advance(session, silent, "preparation", at=now() - timedelta(days=1))
+        factories.advance(session, silent, "testing", at=last - timedelta(seconds=1))
+        factories.advance(session, alive, "testing", at=last + timedelta(minutes=5))
+        factories.advance(session, ended, "completed", at=last - timedelta(days=1))
+        ids = [run.id for run in (silent, alive, ended, queued)]
+    bodies = [get(api, f"/runs/{run_id}") for run_id in ids]
+    assert [body["status"] for body in bodies] == ["running", "running", "error", "queued"]
+    codes = [reason and reason["code"] for reason in (body["status_reason"] for body in bodies)]
+    assert codes == ["stalled", None, "no_results", None]
+    assert (last - timedelta(seconds=1)).isoformat() + "Z" in bodies[0]["status_reason"]["message"]
+
+
+def test_a_run_that_executed_one_test_of_many_is_incomplete(api: Api) -> None:
+    """Without CustomizedTest rows, too: every test had a result in an earlier run, so it existed then."""
+    with api.rows() as session:
+        tests = [factories.regression_test(session) for _ in range(237)]
+        whole, broken_off = (factories.run(session, *FINISHED) for _ in range(2))
+        session.add_all(platform.TestResult(whole.id, test.id, 1, 0, 0) for test in tests)
+        factories.result(session, broken_off, tests[100])
+        whole_id, run_id = whole.id, broken_off.id
+    assert get(api, f"/runs/{whole_id}")["status"] == "pass"
+    body = get(api, f"/runs/{run_id}")
+    assert (body["status"], body["run_errors"]) == ("incomplete", "true")
+    assert body["status_reason"] == {"code": "tests_without_result", "message": "236 of 237 tests have no result."}
+    summary = get(api, f"/runs/{run_id}/summary")
+    assert (counts(summary), summary["error_count"]) == ({"pass": 1, "skipped": 236}, 236)
+    skipped = get(api, f"/runs/{run_id}/samples", "status=skipped&limit=1")
+    assert skipped["pagination"]["total"] == 236
+    assert len(get(api, f"/runs/{run_id}/config")["regression_test_ids"]) == 237
+
+
+def test_a_test_that_is_added_later_makes_no_older_run_incomplete(api: Api) -> None:
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        old, waiting = factories.run(session, *FINISHED), factories.run(session)
+        factories.result(session, old, test)
+        old_id, waiting_id = old.id, waiting.id
+    assert [run["status"] for run in get(api, "/runs", "sort=run_id")["data"]] == ["pass", "queued"]
+    with api.rows() as session:
+        added = factories.regression_test(session)
+        newer = factories.run(session, *FINISHED)
+        for test in session.scalars(sa.select(platform.RegressionTest)).all():
+            factories.result(session, newer, test)
+        newer_id, added_id = newer.id, added.id
+    bodies = {run["run_id"]: run["status"] for run in get(api, "/runs")["data"]}
+    assert bodies == {old_id: "pass", waiting_id: "queued", newer_id: "pass"}
+    assert get(api, f"/runs/{old_id}/summary")["total_samples"] == 1
+    assert added_id not in get(api, f"/runs/{old_id}/config")["regression_test_ids"]
+    # What has not begun will run it.
+    assert counts(get(api, f"/runs/{waiting_id}/summary")) == {"not_started": 2}
+    with api.rows() as session:
+        factories.advance(session, session.get_one(platform.Test, waiting_id), "testing")
+    assert counts(get(api, f"/runs/{waiting_id}/summary")) == {"not_started": 2}
 
 
 @pytest.mark.parametrize("last", ["testing", "canceled"])
@@ -460,6 +574,15 @@ def test_no_runs_are_an_empty_page(api: Api) -> None:
     assert get(api, "/runs") == {"data": [], "pagination": pagination}
 
 
+@pytest.mark.parametrize("sort", ["run_id", "created_at", "started_at", "-run_id", "-created_at", "-started_at"])
+def test_pages_of_one_run_each(sort: str, api: Api) -> None:
+    with api.rows() as session:
+        ids = {factories.run(session, created_at=START + HOUR * day).id for day in range(3)}
+    pages = [get(api, "/runs", f"limit=1&sort={sort}&offset={offset}")["data"] for offset in range(4)]
+    assert [len(page) for page in pages] == [1, 1, 1, 0]
+    assert {run["run_id"] for page in pages for run in page} == ids
+
+
 # --- Summary ---------------------------------------------------------------------------------
 
 COUNTS = ("pass", "fail", "missing_output", "skipped", "not_started", "running")
@@ -497,13 +620,14 @@ SUMMARIES: dict[str, tuple[tuple[str, ...], bool, dict[str, int], int]] = {
         4,
     ),
     "completed": (FINISHED, True, {"pass": 1, "fail": 2, "missing_output": 1, "skipped": 2}, 6),
-    "canceled": (("testing", "canceled"), True, {"pass": 1, "fail": 2, "missing_output": 1, "skipped": 2}, 6),
+    "canceled": (("testing", "canceled"), True, {"pass": 1, "fail": 2, "missing_output": 1, "skipped": 2}, 4),
     "running without a set": (
         ("testing",),
         False,
         {"pass": 1, "fail": 2, "missing_output": 1, "running": 1, "not_started": 1},
         4,
     ),
+    "queued": ((), True, {"pass": 1, "fail": 2, "missing_output": 1, "not_started": 2}, 4),
     "completed without a set": (FINISHED, False, {"pass": 1, "fail": 2, "missing_output": 1}, 4),
 }
 
@@ -663,7 +787,10 @@ def test_the_configuration_of_a_run(each_api: Api) -> None:
         # The platform's links have no key, so that one may be there twice.
         link = {"regression_id": tests[2].id, "category_id": factories.category(session, "B").id}
         session.execute(sa.insert(platform.regression_test_category).values(link))
-        run = factories.run(session, host="windows", tests=tests)
+        # Nobody is told of a test without a category and without a result.
+        unknown = factories.regression_test(session, categories=())
+        run = factories.run(session, host="windows", tests=[*tests, unknown])
+        factories.result(session, run, tests[1])
         run_id, ids = run.id, [test.id for test in tests]
     assert get(each_api, f"/runs/{run_id}/config") == {
         "run_id": run_id,
@@ -705,10 +832,13 @@ def test_a_configuration_is_cut_to_what_the_contract_allows(api: Api) -> None:
     options = [f"--option-{number:02}" for number in range(51)]
     command = " ".join(["--long=" + "x" * 200, *options])
     with api.rows() as session:
-        first = factories.regression_test(session, categories=(), command=command)
+        first = factories.regression_test(session, command=command)
         columns = {name: getattr(first, name) for name in ("input_type", "output_type", "command", "expected_rc")}
         rows = [{**columns, "sample_id": first.sample_id, "active": True} for _ in range(500)]
         session.execute(sa.insert(platform.RegressionTest), rows)
+        made = session.scalars(sa.select(platform.RegressionTest.id).where(platform.RegressionTest.id != first.id))
+        links = [{"regression_id": test, "category_id": first.categories[0].id} for test in made]
+        session.execute(sa.insert(platform.regression_test_category), links)
         run_id, first_id = factories.run(session).id, first.id
     body = get(api, f"/runs/{run_id}/config")
     assert body["regression_test_ids"][:1] == [first_id]

@@ -141,6 +141,43 @@ def test_of_no_run(api: Api, operation: str) -> None:
     assert api.get(f"/runs/1/{operation}", headers=api.bearer()).status_code == 404
 
 
+@pytest.mark.parametrize(("progress", "number"), [(("completed",), 2), (("testing", "canceled"), 0), (("testing",), 0)])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_tests_without_a_result_are_errors_of_a_completed_run(
+    recorded: bool, progress: tuple[str, ...], number: int, api: Api
+) -> None:
+    with api.rows() as session:
+        tests = [factories.regression_test(session) for _ in range(3)]
+        earlier = factories.run(session, "completed", tests=tests)
+        for test in tests:
+            factories.result(session, earlier, test)
+        run = factories.run(session, *progress, tests=tests if recorded else ())
+        factories.result(session, run, tests[1])
+        run_id, ids = run.id, [tests[0].id, tests[2].id]
+    found = every(api, f"/runs/{run_id}/errors")
+    assert [(error["type"], error["regression_id"]) for error in found] == [
+        ("test_failure", test_id) for test_id in ids[:number]
+    ]
+    assert get(api, f"/runs/{run_id}/summary")["error_count"] == number
+
+
+def test_an_output_without_a_recorded_baseline_is_no_error(api: Api) -> None:
+    with api.rows() as session:
+        test, mute = (factories.regression_test(session) for _ in range(2))
+        output, missing, unproduced = (factories.output(session, of) for of in (test, test, mute))
+        for one in (output, missing, unproduced):
+            one.correct = None
+        run = factories.run(session, "completed", tests=[test, mute])
+        factories.result(session, run, test, (output, hash_of("other")))
+        factories.result(session, run, mute)
+        run_id, sample_id, output_ids = run.id, test.sample_id, [output.id, missing.id]
+    assert every(api, f"/runs/{run_id}/errors") == []
+    summary = get(api, f"/runs/{run_id}/summary")
+    assert (summary["error_count"], summary["fail_count"], summary["missing_output_count"]) == (0, 1, 1)
+    outputs = get(api, f"/runs/{run_id}/samples/{sample_id}")["outputs"]
+    assert [(one["output_id"], one["status"]) for one in outputs] == [(id_, "missing_expected") for id_ in output_ids]
+
+
 @on_one_database
 def test_a_run_without_faults(api: Api) -> None:
     with api.rows() as session:
@@ -170,7 +207,9 @@ def test_a_test_of_several_categories_counts_once(api: Api) -> None:
     with api.rows() as session:
         several = factories.regression_test(session, categories=("Zebra", "Ant"))
         none = factories.regression_test(session, categories=())
-        run_id = factories.run(session, "completed", tests=[several, none]).id
+        run = factories.run(session, "completed", tests=[several, none])
+        factories.result(session, run, none, exit_code=1)
+        run_id = run.id
     buckets = every(api, f"/runs/{run_id}/error-summary", group_by="category")
     assert {bucket["key"]: bucket["count"] for bucket in buckets} == {"Ant": 1, "uncategorized": 1}
 
