@@ -28,7 +28,7 @@ test: $(VENV)/installed
 
 # pyenv hides the versions of Python that are not chosen; all that are installed are wanted here.
 verify: $(VENV)/installed
-	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
+	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
 		$(VENV)/bin/tox run -e verify,py310,py312,py313 --skip-missing-interpreters true
 
 $(VENV)/installed: setup.cfg requirements.txt
