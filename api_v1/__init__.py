@@ -24,7 +24,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api_v1 import cli, creation, hooks, openapi, routes, settings
 from api_v1.limits import Limits
 from api_v1.operation import REGISTRY
-from api_v1.platform import db, load_config, prepare_bucket, remember_tables
+from api_v1.platform import db, load_config, platform_engine, prepare_bucket, remember_tables
 from api_v1.policy import UNDECLARED
 from api_v1.services import health
 from api_v1.services.storage import Storage
@@ -142,14 +142,13 @@ def _refuse_missing_policy() -> None:
 
 
 def _connect(app: Flask, checked: Settings) -> None:
-    """Bring Flask-SQLAlchemy onto the platform's engine."""
+    """Bring Flask-SQLAlchemy onto the platform's database."""
     if not app.config.get("DATABASE_URI"):
         raise StartupError("DATABASE_URI is not set; the platform's configuration names its database there.")
     app.config.setdefault("SQLALCHEMY_DATABASE_URI", app.config["DATABASE_URI"])
     db.init_app(app)
     if checked.remember_tables:
-        with app.app_context():
-            remember_tables(db.engine)
+        remember_tables(platform_engine(app.config["DATABASE_URI"]))
 
 
 def _log_to_stderr() -> None:

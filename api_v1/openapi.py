@@ -51,6 +51,10 @@ _ERRORS = {
         "RateLimited",
         "Too many requests. Retry after the indicated number of seconds.",
     ),
+    503: (
+        "ServiceUnavailable",
+        "Something that the answer needs does not answer. Retry after the indicated number of seconds.",
+    ),
 }
 
 
@@ -169,7 +173,7 @@ def _error_component(name: str, text: str) -> dict[str, Any]:
         "description": text,
         "content": {"application/json": {"schema": ErrorResponse}},
     }
-    if name == "RateLimited":
+    if name in ("RateLimited", "ServiceUnavailable"):
         wait = {"description": "Seconds to wait", "schema": {"type": "integer", "example": 30}}
         component["headers"] = {"Retry-After": wait, **_rate_headers()}
     return component
@@ -222,14 +226,15 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {str(status): _answer(answer) for status, answer in operation.answers.items()}
-    for status in operation.errors:
+    for status in (*operation.errors, 503):
         responses.setdefault(str(status), _ERRORS[status][0])
     responses["default"] = "Error"
     return responses
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.description, "headers": _rate_headers()}
+    headers: dict[str, Any] = {**_rate_headers(), **answer.headers}
+    described: dict[str, Any] = {"description": answer.description, "headers": headers}
     if answer.schema is None:
         return described
     schema: Any = answer.schema
