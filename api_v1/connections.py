@@ -4,8 +4,8 @@ PyMySQL knows one time-out per connection, set when it connects. An answer takes
 end in time, so `BoundedConnection` gives each statement what is left of the request's time. Outside of requests, as on
 the command line, statements take as long as they need.
 
-A server that accepts connections and says nothing costs the first request two time-outs. From then on it is asked by
-one thread alone, and requests fail at once until it answers (`Circuit`).
+A server that accepts connections and says nothing costs the first requests two short time-outs. From then on it is
+asked by one thread alone, and requests fail at once until it answers (`Circuit`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ logger = logging.getLogger(__name__)
 #: Seconds for which a request may use the database, from its first look-up on.
 REQUEST_SECONDS = 4.0
 
-#: Seconds within which a server answers a ping or takes a connection, or counts as silent.
-ANSWER_SECONDS = 1.0
+#: Seconds within which a server answers a ping; else the connection is given up and a new one made.
+PING_SECONDS = 0.5
+
+#: Seconds within which a server takes each step of a new connection, or counts as silent.
+CONNECT_SECONDS = 1.0
 
 #: Seconds between two questions to a silent server.
 PAUSE = 0.5
@@ -40,9 +43,9 @@ LOCK_SECONDS = 3
 _ends: ContextVar[float | None] = ContextVar("api_v1_database_time_ends", default=None)
 
 
-def begin_time(seconds: float = REQUEST_SECONDS) -> None:
-    """From now on the statements of this thread have so many seconds together."""
-    _ends.set(time.monotonic() + seconds)
+def begin_time(seconds: float | None = None) -> None:
+    """From now on the statements of this thread have so many seconds together, by default `REQUEST_SECONDS`."""
+    _ends.set(time.monotonic() + (REQUEST_SECONDS if seconds is None else seconds))
 
 
 def end_time() -> None:
@@ -84,7 +87,7 @@ class Circuit:
             OperationalError: it was silent when it was last asked.
         """
         if self._open:
-            raise OperationalError(CR.CR_CONN_HOST_ERROR, "The server is silent; it is asked again every second.")
+            raise OperationalError(CR.CR_CONN_HOST_ERROR, "The server is silent.") from TimeoutError()
 
     def report_silence(self) -> None:
         """Have the server asked by a thread of its own until it answers, and let nobody else wait for it."""
@@ -128,15 +131,15 @@ class BoundedConnection(Connection):  # type: ignore[misc]
 
     def __init__(self, circuit: Circuit | None = None, **settings: Any) -> None:
         self._circuit = circuit
-        self._at_most: float | None = None
+        self._patience: float | None = None
         super().__init__(**settings)
 
     def connect(self, sock: Any = None) -> None:
-        """Connect within `ANSWER_SECONDS`, or report that the server is silent."""
+        """Connect, or report that the server is silent."""
         if self._circuit is not None:
             self._circuit.check()
         try:
-            with self._answering():
+            with self._at_most(CONNECT_SECONDS):
                 self._take_time()
                 super().connect(sock)
         except Exception as error:
@@ -145,10 +148,10 @@ class BoundedConnection(Connection):  # type: ignore[misc]
             raise
 
     def ping(self, reconnect: bool = False) -> None:
-        """Ask for a sign of life within `ANSWER_SECONDS`."""
+        """Ask for a sign of life."""
         if self._circuit is not None:
             self._circuit.check()
-        with self._answering():
+        with self._at_most(PING_SECONDS):
             super().ping(reconnect)
 
     def _execute_command(self, command: int, sql: str | bytes) -> None:
@@ -156,16 +159,17 @@ class BoundedConnection(Connection):  # type: ignore[misc]
         super()._execute_command(command, sql)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
-        self._at_most = ANSWER_SECONDS
+    def _at_most(self, seconds: float) -> Iterator[None]:
+        """Wait for each answer for so many seconds at most."""
+        self._patience = seconds
         try:
             yield
         finally:
-            self._at_most = None
+            self._patience = None
 
     def _take_time(self) -> None:
         """Set the driver's time-outs to what is left."""
-        known = [seconds for seconds in (_time_left(), self._at_most) if seconds is not None]
+        known = [seconds for seconds in (_time_left(), self._patience) if seconds is not None]
         seconds = min(known, default=None)
         if seconds is not None and seconds <= 0:
             # The code of a lost connection: SQLAlchemy then closes it, and the server rolls back.
@@ -173,19 +177,22 @@ class BoundedConnection(Connection):  # type: ignore[misc]
         self._read_timeout = self._write_timeout = seconds
 
 
-def bound(engine: sa.Engine, *, lock_seconds: int = LOCK_SECONDS, with_circuit: bool = True) -> None:
+#: One circuit for each server and account, whichever engine connects to it.
+_circuits: dict[sa.URL, Circuit] = {}
+
+
+def bound(engine: sa.Engine, *, lock_seconds: int = LOCK_SECONDS) -> None:
     """Let an engine on PyMySQL make bounded connections.
 
     Args:
         lock_seconds: for how long its statements wait for a lock on a row or on a table's definition.
-        with_circuit: whether it refuses at once to connect to a server that was silent.
     """
-    own: dict[str, Any] = {
-        "connect_timeout": ANSWER_SECONDS,
+    settings: dict[str, Any] = {
+        **engine.dialect.create_connect_args(engine.url)[1],
+        "connect_timeout": CONNECT_SECONDS,
         "init_command": f"SET SESSION innodb_lock_wait_timeout={lock_seconds}, lock_wait_timeout={lock_seconds}",
     }
-    settings = {**engine.dialect.create_connect_args(engine.url)[1], **own}
-    circuit = Circuit(lambda: BoundedConnection(**settings).close()) if with_circuit else None
+    circuit = _circuits.setdefault(engine.url, Circuit(lambda: BoundedConnection(**settings).close()))
 
     @sa.event.listens_for(engine, "do_connect")
     def connect(*_: Any) -> BoundedConnection:

@@ -60,9 +60,11 @@ _NO_TABLE, _NO_COLUMN = (1146, 1051, 1932), (1054,)
 #: A right that the account lacks: on a table, on a column, on the schema, of the server.
 _NO_RIGHT = (1142, 1143, 1044, 1227)
 
-#: A name in the text of an error: behind its schema, in quotes, or behind a colon.
-_NAME = re.compile(r"""(?:\w[`'"]?\.[`'"]?|[`']|: )(\w+)""")
-_COMMAND = re.compile(r"^[A-Z]{2,}(?:,? [A-Z]{2,})*\b")
+#: A name in the text of an error, without its schema.
+_NAME = re.compile(r"""(?:(?<=[`'".])|(?<=: ))(\w+)(?!\w*[`'"]?\.)""")
+
+#: The right that is missing: "SELECT command denied", "you need (at least one of) the SUPER privilege(s)".
+_RIGHT = re.compile(r"^[A-Z]{2,}(?:,? [A-Z]{2,})*\b|(?<= the )[A-Z_ ,]+(?= privilege)")
 
 
 def explain(error: BaseException) -> ApiError | None:
@@ -158,9 +160,9 @@ def _missing_column(text: str, statement: str) -> ApiError | None:
 
 def _missing_right(text: str) -> RightMissing:
     """Name the right that is missing, and on what; account and host, which the text names too, stay secret."""
-    command = _COMMAND.search(text)
+    right = _RIGHT.search(text)
     target = _our_table(text) or _platform_table(text) or "the platform's schema"
-    return RightMissing(command[0] if command else "do this", target)
+    return RightMissing(right[0] if right else "do this", target)
 
 
 def _our_table(text: str) -> str | None:

@@ -173,7 +173,7 @@ def probing_engine(engine: sa.Engine) -> sa.Engine:
     if engine.driver != "pymysql":
         return engine
     probing = sa.create_engine(engine.url, poolclass=NullPool)
-    connections.bound(probing, lock_seconds=1, with_circuit=False)
+    connections.bound(probing, lock_seconds=1)
     return probing
 
 

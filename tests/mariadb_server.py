@@ -70,6 +70,8 @@ class MariaDB:
         """Let the server keep its connections, accept others and say nothing."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        # It stops a moment later than it is told.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         try:
             yield
         finally:
