@@ -197,7 +197,8 @@ def test_a_table_that_is_being_altered(world: World) -> None:
 def test_canceling_waits_three_seconds_for_the_run(world: World) -> None:
     run = world.ids["queued"]
     with world.holding("START TRANSACTION", f"SELECT id FROM test WHERE id = {run} FOR UPDATE"):
-        cancel = [lambda: world.ask("cancel_run", run_id=run)] * (MANY - 1)
+        apis = [world.standalone, world.mounted] * (MANY // 2)
+        cancel = [functools.partial(world.ask, "cancel_run", api, run_id=run) for api in apis]
         *canceled, health, their_page = at_once([*cancel, world.health, lambda: page(world)])
         for answer in canceled:
             assert unavailable(answer) == outages.IN_USE
@@ -262,6 +263,19 @@ def test_connections_killed_between_requests_are_not_noticed(world: World) -> No
     assert {answer.status for answer in at_once([lambda: world.ask("list_runs")] * MANY)} == {200}
 
 
+def test_the_platforms_own_lost_connections_are_told_in_json(world: World) -> None:
+    """Its set-up comes before every request, and its pool does not notice them."""
+    for endpoint in ("list_runs", "cancel_run", "get_health", "get_document"):
+        platforms_engine().dispose()
+        assert page(world) == 200
+        world.kill("CONNECTION", world.connections(), platforms_too=True)
+        answer = world.ask(endpoint, world.mounted)
+        if endpoint in ("list_runs", "cancel_run"):
+            unavailable(answer)
+        else:
+            assert answer.status == 200
+
+
 # --- Full, read-only, no rights --------------------------------------------------------------
 
 
@@ -294,7 +308,8 @@ def test_a_read_only_server(world: World) -> None:
         try:
             answers = at_once(asking(world, reading()))
             assert {answer.status for answer in answers} <= {200, 204, 404}
-            for answer in at_once([lambda: world.ask("create_run")] * MANY):
+            apis = [world.standalone, world.mounted] * (MANY // 2)
+            for answer in at_once([functools.partial(world.ask, "create_run", api) for api in apis]):
                 assert unavailable(answer) == outages.READ_ONLY
             written = {one.endpoint: world.ask(one.endpoint) for one in writing()}
             # The others find before they write that there is nothing to do.

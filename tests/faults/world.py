@@ -131,12 +131,13 @@ class World:
         query = "SELECT id FROM information_schema.processlist WHERE user = 'api' AND coalesce(info, '') LIKE '{}'"
         return [row[0] for row in self.server.run(query.format(state).replace("%", "%%"))[0]]
 
-    def kill(self, what: str, ids: Sequence[int]) -> None:
+    def kill(self, what: str, ids: Sequence[int], *, platforms_too: bool = False) -> None:
         """Kill a QUERY or a CONNECTION; one that is gone already does not matter.
 
-        The platform's own pool does not notice lost connections, so that one of its next pages would fail.
+        Args:
+            platforms_too: leave the platform its lost connections: its next page fails, for its pool does not notice.
         """
-        if database.db_engine is not None:
+        if database.db_engine is not None and not platforms_too:
             database.db_engine.dispose()
         with self.server.admin() as admin:
             for one in ids:
