@@ -27,6 +27,7 @@ from api_v1.operation import REGISTRY
 from api_v1.platform import db, load_config, platform_engine, prepare_bucket, remember_tables
 from api_v1.policy import UNDECLARED
 from api_v1.services import health
+from api_v1.services.locked_tables import LockedTables
 from api_v1.services.storage import Storage
 from api_v1.settings import Settings
 
@@ -48,6 +49,7 @@ class Api:
     limits: Limits
     health: health.Checks
     storage: Storage
+    tables: LockedTables
     document: dict[str, Any]
 
 
@@ -89,7 +91,8 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
     prepare_bucket(app.config)
     with app.app_context():
         checks = health.checks(db.engine, app.config, limits.limiter.storage, limits.shared)
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, Storage(app.config), openapi.document())
+        tables = LockedTables(db.engine)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, Storage(app.config), tables, openapi.document())
     app.cli.add_command(cli.group)
 
 

@@ -88,6 +88,8 @@ def identify() -> None:
     kind, _, secret = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret or (declared is not None and declared.access.public):
         return
+    if declared is not None and declared.method == "GET":
+        current_app.extensions["api_v1"].tables.check(declared.endpoint)
     try:
         caller = tokens.find(db.session, secret.strip())
     except outages.DATABASE_ERRORS:

@@ -30,6 +30,8 @@ OTHER_TABLE = "A table of the platform is missing in the database."
 #: The transaction was rolled back and would succeed now: deadlock, a row or a table that changed under it.
 _AGAIN = frozenset({1213, 1020, 1412})
 
+_LOCK_WAIT = 1205
+
 #: What MySQL and MariaDB, or their client, say when the server cannot serve, by number; the default message says that
 #: it does not answer.
 _MYSQL: dict[int, str | None] = {
@@ -39,7 +41,7 @@ _MYSQL: dict[int, str | None] = {
     **dict.fromkeys((1045, 1047, 1049, 1053, 1077, 1079, 1129, 1130, 1152, 1184, 1698, 1927, 4031), None),
     **dict.fromkeys((1030, 1158, 1159, 1160, 1161), None),
     **dict.fromkeys((1040, 1203, 1226), TOO_MANY),
-    **dict.fromkeys((1205, 1206, 3572, *_AGAIN), IN_USE),
+    **dict.fromkeys((_LOCK_WAIT, 1206, 3572, *_AGAIN), IN_USE),
     **dict.fromkeys((1290, 1792, 1836), READ_ONLY),
     **dict.fromkeys((1317, 1969, 3024), STOPPED),
     **dict.fromkeys((1021, 1037, 1038, 1041, 1114), NO_SPACE),
@@ -76,15 +78,24 @@ def explain(error: BaseException) -> ApiError | None:
 
 def is_worth_repeating(error: BaseException) -> bool:
     """Tell whether the transaction was rolled back by the database and may succeed when it is done again."""
-    if not isinstance(error, DATABASE_ERRORS):
-        return False
-    return any(isinstance(one, pymysql.err.Error) and _number(one) in _AGAIN for one in _chain(error))
+    return bool(_numbers(error) & _AGAIN)
+
+
+def is_lock_wait(error: BaseException) -> bool:
+    """Tell whether a statement waited in vain for a row or a table that somebody else holds."""
+    return _LOCK_WAIT in _numbers(error)
 
 
 def in_short(error: BaseException) -> str:
     """Return an error for the log: its class and its number, without a statement's parameters, which may be secrets."""
-    numbers = {_number(one) for one in _chain(error) if isinstance(one, pymysql.err.Error)}
-    return f"{type(error).__name__} {sorted(numbers - {0}) or ''}".rstrip()
+    return f"{type(error).__name__} {sorted(_numbers(error)) or ''}".rstrip()
+
+
+def _numbers(error: BaseException) -> set[int]:
+    """Return MySQL's numbers of a database's error and of what it follows from."""
+    if not isinstance(error, DATABASE_ERRORS):
+        return set()
+    return {_number(one) for one in _chain(error) if isinstance(one, pymysql.err.Error)} - {0}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

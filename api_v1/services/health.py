@@ -18,6 +18,7 @@ from api_v1 import connections, outages
 from api_v1.errors import DatabaseUnavailable
 from api_v1.platform import Base, bucket, probing_engine, repository
 from api_v1.services import deadline
+from api_v1.services.locked_tables import readable
 from api_v1.tables import now
 
 #: Seconds all checks may take together, of the two that an answer may take.
@@ -124,7 +125,7 @@ def checks(
     def database() -> None:
         with _explained("down"), connections.limited_time(DATABASE_SECONDS), probing.connect() as connection:
             with _explained("down"):
-                connection.execute(_readable())
+                connection.execute(readable())
             with _explained("degraded"):
                 for statement in _writable(connection.dialect):
                     connection.exec_driver_sql(statement)
@@ -180,12 +181,6 @@ def _explained(status: str) -> Iterator[None]:
         if explained is None or explained.message == DatabaseUnavailable.message:
             raise Trouble(UNREACHABLE, status) from None
         raise Trouble(explained.message, "degraded" if explained.message == outages.IN_USE else status) from None
-
-
-def _readable() -> Any:
-    """Select nothing from every table: it fails where one is missing, locked, or not ours to read."""
-    tables = Base.metadata.sorted_tables
-    return sa.union_all(*(sa.select(sa.literal(1)).select_from(table).where(sa.false()) for table in tables))
 
 
 def _writable(dialect: sa.Dialect) -> list[str]:

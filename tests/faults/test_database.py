@@ -175,8 +175,12 @@ def test_a_locked_table(table: str, world: World) -> None:
     with world.holding(f"LOCK TABLES {table} WRITE"):
         for answer in at_once([lambda: world.ask("get_run")] * MANY):
             assert unavailable(answer) == outages.IN_USE
+        # Who comes later does not wait, and occupies no thread of the server.
+        for answer in at_once([lambda: world.ask("get_run")] * MANY):
+            assert unavailable(answer, seconds=1.0) == outages.IN_USE
         assert world.database_health() == ("degraded", outages.IN_USE)
         assert world.ask("get_document").status == 200
+    wait_until(lambda: world.ask("get_run").status == 200, "the run can be read again", seconds=3)
 
 
 def test_a_table_that_is_being_altered(world: World) -> None:
@@ -192,6 +196,7 @@ def test_a_table_that_is_being_altered(world: World) -> None:
                 assert unavailable(answer) == outages.IN_USE
             assert world.database_health() == ("degraded", outages.IN_USE)
         altering.join(20)
+    wait_until(lambda: world.ask("get_run").status == 200, "the run can be read again", seconds=3)
 
 
 def test_canceling_waits_three_seconds_for_the_run(world: World) -> None:
