@@ -138,12 +138,15 @@ class BoundedConnection(Connection):  # type: ignore[misc]
         """Connect, or report that the server is silent."""
         if self._circuit is not None:
             self._circuit.check()
+        self._take_time()
+        left = _time_left()
         try:
             with self._at_most(CONNECT_SECONDS):
                 self._take_time()
                 super().connect(sock)
         except Exception as error:
-            if self._circuit is not None and is_time_out(error):
+            had_time = left is None or left >= CONNECT_SECONDS
+            if self._circuit is not None and had_time and is_time_out(error):
                 self._circuit.report_silence()
             raise
 
@@ -173,7 +176,7 @@ class BoundedConnection(Connection):  # type: ignore[misc]
         seconds = min(known, default=None)
         if seconds is not None and seconds <= 0:
             # The code of a lost connection: SQLAlchemy then closes it, and the server rolls back.
-            raise OperationalError(CR.CR_SERVER_LOST, "The request's time for the database is used up.")
+            raise OperationalError(CR.CR_SERVER_LOST, "The request's time is used up.") from TimeoutError()
         self._read_timeout = self._write_timeout = seconds
 
 

@@ -106,7 +106,7 @@ def handle(error: Exception) -> Response:
         return response
     if isinstance(error, TooManyRequests):
         return render(current_app.extensions["api_v1"].limits.refusal())
-    if request.method in ("GET", "HEAD") and outages.is_lock_wait(error):
+    if request.method in ("GET", "HEAD") and outages.is_wait(error):
         current_app.extensions["api_v1"].tables.report((request.endpoint or "").rpartition(".")[2])
     return render(translate(error))
 

@@ -81,9 +81,11 @@ def is_worth_repeating(error: BaseException) -> bool:
     return bool(_numbers(error) & _AGAIN)
 
 
-def is_lock_wait(error: BaseException) -> bool:
-    """Tell whether a statement waited in vain for a row or a table that somebody else holds."""
-    return _LOCK_WAIT in _numbers(error)
+def is_wait(error: BaseException) -> bool:
+    """Tell whether a statement waited in vain: for what somebody else holds, or beyond the request's time."""
+    if not isinstance(error, DATABASE_ERRORS):
+        return False
+    return _LOCK_WAIT in _numbers(error) or any(isinstance(one, TimeoutError) for one in _chain(error))
 
 
 def in_short(error: BaseException) -> str:

@@ -52,7 +52,7 @@ class LockedTables:
             raise DatabaseUnavailable(outages.IN_USE)
 
     def report(self, operation: str) -> None:
-        """Remember that a reading operation waited for a table in vain."""
+        """Remember that a reading operation waited in vain; if not for a table, the thread finds that out at once."""
         if self._probing.dialect.name == "sqlite":
             return
         with self._lock:
@@ -73,5 +73,5 @@ class LockedTables:
                 connection.execute(readable())
         except outages.DATABASE_ERRORS as error:
             # Whatever else is wrong the requests find out by themselves.
-            return outages.is_lock_wait(error)
+            return outages.is_wait(error)
         return False
