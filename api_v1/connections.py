@@ -138,7 +138,6 @@ class BoundedConnection(Connection):  # type: ignore[misc]
         """Connect, or report that the server is silent."""
         if self._circuit is not None:
             self._circuit.check()
-        self._take_time()
         left = _time_left()
         try:
             with self._at_most(CONNECT_SECONDS):

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 
 import pymysql
+from pymysql.constants import CR
 from sqlalchemy import exc
 
 from api_v1.errors import ApiError, DatabaseUnavailable, NotMigrated, RightMissing
@@ -47,7 +48,7 @@ _MYSQL: dict[int, str | None] = {
     **dict.fromkeys((1021, 1037, 1038, 1041, 1114), NO_SPACE),
 }
 
-#: What SQLite says then. Its errors have numbers from Python 3.11 on.
+#: What SQLite says then; its errors have numbers only from Python 3.11 on.
 _SQLITE = {
     "is locked": IN_USE,
     "readonly database": READ_ONLY,
@@ -83,9 +84,9 @@ def is_worth_repeating(error: BaseException) -> bool:
 
 def is_wait(error: BaseException) -> bool:
     """Tell whether a statement waited in vain: for what somebody else holds, or beyond the request's time."""
-    if not isinstance(error, DATABASE_ERRORS):
-        return False
-    return _LOCK_WAIT in _numbers(error) or any(isinstance(one, TimeoutError) for one in _chain(error))
+    numbers = _numbers(error)
+    lost = CR.CR_SERVER_LOST in numbers and any(isinstance(one, TimeoutError) for one in _chain(error))
+    return _LOCK_WAIT in numbers or lost
 
 
 def in_short(error: BaseException) -> str:

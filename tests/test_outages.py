@@ -180,6 +180,13 @@ def test_a_wrong_statement_is_no_outage(error: Exception) -> None:
     assert not outages.is_worth_repeating(error)
 
 
+def test_only_a_statement_that_waited_is_a_wait() -> None:
+    timed_out = following(mysql(2013, "Lost connection (timed out)"), TimeoutError())
+    assert outages.is_wait(wrapped(timed_out)) and outages.is_wait(wrapped(mysql(1205)))
+    for error in (mysql(2013), following(mysql(2003), TimeoutError()), mysql(1213), TimeoutError()):
+        assert not outages.is_wait(error)
+
+
 def test_the_log_has_numbers_and_no_parameters() -> None:
     error = exc.OperationalError("SELECT :secret", {"secret": "hunter2"}, mysql(1205, "hunter2"))
     assert outages.in_short(error) == "OperationalError [1205]"

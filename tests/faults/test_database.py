@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from api_v1 import outages, platform
+from api_v1.errors import DatabaseUnavailable
 from api_v1.services import run_actions
 from api_v1.tables import AuditRecord
 from tests import factories, servers
@@ -100,7 +101,7 @@ def test_a_frozen_server_costs_only_the_first_requests_time(world: World) -> Non
         for answer in first:
             unavailable(answer)
         for operation in [*reading(), *writing()]:
-            unavailable(world.ask(operation.endpoint), seconds=1.0)
+            assert unavailable(world.ask(operation.endpoint), seconds=1.0) == DatabaseUnavailable.message
         assert all(answer.status == 503 for answer in at_once([world.health] * MANY))
         assert world.database_health() == ("down", "Does not answer in time.")
         # What needs no token needs no database.
