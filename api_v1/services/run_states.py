@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from api_v1 import sql
+from api_v1.date_times import iso
 from api_v1.errors import VerdictsRebuilding
 from api_v1.platform import DbSession, Test
 from api_v1.services import derivation, freshness, refresher
@@ -234,10 +235,23 @@ def _is_time_to_look(engine: sa.Engine) -> bool:
 _looked: MutableMapping[sa.Engine, float] = WeakKeyDictionary()
 
 
-def progress(session: DbSession, found: Pending) -> tuple[int, int]:
+def progress(session: DbSession | sa.Connection, found: Pending) -> tuple[int, int]:
     """Return how many runs have a state that can be relied upon, and how many there are."""
     runs = sa.func.count()
     total = session.scalar(sa.select(runs).select_from(Test)) or 0
     if found.position is None:
         return 0, total
     return session.scalar(sa.select(runs).select_from(Test).where(Test.id >= found.position)) or 0, total
+
+
+def backlog(connection: sa.Connection) -> str:
+    """Say how far the stored states are behind, and since when all of them are known to be right."""
+    found = pending(connection)
+    if found.position != 0:
+        known, runs = progress(connection, found)
+        return f"The states of {known} of {runs} runs are stored; the others are derived when they are asked for."
+    if found.unknown:
+        return "Changes that concern many runs wait for the next reader."
+    waiting = f"{len(found.runs)} runs wait for the next reader. " if found.runs else ""
+    ended = connection.scalar(sa.select(Refresh.audit_ended_at))
+    return f"{waiting}All runs were last compared with the platform's rows at {iso(ended)}." if ended else waiting
