@@ -402,9 +402,18 @@ def _written(state: ORMExecuteState, column: Any) -> list[Named]:
     for row in (values, *multiple, *_parameter_sets(state)):
         for key, value in dict(row).items() if isinstance(row, Mapping) else ():
             if getattr(key, "key", key) == column.key:
+                if _is_null(value):
+                    continue
                 value = getattr(value, "value", value)
                 found.append(Named(kind, int(value)) if isinstance(value, (int, str)) else EVERYTHING)
     return found
+
+
+def _is_null(value: Any) -> bool:
+    """Whether a column is set to NULL, and not to a parameter whose value comes later."""
+    if isinstance(value, sa.BindParameter):
+        return value.value is None and value.unique and not value.required
+    return value is None or isinstance(value, sa.sql.elements.Null)
 
 
 _KINDS: Mapping[str, Kind] = {

@@ -42,6 +42,14 @@ DEFAULT_BUDGET = 0.25
 #: Seconds after which a locked row is looked at again.
 PAUSE = 0.02
 
+#: Changes of one test in all runs, or of the sets of all runs, up to which each is dealt with by itself; to derive
+#: everything anew takes about as long as some ten of them.
+ONE_BY_ONE = 10
+
+#: Seconds for which the refresher waits for a row that somebody else has locked: recording when a run was created locks
+#: the platform's row of the run.
+LOCK_TIMEOUT = 1
+
 #: MySQL's and MariaDB's errors for a row that is locked, where NOWAIT is asked for.
 _LOCKED = (3572, 1205)
 
@@ -61,27 +69,31 @@ class Locked(Exception):
 # --- One step at a time ---------------------------------------------------------------------------
 
 
-def refresh(engine: sa.Engine, budget: float | None = None) -> None:
+def refresh(engine: sa.Engine, budget: float | None = None) -> bool:
     """Store what changed or is missing, until there is nothing left or the budget is used up.
 
     That something cannot be stored is logged, and no reason to refuse an answer.
 
     Args:
         budget: seconds; the step that begins within them is finished.
+
+    Returns:
+        Whether nothing was left.
     """
     end = time.monotonic() + (_budget if budget is None else budget)
     try:
-        with engine.connect() as connection:
+        with _connection(engine) as connection:
             while time.monotonic() < end:
                 try:
                     if not step(connection):
-                        return
+                        return True
                 except Locked:
                     time.sleep(PAUSE)
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
         complain(error)
+    return False
 
 
 def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[int, int], None] | None = None) -> None:
@@ -91,7 +103,7 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
         everything: derive every run anew.
         progress: called with the number of runs that are known and of all runs, after each step.
     """
-    with engine.connect() as connection:
+    with _connection(engine) as connection:
         while everything:
             try:
                 with _only_refresher(connection) as refresh_row:
@@ -110,6 +122,23 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
                 progress(*_known(connection))
             if not more:
                 return
+
+
+@contextmanager
+def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection that waits only shortly for locks; the pool gets it back as it was."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            yield connection
+            return
+        usual = connection.scalar(sa.text("SELECT @@SESSION.innodb_lock_wait_timeout"))
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated:
+                connection.rollback()
+                connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {usual}")
 
 
 def _known(connection: sa.Connection) -> tuple[int, int]:
@@ -168,7 +197,13 @@ def _lock(connection: sa.Connection) -> Any:
 
 def _insert_refresh_row(connection: sa.Connection) -> None:
     newest = connection.scalar(sa.select(sa.func.max(Test.id))) or 0
-    values: dict[str, Any] = {"generation": 0, "complete": False, "position": 0, "newest_old_run": newest, "audit_position": 0}
+    values: dict[str, Any] = {
+        "generation": 0,
+        "complete": False,
+        "position": 0,
+        "newest_old_run": newest,
+        "audit_position": 0,
+    }
     values["expected_tests"] = ""
     insert = sa.insert(Refresh.__table__).prefix_with("OR IGNORE", dialect="sqlite")
     for dialect in ("mysql", "mariadb"):
@@ -187,9 +222,10 @@ def _work(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     by_kind = defaultdict(list)
     for change in changed:
         by_kind[change.kind].append(change)
-    if whole := by_kind[Kind.ALL]:
+    of_tests = [*by_kind[Kind.OUTPUT], *by_kind[Kind.TEST], *by_kind[Kind.CATALOGUE]]
+    if by_kind[Kind.ALL] or len(of_tests) > ONE_BY_ONE:
         _begin_anew(connection, row)
-        return whole
+        return [*by_kind[Kind.ALL], *of_tests]
     for kind, work in ((Kind.OUTPUT, _judge_output), (Kind.TEST, judge_test), (Kind.CATALOGUE, recount_sets)):
         if found := by_kind[kind]:
             work(connection, row.generation, found[0].target)
@@ -508,7 +544,7 @@ def audit(engine: sa.Engine, runs: int) -> bool:
         Whether the last run was reached.
     """
     try:
-        with engine.connect() as connection, _only_refresher(connection) as row:
+        with _connection(engine) as connection, _only_refresher(connection) as row:
             return _audit_some(connection, row, runs)
     except Locked:
         return False

@@ -29,6 +29,9 @@ from api_v1.tables import Change, Refresh, RunFailure, RunState
 #: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
 DERIVED_AT_MOST = 100
 
+#: How often a request stores what changed while it stored what had changed before.
+ATTEMPTS = 5
+
 #: The states that need a look at the results of a run.
 OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE})
 
@@ -204,10 +207,15 @@ def sources(session: DbSession, *, status: str | None = None) -> Sources:
         VerdictsRebuilding: it takes a look at the results of more runs than one request can derive.
     """
     found = pending(session)
-    if found:
+    for _ in range(ATTEMPTS):
+        if not found:
+            break
         session.rollback()
-        refresher.refresh(session.get_bind().engine)
+        done = refresher.refresh(session.get_bind().engine)
         found = pending(session)
+        # What was noted since is more than some runs only when baselines are edited at this moment.
+        if not (done and found.unknown):
+            break
     if not found.unknown:
         return Sources(derivation.derive(session, found.runs), changed=found.runs)
     if status in OF_RESULTS:
