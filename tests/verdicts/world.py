@@ -200,16 +200,27 @@ class World:
         Args:
             expected: the states that changed, by run; None for a run that is gone.
         """
-        every = {name: status for name, status in (STATUSES | expected).items() if status is not None}
-        derived = self.now()
-        assert {name: derived[self[name]].status for name in every} == every
-        for name in list(expected)[:6] or ["lonely", "underway"]:
+        every, derived = self.check_derived(expected)
+        for name in list(expected)[:3] or ["lonely", "underway"]:
             self.check_run(name, derived)
         asks = [functools.partial(self.check_lists, every, set(expected.values()) - {None} or {"pass"}, derived)]
         asks.append(functools.partial(self.check_history, derived))
         for ask in reversed(asks) if history_first else asks:
             ask()
         self.check_stored()
+
+    def check_derived(self, expected: dict[str, str | None]) -> tuple[dict[str, str], dict[int, derivation.State]]:
+        """Hold the derived states to those known by hand; returns both."""
+        every = {name: status for name, status in (STATUSES | expected).items() if status is not None}
+        derived = self.now()
+        assert {name: derived[self[name]].status for name in every} == every
+        return every, derived
+
+    def check_healed(self, expected: dict[str, str | None]) -> None:
+        """See that what is stored is right without any request."""
+        self.check_derived(expected)
+        assert self.changes() == set()
+        assert self.differing() == set()
 
     def check_run(self, name: str, derived: dict[int, derivation.State]) -> None:
         """Hold a run by its id, and its summary."""
