@@ -54,6 +54,7 @@ def test_all_is_well(each_api: Api) -> None:
     assert asked(each_api) == {
         "": ("ok", None),
         "database": ("ok", None),
+        "verdicts": ("ok", "The states of 0 of 0 runs are stored; the others are derived when they are asked for."),
         "local_storage": ("ok", None),
         "bucket": ("ok", "Not configured."),
         "rate_limits": ("ok", "Counted in this process only."),
