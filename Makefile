@@ -1,4 +1,4 @@
-# Two commands for a machine that has only Python and make: `make serve` and `make test`.
+# Commands for a machine that has only Python and make: `make serve`, `make test`, and the slower `make verify`.
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -8,7 +8,7 @@ PLATFORM := $(abspath $(or $(SAMPLE_PLATFORM),embedded_platform))
 REQUIREMENTS := $(if $(SAMPLE_PLATFORM),-r$(PLATFORM)/requirements.txt)
 FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
 
-.PHONY: serve test clean
+.PHONY: serve test verify clean
 
 serve: $(VENV)/installed
 	@mkdir -p demo
@@ -25,6 +25,11 @@ serve: $(VENV)/installed
 
 test: $(VENV)/installed
 	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox
+
+# pyenv hides the versions of Python that are not chosen; all that are installed are wanted here.
+verify: $(VENV)/installed
+	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
+		$(VENV)/bin/tox run -e verify,py310,py312,py313 --skip-missing-interpreters true
 
 $(VENV)/installed: setup.cfg requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent
 # Behind our own root, because the platform too has a package named `tests`.
 sys.path[:0] = [str(ROOT), os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")]
 
-pytest_plugins = ["tests.fixtures", "tests.bucket"]
+pytest_plugins = ["tests.fixtures", "tests.bucket", "tests.database_servers"]
 
 # The same examples in every run, so that what passed passes; `--hypothesis-profile random` looks further.
 settings.register_profile("random", deadline=None, database=None)

@@ -24,9 +24,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api_v1 import cli, hooks, openapi, routes, settings
 from api_v1.limits import Limits
 from api_v1.operation import REGISTRY
-from api_v1.platform import db, load_config, prepare_bucket, remember_tables
+from api_v1.platform import db, load_config, platform_engine, prepare_bucket, remember_tables
 from api_v1.policy import UNDECLARED
-from api_v1.services import health, observer, refresher
+from api_v1.services import health, observer, refresher, run_states
+from api_v1.services.locked_tables import LockedTables
 from api_v1.services.storage import Storage
 from api_v1.settings import Settings
 
@@ -48,6 +49,7 @@ class Api:
     limits: Limits
     health: health.Checks
     storage: Storage
+    tables: LockedTables
     document: dict[str, Any]
     auditor: refresher.Auditor
 
@@ -91,9 +93,12 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
     prepare_bucket(app.config)
     stores = Storage(app.config)
     with app.app_context():
-        checks = health.checks(db.engine, app.config, stores, limits.limiter.storage, limits.shared)
+        storage = limits.limiter.storage
+        checks = health.checks(db.engine, app.config, stores, storage, limits.shared, run_states.backlog)
+        tables = LockedTables(db.engine)
         auditor = refresher.Auditor(db.engine, checked.audit_ms)
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, stores, openapi.document(), auditor)
+    document = openapi.document()
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, stores, tables, document, auditor)
     app.cli.add_command(cli.group)
 
 
@@ -160,14 +165,13 @@ def _refuse_missing_policy() -> None:
 
 
 def _connect(app: Flask, checked: Settings) -> None:
-    """Bring Flask-SQLAlchemy onto the platform's engine."""
+    """Bring Flask-SQLAlchemy onto the platform's database."""
     if not app.config.get("DATABASE_URI"):
         raise StartupError("DATABASE_URI is not set; the platform's configuration names its database there.")
     app.config.setdefault("SQLALCHEMY_DATABASE_URI", app.config["DATABASE_URI"])
     db.init_app(app)
     if checked.remember_tables:
-        with app.app_context():
-            remember_tables(db.engine)
+        remember_tables(platform_engine(app.config["DATABASE_URI"]))
 
 
 def _log_to_stderr() -> None:

@@ -153,13 +153,36 @@ class LogInUnavailable(ApiError):
 
 
 class DatabaseUnavailable(ApiError):
-    """The database does not answer; worth a retry."""
+    """The database cannot serve the request now; worth a retry."""
 
     status, code = 503, "database_unavailable"
     message = "The database does not answer. Try again in a moment."
 
-    def __init__(self) -> None:
-        super().__init__(headers={"Retry-After": "5"})
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, headers={"Retry-After": "5"})
+
+
+class NotMigrated(ApiError):
+    """A table or a column of the API is missing (`details.missing` names it, where the database does)."""
+
+    status, code = 503, "api_not_migrated"
+    message = "Tables of the API are missing or old. Whoever runs it has to run: flask --app run api-v1 db upgrade"
+
+    def __init__(self, missing: str | None = None) -> None:
+        super().__init__(details={"missing": missing} if missing else {}, headers={"Retry-After": "60"})
+
+
+class RightMissing(ApiError):
+    """The API's database account lacks a right (`details`: right, object)."""
+
+    status, code = 503, "database_right_missing"
+
+    def __init__(self, right: str, target: str) -> None:
+        super().__init__(
+            f"The API's database account has no right to {right} on {target}. Grant it on the database server.",
+            {"right": right, "object": target},
+            {"Retry-After": "60"},
+        )
 
 
 class VerdictsRebuilding(ApiError):

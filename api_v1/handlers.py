@@ -15,23 +15,10 @@ from flask import Blueprint, Response, current_app, request
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException, TooManyRequests
 
-from api_v1 import tracing
-from api_v1.errors import (
-    ApiError,
-    DatabaseUnavailable,
-    NotFound,
-    PayloadTooLarge,
-    RateLimited,
-    UnsupportedMediaType,
-)
-from api_v1.platform import FailedToSpawnDBSession
+from api_v1 import outages, tracing
+from api_v1.errors import ApiError, NotFound, PayloadTooLarge, RateLimited, UnsupportedMediaType
 
 logger = logging.getLogger(__name__)
-
-#: What a driver says when the database, not the statement, is the trouble. SQLite: BUSY, LOCKED, IOERR, FULL,
-#: CANTOPEN. MySQL client: cannot connect (2002, 2003, 2005), gone or lost (0, 2006, 2013). MySQL server: too many
-#: connections, access denied, no such schema, shutting down, lock wait timeout, deadlock.
-OUTAGE_CODES = frozenset({5, 6, 10, 13, 14, 0, 2002, 2003, 2005, 2006, 2013, 1040, 1044, 1045, 1049, 1053, 1205, 1213})
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -65,24 +52,11 @@ def translate(error: Exception) -> ApiError:
         return error
     if isinstance(error, HTTPException):
         return _from_http(error)
-    if is_database_outage(error):
-        logger.error("database unavailable: %s", type(error).__name__)
-        return DatabaseUnavailable()
+    if (outage := outages.explain(error)) is not None:
+        logger.error("%s: %s", outage.code, outages.in_short(error))
+        return outage
     logger.error("unhandled %s", type(error).__name__, exc_info=_without_parameters(error))
     return ApiError()
-
-
-def is_database_outage(error: BaseException) -> bool:
-    """Tell a database that cannot serve now from a statement that is wrong."""
-    if isinstance(error, FailedToSpawnDBSession | exc.TimeoutError | exc.DisconnectionError):
-        return True
-    if not isinstance(error, exc.OperationalError | exc.InterfaceError):
-        return False
-    if error.connection_invalidated:
-        return True
-    origin: Any = error.orig
-    code = getattr(origin, "sqlite_errorcode", None) or next(iter(origin.args), None)
-    return code in OUTAGE_CODES
 
 
 def _from_http(error: HTTPException) -> ApiError:
@@ -135,6 +109,8 @@ def handle(error: Exception) -> Response:
         return render(limits.refusal())
     if isinstance(error, RateLimited):
         error.details |= limits.budget_details()
+    if request.method in ("GET", "HEAD") and outages.is_wait(error):
+        current_app.extensions["api_v1"].tables.report((request.endpoint or "").rpartition(".")[2])
     return render(translate(error))
 
 

@@ -10,12 +10,11 @@ import logging
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request, request_started
-from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, TooManyRequests
 from werkzeug.routing import RoutingException, Rule
 from werkzeug.routing.converters import PathConverter
 
-from api_v1 import handlers, operation, policy, tracing
+from api_v1 import connections, handlers, operation, outages, policy, tracing
 from api_v1.errors import MethodNotAllowed, NotFound
 from api_v1.limits import Limits
 from api_v1.platform import db
@@ -79,17 +78,24 @@ def _only_ours(blueprint: Blueprint, hook: Any) -> Any:
 
 
 def identify() -> None:
-    """Find the caller by the bearer token. Never refuses: what a caller may do is for `authorize` to say."""
+    """Find the caller by the bearer token. Never refuses: what a caller may do is for `authorize` to say.
+
+    For an operation that needs no token none is looked up, so that its answer needs no database.
+    """
+    connections.begin_time()
     policy.remember_caller(None)
+    declared = operation.current()
     kind, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not secret:
+    if kind.lower() != "bearer" or not secret or (declared is not None and declared.access.public):
         return
+    if declared is not None and declared.method == "GET":
+        current_app.extensions["api_v1"].tables.check(declared.endpoint)
     try:
         caller = tokens.find(db.session, secret.strip())
-    except SQLAlchemyError:
-        declared = operation.current()
-        if declared is None or not declared.access.public:
+    except outages.DATABASE_ERRORS:
+        if declared is not None:
             raise
+        # Whose budget pays for an unknown URL is not worth an outage.
         return
     policy.remember_caller(caller)
     if caller is not None:
@@ -100,9 +106,9 @@ def _remember_use(caller: tokens.Caller) -> None:
     """Note when the token was used; that this cannot be written is no reason to refuse an answer."""
     try:
         tokens.touch(db.session, caller.token_id, caller.last_used_at)
-    except SQLAlchemyError as error:
-        db.session.rollback()
-        logger.warning("the use of a token could not be noted: %s", type(error).__name__)
+    except outages.DATABASE_ERRORS as error:
+        operation.drop_session()
+        logger.warning("the use of a token could not be noted: %s", outages.in_short(error))
 
 
 def authorize() -> None:
@@ -127,7 +133,7 @@ def unmatched(rest: str = "") -> Response:
     raise MethodNotAllowed(request.method, allowed)
 
 
-unmatched.despite = (TooManyRequests,)  # type: ignore[attr-defined]
+unmatched.despite = (TooManyRequests, *outages.DATABASE_ERRORS)  # type: ignore[attr-defined]
 
 
 def _allowed_methods() -> list[str]:
@@ -168,7 +174,8 @@ def finish(response: Response) -> Response:
 
 def release(_error: BaseException | None) -> None:
     """End the request's session: what was not committed is rolled back, even where tests keep the context open."""
-    db.session.remove()
+    operation.drop_session()
+    connections.end_time()
 
 
 def _limits() -> Limits:

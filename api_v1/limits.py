@@ -21,6 +21,7 @@ from limits import RateLimitItem, parse_many
 
 from api_v1 import operation, policy
 from api_v1.errors import RateLimited
+from api_v1.limit_memory import LimitMemory
 from api_v1.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Limits:
         redis = settings.limit_storage.startswith("redis")
         self.limiter = Limiter(
             key_func=lambda: self.budget().owner,
-            storage_uri=settings.limit_storage,
+            storage_uri=settings.limit_storage if self.shared else f"{LimitMemory.STORAGE_SCHEME[0]}://",
             storage_options=_REDIS_OPTIONS if redis else {},
             strategy="moving-window",
             key_prefix=KEY_PREFIX,

@@ -226,14 +226,15 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {str(status): _answer(answer) for status, answer in operation.answers.items()}
-    for status in operation.errors:
+    for status in (*operation.errors, 503):
         responses.setdefault(str(status), _ERRORS[status][0])
     responses["default"] = "Error"
     return responses
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.description, "headers": _rate_headers()}
+    headers: dict[str, Any] = {**_rate_headers(), **answer.headers}
+    described: dict[str, Any] = {"description": answer.description, "headers": headers}
     if answer.schema is None:
         return described
     schema: Any = answer.schema

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,11 +25,13 @@ from typing import Any
 from flask import Response, request
 from marshmallow import Schema
 
-from api_v1 import paging, validation
+from api_v1 import outages, paging, validation
 from api_v1.handlers import empty_response, json_response
 from api_v1.platform import db
 from api_v1.policy import UNDECLARED, Access, required_caller
 from api_v1.services import idempotency
+
+logger = logging.getLogger(__name__)
 
 #: The path parameters that are ids, and the resource each names, for the 404 of what cannot be an id.
 RESOURCES = {"run_id": "run", "sample_id": "sample", "approval_id": "baseline_approval"}
@@ -44,6 +47,7 @@ class Answer:
         page: whether the operation returns a `paging.Page`, or a `paging.CursorPage`, of such bodies.
         by_cursor: which of the two.
         extra: fields that stand beside `data` in the envelope of a page, by name.
+        headers: the answer's own headers and their schemas, for the document.
     """
 
     description: str
@@ -51,6 +55,7 @@ class Answer:
     page: bool = False
     by_cursor: bool = False
     extra: Schema | None = None
+    headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,21 @@ class Operation:
         return serve
 
     def serve(self, path: Mapping[str, str]) -> Response:
-        """Serve one request: validate, run, shape, commit. Raising anywhere rolls back (the session is removed)."""
+        """Serve one request: validate, run, shape, commit. Raising anywhere rolls back (the session is removed).
+
+        What the database rolled back by itself, such as one side of a deadlock, is done once more: nothing was sent
+        yet, and nothing is left of the first time.
+        """
+        try:
+            return self._serve_once(path)
+        except Exception as error:
+            if not outages.is_worth_repeating(error):
+                raise
+            logger.info("%s is done again after %s", self.endpoint, outages.in_short(error))
+        drop_session()
+        return self._serve_once(path)
+
+    def _serve_once(self, path: Mapping[str, str]) -> Response:
         arguments = self._arguments(path)
         if self.method != "GET":
             # A new transaction sees what was committed until now, not until the token was looked up.
@@ -149,17 +168,33 @@ class Operation:
 
     def _respond(self, result: Any, query: Mapping[str, Any] | None) -> Response:
         status = next(iter(self.answers))
+        headers: Mapping[str, str] = {}
         if isinstance(result, Reply):
-            status, result = result.status, result.body
+            status, result, headers = result.status, result.body, result.headers
         answer = self.answers[status]
         if answer.schema is None:
-            return empty_response(status)
+            return empty_response(status, headers)
         if answer.page:
             assert query is not None
             shape: Any = paging.cursor_envelope if answer.by_cursor else paging.envelope
             body, links = shape(result, answer.schema, query, answer.extra)
-            return json_response(body, status, {"Link": links} if links else None)
-        return json_response(answer.schema.dump(result), status)
+            return json_response(body, status, {**headers, **({"Link": links} if links else {})})
+        return json_response(answer.schema.dump(result), status, headers)
+
+
+def drop_session() -> None:
+    """End the session and roll back; whatever happens to its connection, nothing is raised."""
+    try:
+        db.session.remove()
+    except Exception as error:
+        # The answer is known already. A session that cannot be closed must not meet the next request.
+        logger.warning("a connection could not be given back: %s", outages.in_short(error))
+        session = db.session()
+        db.session.registry.clear()
+        try:
+            session.invalidate()
+        except Exception as again:
+            logger.warning("and it could not be closed: %s", outages.in_short(again))
 
 
 def _begin() -> None:
@@ -173,10 +208,11 @@ def _begin() -> None:
 
 @dataclass(frozen=True)
 class Reply:
-    """A result with a status other than the operation's first one."""
+    """A result with a status other than the operation's first one, or with headers of its own."""
 
     status: int
     body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Every operation of the API by its endpoint, in the order of declaration.

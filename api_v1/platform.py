@@ -1,7 +1,7 @@
 """The seam to the host platform: the only module that imports it.
 
-Everything the package needs of the CCExtractor sample platform is named here: its models and enums, the one database
-engine (`db`), its configuration, its storage and its password check. Facts about the host are those of its tree at
+Everything the package needs of the CCExtractor sample platform is named here: its models and enums, the database
+(`db`), its configuration, its storage and its password check. Facts about the host are those of its tree at
 commit b5b203e; what differs on newer trees is read defensively.
 """
 
@@ -21,7 +21,9 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from passlib.context import CryptContext
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
+
+from api_v1 import connections
 
 try:
     import database
@@ -102,10 +104,6 @@ Base = database.Base
 regression_test_category: sa.Table = regressionTestLinkTable
 sample_tags: sa.Table = Base.metadata.tables["sample_tag_association"]
 
-#: Seconds until an unreachable database server is given up; the platform's driver default of ten would let one
-#: health check outlive the two seconds it may take.
-CONNECT_TIMEOUT = 1
-
 #: Connections to the bucket that are kept.
 BUCKET_CONNECTIONS = 70
 
@@ -124,17 +122,15 @@ class ApiBase(DeclarativeBase):
 
 
 class Db(SQLAlchemy):
-    """Flask-SQLAlchemy on the platform's one engine.
+    """Flask-SQLAlchemy on the platform's database.
 
-    The platform keeps its engine in `database.db_engine` and creates it only when that is None. Sharing it gives one
-    pool and, for SQLite in memory, one database. Whoever comes first creates it.
+    On a database server the API has an engine of its own, so that its time-outs never reach the platform's pages. For
+    SQLite it shares the platform's: in memory a second engine would be a second database.
     """
 
     def _make_engine(self, bind_key: str | None, options: dict[str, Any], app: Flask) -> sa.Engine:
-        if database.db_engine is None:
-            database.db_engine = create_engine(app.config["DATABASE_URI"])
-        engine: sa.Engine = database.db_engine
-        return engine
+        uri = app.config["DATABASE_URI"]
+        return create_engine(uri) if _is_server(uri) else platform_engine(uri)
 
     def _apply_driver_defaults(self, options: dict[str, Any], app: Flask) -> None:
         """Leave the URL as the platform reads it: Flask-SQLAlchemy would move relative SQLite files elsewhere."""
@@ -143,26 +139,56 @@ class Db(SQLAlchemy):
 db = Db(model_class=ApiBase)
 
 
+def platform_engine(uri: str) -> sa.Engine:
+    """Return the engine of the platform's pages, `database.db_engine`.
+
+    The platform makes it with its first request, when there is none. Whoever needs it earlier makes it here by the very
+    same rule, and connects to nothing.
+
+    Args:
+        uri: the platform's `DATABASE_URI`; ignored once there is an engine, as by the platform.
+    """
+    if database.db_engine is None:
+        in_memory = {"connect_args": {"check_same_thread": False}, "poolclass": StaticPool}
+        database.db_engine = sa.create_engine(uri, **(in_memory if uri == "sqlite:///:memory:" else {}))
+    engine: sa.Engine = database.db_engine
+    return engine
+
+
 def create_engine(uri: str) -> sa.Engine:
-    """Make the engine by the platform's own rule, plus what keeps it alive when the server drops connections.
+    """Make an engine of the API's own on a database server.
+
+    It survives connections that the server drops, and waits for nothing longer than a request may take (`connections`).
+    Its pool has no limit of its own: the threads of the process are one.
 
     Args:
         uri: a SQLAlchemy database URL, as in the platform's `DATABASE_URI`.
     """
-    if uri == "sqlite:///:memory:":
-        return sa.create_engine(uri, connect_args={"check_same_thread": False}, poolclass=StaticPool)
-    if sa.make_url(uri).get_backend_name() in ("mysql", "mariadb"):
-        return sa.create_engine(
-            uri,
-            pool_recycle=POOL_RECYCLE,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT},
-        )
-    return sa.create_engine(uri, pool_pre_ping=True)
+    engine = sa.create_engine(uri, pool_size=0, pool_recycle=POOL_RECYCLE, pool_pre_ping=True)
+    if engine.driver == "pymysql":
+        connections.bound(engine)
+    return engine
+
+
+def probing_engine(engine: sa.Engine) -> sa.Engine:
+    """Return an engine that makes a new connection each time, to see what somebody sees who connects now.
+
+    Args:
+        engine: that of the API.
+    """
+    if engine.driver != "pymysql":
+        return engine
+    probing = sa.create_engine(engine.url, poolclass=NullPool)
+    connections.bound(probing, lock_seconds=1)
+    return probing
+
+
+def _is_server(uri: str) -> bool:
+    return sa.make_url(uri).get_backend_name() != "sqlite"
 
 
 def remember_tables(engine: sa.Engine) -> None:
-    """Answer the dialect's table check from memory once a table was seen.
+    """Answer the table check of the platform's engine from memory once a table was seen.
 
     The platform runs `create_all` in every request, one round trip per known table; tables of ours would make each of
     its pages slower. Only positive answers are kept, and any drop issued through SQLAlchemy forgets them all.
@@ -213,8 +239,7 @@ def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
             engine.url,
             isolation_level="AUTOCOMMIT",
             pool_size=1,
-            max_overflow=2,
-            pool_timeout=NOTE_TIMEOUT,
+            max_overflow=-1,
             pool_recycle=POOL_RECYCLE,
             pool_pre_ping=True,
             connect_args={**dict.fromkeys(names, NOTE_TIMEOUT), "init_command": waits},

@@ -180,6 +180,8 @@ class Refresh(db.Model):  # type: ignore[name-defined,misc]
     complete: Mapped[bool]
     #: While not complete: the runs from this one on are stored.
     position: Mapped[int]
+    #: Digest of the tests that runs without a recorded set have to execute, and of the first run of each.
+    expected_tests: Mapped[str] = mapped_column(exact(64), default="")
     #: The newest run when the API was set up; nobody saw when those up to it were created.
     newest_old_run: Mapped[int]
     #: The audit: the last run compared, when, and when it last began anew.

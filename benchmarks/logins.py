@@ -31,8 +31,8 @@ from statistics import median, quantiles
 
 import sqlalchemy as sa
 
-from benchmarks import dataset
-from benchmarks.platform_pages import PLATFORM, ROOT, RUNS, VARIANTS, base_config
+from benchmarks import PLATFORM, ROOT, dataset
+from benchmarks.platform_pages import RUNS, VARIANTS, base_config
 
 READ = "/api/v1/runs"
 LOG_IN = "/api/v1/auth/tokens"

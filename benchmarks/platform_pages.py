@@ -21,7 +21,6 @@ import types
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -29,10 +28,7 @@ from unittest import mock
 import sqlalchemy as sa
 from flask import Flask
 
-from benchmarks import dataset
-
-ROOT = Path(__file__).parent.parent
-PLATFORM = os.path.abspath(os.environ.get("SAMPLE_PLATFORM") or ROOT / "embedded_platform")
+from benchmarks import PLATFORM, ROOT, dataset
 
 #: As few runs of the dataset as show every outcome.
 RUNS = 400
@@ -217,7 +213,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variant", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    sys.path.append(PLATFORM)
     if options.variant:
         answer(json.load(sys.stdin))
         return 0

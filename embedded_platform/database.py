@@ -86,7 +86,8 @@ class EnumMeta(type):
         super().__init__(name, bases, namespace)
         cls._symbols: dict[str, EnumSymbol] = {}
         for key, pair in namespace.items():
-            if isinstance(pair, tuple):
+            # Python 3.13 adds a tuple of its own, `__static_attributes__`.
+            if isinstance(pair, tuple) and not key.startswith("__"):
                 symbol = EnumSymbol(cls, key, *pair)
                 cls._symbols[symbol.value] = symbol
                 setattr(cls, key, symbol)

@@ -123,13 +123,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(database_uri: str) -> Iterator[sa.Engine]:
-    """The one engine of the process, with every table: the standalone app and the platform share it."""
+    """The platform's engine, with every table; for SQLite it is also that of the API."""
     import database
 
     from api_v1 import platform
 
     fresh_engine()
-    database.db_engine = made = platform.create_engine(database_uri)
+    made = platform.platform_engine(database_uri)
     platform.Base.metadata.create_all(made)
     yield made
     # A table is dropped only once nobody has a transaction open on it.
@@ -153,6 +153,14 @@ def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     from api_v1.services import run_states
 
     monkeypatch.setattr(run_states, "LOOK_EVERY", 0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin without changes that an earlier test kept the observer from noting."""
+    from api_v1.services import observer
+
+    monkeypatch.setattr(observer, "_missed", observer._Missed())
 
 
 @pytest.fixture

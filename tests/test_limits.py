@@ -74,7 +74,7 @@ def statuses(app: Flask, times: int, *request: Any, **more: Any) -> list[int]:
 
 def test_token_has_one_budget_for_all_reads(limited: Flask) -> None:
     headers = token(limited)
-    answers = [call(limited, "GET", path, headers) for path in ("/runs", "/runs/1", "/system/health", "/runs")]
+    answers = [call(limited, "GET", path, headers) for path in ("/runs", "/runs/1", "/samples", "/runs")]
     assert [answer.status_code for answer in answers] == [200, 404, 200, 429]
     assert [answer.headers["X-RateLimit-Limit"] for answer in answers] == ["3"] * 4
     assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
@@ -82,7 +82,7 @@ def test_token_has_one_budget_for_all_reads(limited: Flask) -> None:
 
 def test_writes_have_a_budget_beside_reads(limited: Flask) -> None:
     headers = token(limited)
-    assert statuses(limited, 2, "POST", "/system/health", headers) == [405, 405]
+    assert statuses(limited, 2, "POST", "/samples", headers) == [405, 405]
     assert call(limited, "DELETE", "/auth/tokens/current", headers).status_code == 429
     assert statuses(limited, 3, "GET", "/runs", headers) == [200] * 3
 
@@ -265,7 +265,8 @@ def test_refused_calls_do_not_prolong_the_refusal(limited: Flask) -> None:
 
 
 def test_health_and_document_are_limited_by_address(limited: Flask) -> None:
-    assert statuses(limited, 3, "GET", "/system/health") == [200] * 3
+    # A token is not looked up, so it pays for nothing.
+    assert statuses(limited, 3, "GET", "/system/health", token(limited)) == [200] * 3
     assert statuses(limited, 2, "GET", "/openapi.json") == [200, 429]
     assert call(limited, "GET", "/system/health").status_code == 429
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api_v1.operation import Answer, operation
+from api_v1.operation import Answer, Reply, operation
 from api_v1.paging import Page
 from api_v1.platform import db
 from api_v1.policy import RoleName, Scope, needs
@@ -14,6 +14,21 @@ from api_v1.services import run_actions, run_details, runs
 
 #: The roles that may act on runs (contract, `x-required-roles`).
 MAY_RUN = (RoleName.ADMIN, RoleName.TESTER, RoleName.CONTRIBUTOR)
+
+#: Seconds after which it is worth asking again about a run in a state; about any other never.
+ASK_AGAIN = {"queued": 30, "running": 10}
+
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds after which to ask again; only for queued and running runs",
+        "schema": {"type": "integer", "example": 10},
+    }
+}
+
+
+def unfinished(status: str) -> dict[str, str]:
+    """Return the header that an answer about a run in this state has."""
+    return {"Retry-After": str(ASK_AGAIN[status])} if status in ASK_AGAIN else {}
 
 
 @operation(
@@ -39,16 +54,18 @@ def list_runs(query: dict[str, Any]) -> Page:
     "/runs/{run_id}",
     tag="Runs",
     access=needs(Scope.RUNS_READ),
-    answers={200: Answer("Run details", schemas.Run())},
+    answers={200: Answer("Run details", schemas.Run(), headers=_RETRY_AFTER)},
     errors=(401, 403, 404, 429),
 )
-def get_run(run_id: int) -> runs.Run:
+def get_run(run_id: int) -> Reply:
     """Get a CI run.
 
     The status is derived from the run's progress rows and test results. canceled covers explicit cancellation and
-    infrastructure errors, which the platform does not tell apart.
+    infrastructure errors, which the platform does not tell apart. While a run is queued or running, Retry-After says
+    when to ask again.
     """
-    return runs.get(db.session, run_id, machine_minutes=machine_minutes())
+    run = runs.get(db.session, run_id, machine_minutes=machine_minutes())
+    return Reply(200, run, unfinished(run.status))
 
 
 @operation(
@@ -74,16 +91,17 @@ def get_run_summary(run_id: int) -> run_details.Summary:
     tag="Runs",
     access=needs(Scope.RUNS_READ),
     query=schemas.ProgressQuery(),
-    answers={200: Answer("Paginated progress events", schemas.ProgressEvent(), page=True)},
+    answers={200: Answer("Paginated progress events", schemas.ProgressEvent(), page=True, headers=_RETRY_AFTER)},
     errors=(400, 401, 403, 404, 429),
 )
-def list_run_progress(run_id: int, query: dict[str, Any]) -> Page:
+def list_run_progress(run_id: int, query: dict[str, Any]) -> Reply:
     """Get progress events for a run.
 
     Oldest first, as the CI worker reported them. The platform stores neither queued nor error: these filters match
-    nothing.
+    nothing. While the run is queued or running, Retry-After says when to ask again.
     """
-    return run_details.progress(db.session, run_id, **query)
+    page = run_details.progress(db.session, run_id, **query)
+    return Reply(200, page, unfinished(page.extra["phase"]))
 
 
 @operation(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from flask import current_app
-from sqlalchemy.exc import SQLAlchemyError
 
+from api_v1 import outages
 from api_v1.operation import Answer, Reply, operation
 from api_v1.paging import Page
-from api_v1.platform import FailedToSpawnDBSession, db
+from api_v1.platform import db
 from api_v1.policy import PUBLIC, RoleName, Scope, needs
 from api_v1.routes.current import stores
 from api_v1.schemas import system as schemas
@@ -26,7 +26,7 @@ from api_v1.services import artifacts, audit, environments, system
         503: Answer("System is down", schemas.SystemHealth()),
     },
     errors=(429,),
-    despite=(FailedToSpawnDBSession, SQLAlchemyError),
+    despite=outages.DATABASE_ERRORS,
 )
 def get_health() -> Reply:
     """Get CI system health and dependency status.
@@ -136,6 +136,7 @@ def list_audit_log(query: dict[str, Any]) -> Page:
     access=PUBLIC,
     answers={200: Answer("The OpenAPI document of this API", schemas.Document())},
     errors=(429,),
+    despite=outages.DATABASE_ERRORS,
 )
 def get_document() -> dict[str, Any]:
     """Get this document.

@@ -381,6 +381,14 @@ def _expected_results() -> sa.Select[Any]:
     )
 
 
+def expected_tests(session: DbSession | sa.Connection) -> dict[int, int | None]:
+    """Return the tests that a run without a recorded set has to execute, each with the first run that has a result.
+
+    It is the one thing in which the state of a run depends on the results of others.
+    """
+    return dict(session.execute(_expected_tests()).tuples().all())
+
+
 def missing_of_unrecorded(session: DbSession | sa.Connection, ids: Sequence[int], finished: set[int]) -> dict[int, int]:
     """Return how many tests have no result in runs without a recorded set.
 
@@ -389,7 +397,7 @@ def missing_of_unrecorded(session: DbSession | sa.Connection, ids: Sequence[int]
     """
     if not ids:
         return {}
-    first_runs = dict(session.execute(_expected_tests()).tuples().all())
+    first_runs = expected_tests(session)
     asked = {"ids": list(ids), "tests": list(first_runs)}
     present = dict(session.execute(_expected_results(), asked).tuples().all())
     known = sorted(first for first in first_runs.values() if first is not None)

@@ -21,7 +21,9 @@ WINDOW = 200
 def intact(generation: Any) -> tuple[sa.ColumnElement[bool], ...]:
     """Return conditions that are true when the stored tables hold the rows of this generation."""
     marks = (
-        sa.select(RunState.test_id).where(RunState.test_id == 0, RunState.generation == generation),
+        sa.select(RunState.test_id).where(
+            RunState.test_id == 0, RunState.generation == generation, RunState.status.is_(None)
+        ),
         sa.select(RunFailure.test_id).where(RunFailure.test_id == 0, RunFailure.regression_id == -generation),
         sa.select(Change.kind).where(Change.kind == Kind.GENERATION.value, Change.target == -generation),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,20 +15,36 @@ from typing import Any
 import sqlalchemy as sa
 from limits.storage import Storage as Counters
 
-from api_v1.platform import repository
+from api_v1 import connections, outages
+from api_v1.errors import DatabaseUnavailable
+from api_v1.platform import Base, probing_engine, repository
 from api_v1.services import deadline
 from api_v1.services.circuit_breaker import HALF_OPEN, CircuitOpen
+from api_v1.services.locked_tables import readable
 from api_v1.services.storage import Storage
 from api_v1.tables import now
 
-#: Seconds all checks may take together; the rest of the two seconds allowed is for a database that refuses to connect.
-DEADLINE = 0.9
+#: Seconds all checks may take together, of the two that an answer may take.
+DEADLINE = 1.5
+
+#: Seconds the check of the database takes at most.
+DATABASE_SECONDS = 1.3
 
 NOT_CONFIGURED = "Not configured."
+SILENT = "Does not answer in time."
+UNREACHABLE = "Cannot be reached."
 
 
 class Trouble(Exception):
-    """A check failed, and its message says how in words that may be published."""
+    """A check failed, and its message says how, in words that may be published.
+
+    Attributes:
+        status: what the dependency is: degraded, or down.
+    """
+
+    def __init__(self, message: str, status: str = "degraded") -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -77,13 +94,23 @@ class Checks:
 def _dependency(name: str, future: Future[str | None]) -> Dependency:
     failed = "down" if name == "database" else "degraded"
     if not future.done():
-        return Dependency(name, failed, "Does not answer in time.")
-    if (error := future.exception()) is not None:
-        return Dependency(name, failed, str(error) if isinstance(error, Trouble) else "Cannot be reached.")
+        return Dependency(name, failed, SILENT)
+    error = future.exception()
+    if isinstance(error, Trouble):
+        return Dependency(name, error.status, str(error))
+    if error is not None:
+        return Dependency(name, failed, UNREACHABLE)
     return Dependency(name, "ok", future.result())
 
 
-def checks(engine: sa.Engine, config: Mapping[str, Any], stores: Storage, counters: Counters, shared: bool) -> Checks:
+def checks(
+    engine: sa.Engine,
+    config: Mapping[str, Any],
+    stores: Storage,
+    counters: Counters,
+    shared: bool,
+    verdicts: Callable[[sa.Connection], str | None] | None = None,
+) -> Checks:
     """Return the checks of an app.
 
     Args:
@@ -92,11 +119,23 @@ def checks(engine: sa.Engine, config: Mapping[str, Any], stores: Storage, counte
         stores: where files are.
         counters: where requests are counted.
         shared: whether that is outside this process.
+        verdicts: says how far the stored verdicts are behind, by a connection that has `DATABASE_SECONDS`.
     """
+    # Connections of its own: those of the pool may all be waiting for something.
+    probing = probing_engine(engine)
 
     def database() -> None:
-        with engine.connect() as connection:
-            connection.execute(sa.select(sa.literal(1)))
+        with _explained("down"), connections.limited_time(DATABASE_SECONDS), probing.connect() as connection:
+            with _explained("down"):
+                connection.execute(readable())
+            with _explained("degraded"):
+                for statement in _writable(connection.dialect):
+                    connection.exec_driver_sql(statement)
+
+    def states() -> str | None:
+        assert verdicts is not None
+        with _explained("degraded"), connections.limited_time(DATABASE_SECONDS), probing.connect() as connection:
+            return verdicts(connection)
 
     def local_storage() -> None:
         folder = repository(config)
@@ -122,6 +161,7 @@ def checks(engine: sa.Engine, config: Mapping[str, Any], stores: Storage, counte
     return Checks(
         {
             "database": database,
+            **({} if verdicts is None else {"verdicts": states}),
             "local_storage": local_storage,
             "bucket": object_storage,
             "rate_limits": rate_limits,
@@ -138,3 +178,41 @@ def _circuit(stores: Storage) -> str:
         else f"it is asked again after {math.ceil(circuit.seconds_to_probe)} s"
     )
     return f"Did not answer; requests go on without it, and {again}."
+
+
+@contextmanager
+def _explained(status: str) -> Iterator[None]:
+    """Say in a few words what an error of the database means.
+
+    Args:
+        status: what the dependency is then; one that is only in use by others is degraded.
+    """
+    try:
+        yield
+    except outages.DATABASE_ERRORS as error:
+        explained = outages.explain(error)
+        if connections.is_time_out(error):
+            raise Trouble(SILENT, status) from None
+        if explained is None or explained.message == DatabaseUnavailable.message:
+            raise Trouble(UNREACHABLE, status) from None
+        raise Trouble(explained.message, "degraded" if explained.message == outages.IN_USE else status) from None
+
+
+def _writable(dialect: sa.Dialect) -> list[str]:
+    """Return statements that fail where the API cannot write, and write nothing.
+
+    A server that is read-only for the account refuses to begin such a transaction, and to explain a change needs the
+    right to make it.
+    """
+    if dialect.name == "sqlite":
+        return []
+    ours = [table for table in Base.metadata.sorted_tables if table.name.startswith("api_v1_")]
+    changes = []
+    for table in ours:
+        column = next(iter(table.columns)).name
+        changes += [
+            f"EXPLAIN INSERT INTO {table.name} ({column}) VALUES (0)",
+            f"EXPLAIN UPDATE {table.name} SET {column} = {column} WHERE 1 = 0",
+            f"EXPLAIN DELETE FROM {table.name} WHERE 1 = 0",
+        ]
+    return ["START TRANSACTION READ WRITE", *changes]

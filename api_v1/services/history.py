@@ -279,8 +279,8 @@ def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Se
     result, tests = TestResult, _ids("tests")
 
     def number(part: sa.Select[Any]) -> Any:
-        counted = _filtered(source, part, names).with_only_columns(sa.func.count(), maintain_column_froms=True)
-        return counted.scalar_subquery()
+        number = _filtered(source, part, names).with_only_columns(sa.func.count(), maintain_column_froms=True)
+        return number.scalar_subquery()
 
     def of_verdicts(*verdicts: str) -> Any:
         rows = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(*source.kept(_FAILURE.test_id))

@@ -87,7 +87,7 @@ def _complain(error: Exception) -> None:
     if time.monotonic() - _complained >= COMPLAIN_AGAIN:
         _complained = time.monotonic()
         logger.error(
-            "a change of the platform's data could not be noted, the audit will find it: %s: %s",
+            "what the platform changed could not be looked up or noted; the audit will find what is not: %s: %s",
             type(error).__name__,
             str(error)[:500],
         )
@@ -98,6 +98,15 @@ def _collected(session: Session) -> _Collected:
     return found
 
 
+def _told(named: Iterable[Named]) -> list[Named]:
+    """Return what a change is about; where that cannot be looked up it may be anything."""
+    try:
+        return list(named)
+    except sa.exc.SQLAlchemyError as error:
+        _complain(error)
+        return [EVERYTHING]
+
+
 # --- Units of work --------------------------------------------------------------------------------
 
 
@@ -105,14 +114,12 @@ def _collected(session: Session) -> _Collected:
 def _before_flush(session: Session, _context: Any, _instances: Any) -> None:
     """Collect what a flush is about to change, while old values and the rows to be deleted are still there."""
     named: list[Named] = []
-    for instance in session.new:
-        named += _of_instance(session, instance, None)
-    for instance in session.deleted:
-        named += _of_instance(session, instance, None)
+    for instance in (*session.new, *session.deleted):
+        named += _told(_of_instance(session, instance, None))
     for instance in session.dirty:
         changed = _changed_attributes(instance)
         if changed:
-            named += _of_instance(session, instance, changed)
+            named += _told(_of_instance(session, instance, changed))
     new_runs = [instance for instance in session.new if isinstance(instance, Test)]
     if named or any(isinstance(instance, _NAMED_LATER) for instance in session.new):
         found = _collected(session)
@@ -122,7 +129,10 @@ def _before_flush(session: Session, _context: Any, _instances: Any) -> None:
 
 @_guarded
 def _after_flush(session: Session, _context: Any) -> None:
-    """Take the ids that the flush gave."""
+    """Take the ids that the flush gave, to new rows and to those that a relationship moved."""
+    for instance in session.dirty:
+        if isinstance(instance, _MOVABLE) and (changed := _changed_attributes(instance)):
+            _collected(session).changes.update(_told(_of_instance(session, instance, changed)))
     found = session.info.get(_KEY)
     if found is None:
         return
@@ -142,7 +152,6 @@ def _after_flush(session: Session, _context: Any) -> None:
             found.changes.add(_named(Kind.TEST, attributes.instance_dict(instance).get("regression_id")))
         elif isinstance(instance, RegressionTestOutputFiles):
             found.changes.add(_named(Kind.OUTPUT, attributes.instance_dict(instance).get("regression_test_output_id")))
-    found.changes.discard(_NOBODY)
 
 
 #: What is about no id at all; left out.
@@ -161,8 +170,11 @@ _RUN_KEYS: Mapping[Any, str] = {
     CustomizedTest: "test_id",
 }
 
+#: Rows that belong to another one by a key that a relationship sets.
+_MOVABLE: tuple[Any, ...] = (*_RUN_KEYS, RegressionTestOutput, RegressionTestOutputFiles)
+
 #: Rows of which only the flush may tell what they are about.
-_NAMED_LATER: tuple[Any, ...] = (Test, RegressionTest, *_RUN_KEYS, RegressionTestOutput, RegressionTestOutputFiles)
+_NAMED_LATER: tuple[Any, ...] = (Test, RegressionTest, *_MOVABLE)
 
 #: The columns of which a change matters; those of other models all do.
 _RELEVANT: Mapping[Any, frozenset[str]] = {
@@ -205,6 +217,8 @@ def _of_instance(session: Session, instance: Any, changed: set[str] | None) -> I
     elif isinstance(instance, RegressionTestOutput):
         if changed != {"correct"} or _gains_or_loses_baseline(instance):
             yield from (_named(Kind.TEST, test) for test in _values(session, instance, "regression_id"))
+        if instance in session.deleted:
+            yield from _tests_with_files(session, sa.inspect(instance).identity or ())
     elif isinstance(instance, RegressionTestOutputFiles):
         outputs = _values(session, instance, "regression_test_output_id")
         yield from (_named(Kind.OUTPUT, output) for output in outputs)
@@ -215,7 +229,7 @@ def _of_instance(session: Session, instance: Any, changed: set[str] | None) -> I
         elif instance in session.deleted:
             yield from _runs_of_tests(session, [test[0]] if test else [])
     elif isinstance(instance, Category):
-        yield from _of_category(instance, deleted=instance in session.deleted)
+        yield from _of_category(session, instance)
     elif isinstance(instance, Sample) and changed is None and instance in session.deleted:
         # The platform's models leave the sample's tests; a database that cascades takes them.
         sample_id = sa.inspect(instance).identity
@@ -243,14 +257,17 @@ def _gains_or_loses_baseline(output: Any) -> bool:
     return not history.deleted or bool(old) != bool(new)
 
 
-def _of_category(category: Any, *, deleted: bool) -> Iterator[Named]:
-    """Name the tests that are put into or out of a category."""
+def _of_category(session: Session, category: Any) -> Iterator[Named]:
+    """Name the tests that are put into or out of a category; with it go all that are in it."""
     history = _history(category, "regression_tests")
-    tests = [*history.added, *history.deleted, *(history.unchanged if deleted else ())]
-    for test in tests:
+    for test in (*history.added, *history.deleted):
         identity = sa.inspect(test).identity
         if identity:
             yield Named(Kind.CATALOGUE, identity[0])
+    if category in session.deleted:
+        link = regression_test_category.c
+        links = sa.select(link.regression_id).where(link.category_id == sa.inspect(category).identity[0])
+        yield from (_named(Kind.CATALOGUE, test) for test in _look_up(session, links))
 
 
 # --- Bulk statements ------------------------------------------------------------------------------
@@ -266,9 +283,13 @@ def _do_orm_execute(state: ORMExecuteState) -> None:
     handler = _TABLES.get(getattr(table, "name", None))
     if handler is None or (state.is_update and not _relevant_values(state)):
         return
-    named = list(handler(state, table))
+    named = _told(_each(handler, state, table))
     if named:
         _collected(state.session).changes.update(named)
+
+
+def _each(handler: Callable[..., Iterable[Named]], *arguments: Any) -> Iterator[Named]:
+    yield from handler(*arguments)
 
 
 def _relevant_values(state: ORMExecuteState) -> bool:
@@ -287,7 +308,8 @@ def _relevant_values(state: ORMExecuteState) -> bool:
 def _parameter_sets(state: ORMExecuteState) -> list[Mapping[str, Any]]:
     if state.parameters is None:
         return []
-    return [state.parameters] if isinstance(state.parameters, Mapping) else list(state.parameters)
+    sets = [state.parameters] if isinstance(state.parameters, Mapping) else state.parameters
+    return [one for one in sets if one]
 
 
 def _bulk_of_run(state: ORMExecuteState, table: Any) -> Iterable[Named]:
@@ -296,7 +318,11 @@ def _bulk_of_run(state: ORMExecuteState, table: Any) -> Iterable[Named]:
 
 
 def _bulk_of_output(state: ORMExecuteState, table: Any) -> Iterable[Named]:
-    return _bulk_targets(state, table, table.c.regression_id, Kind.TEST)
+    targets = _bulk_targets(state, table, table.c.regression_id, Kind.TEST)
+    if not state.is_delete or EVERYTHING in targets:
+        return targets
+    outputs = [named.target for named in _bulk_targets(state, table, table.c.id, Kind.OUTPUT)]
+    return [*targets, *_tests_with_files(state.session, outputs)]
 
 
 def _bulk_of_variant(state: ORMExecuteState, table: Any) -> Iterable[Named]:
@@ -355,11 +381,16 @@ def _bulk_targets(state: ORMExecuteState, table: Any, column: Any, kind: Kind) -
     where = statement.whereclause
     if (target := _in_where(where, column)) is not None:
         return [*written, Named(kind, target)]
-    if where is None and _parameter_sets(state):
-        # A bulk update by primary key: its WHERE is made later, of the parameters.
-        return [Named(kind, one.target) for one in written] or [EVERYTHING]
+    parameters = _parameter_sets(state)
     rows = sa.select(column.distinct()).where(column.is_not(None)).limit(NAMED_AT_MOST + 1)
-    found = _look_up(state.session, rows if where is None else rows.where(where), _parameter_sets(state))
+    if where is not None:
+        rows = rows.where(where)
+    elif parameters:
+        # A bulk update by primary key: its WHERE is made later, of the parameters.
+        rows = rows.where(*(key == sa.bindparam(key.key) for key in table.primary_key))
+    if len(parameters) > NAMED_AT_MOST:
+        return [EVERYTHING]
+    found = {target for one in parameters or [{}] for target in _look_up(state.session, rows, one)}
     if len(found) > NAMED_AT_MOST:
         return [EVERYTHING]
     return [*written, *(Named(kind, int(target)) for target in found)]
@@ -375,9 +406,18 @@ def _written(state: ORMExecuteState, column: Any) -> list[Named]:
     for row in (values, *multiple, *_parameter_sets(state)):
         for key, value in dict(row).items() if isinstance(row, Mapping) else ():
             if getattr(key, "key", key) == column.key:
+                if _is_null(value):
+                    continue
                 value = getattr(value, "value", value)
                 found.append(Named(kind, int(value)) if isinstance(value, (int, str)) else EVERYTHING)
     return found
+
+
+def _is_null(value: Any) -> bool:
+    """Whether a column is set to NULL, and not to a parameter whose value comes later."""
+    if isinstance(value, sa.BindParameter):
+        return value.value is None and value.unique and not value.required
+    return value is None or isinstance(value, sa.sql.elements.Null)
 
 
 _KINDS: Mapping[str, Kind] = {
@@ -402,10 +442,21 @@ def _in_where(where: Any, column: Any) -> int | None:
         left, right = one.left, one.right
         if getattr(left, "key", None) != column.key or getattr(left, "table", None) is not column.table:
             continue
-        value = getattr(right, "value", None)
+        # One that is given with the execution may stand here with another value.
+        value = getattr(right, "value", None) if getattr(right, "unique", False) else None
         if isinstance(value, int) or (isinstance(value, str) and value.isdigit()):
             return int(value)
     return None
+
+
+def _tests_with_files(session: Session, outputs: Iterable[int]) -> list[Named]:
+    """Name the tests that have files of outputs, of which the database is about to delete them."""
+    file = TestResultFile
+    of_outputs = file.regression_test_output_id.in_(list(outputs))
+    return [
+        _named(Kind.TEST, test)
+        for test in _look_up(session, sa.select(file.regression_test_id).where(of_outputs).distinct())
+    ]
 
 
 def _runs_of_tests(session: Session, tests: Iterable[int]) -> list[Named]:
@@ -433,10 +484,15 @@ def _runs_of_samples(session: Session, samples: Iterable[int]) -> list[Named]:
     return _runs_of_tests(session, _look_up(session, tests))
 
 
-def _look_up(session: Session, query: Any, parameters: Any = None) -> list[Any]:
-    """Read on a connection of our own, so that no error of ours is one of the platform's transaction."""
+def _look_up(session: Session, query: Any, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+    """Read on a connection of our own, so that no error of ours is one of the platform's transaction.
+
+    SQLite has one connection in memory, and no error of a SELECT ends its transaction.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return list(session.connection().scalars(query, parameters))
     with note_engine(session.get_bind()).connect() as connection:
-        found = list(connection.scalars(query, parameters[0] if parameters else None))
+        found = list(connection.scalars(query, parameters))
         connection.rollback()
     return found
 
@@ -499,7 +555,7 @@ def _note(engine: sa.Engine, found: _Collected) -> None:
     if kept is None:
         _missed.keep(found.changes, found.inserted)
         return
-    named, runs = _bounded(found.changes | kept[0]), found.inserted | kept[1]
+    named, runs = _bounded((found.changes | kept[0]) - {_NOBODY}), found.inserted | kept[1]
     try:
         _write(engine, named, runs)
     except Exception:

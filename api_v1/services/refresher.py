@@ -9,22 +9,23 @@ because MySQL stores nothing in READ COMMITTED where its binary log has the form
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from api_v1.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestStatus
+from api_v1.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestResultFile, TestStatus
 from api_v1.services import changes, derivation, freshness
 from api_v1.services.changes import Kind, Named
 from api_v1.services.derivation import OUTSIDE, Failure
-from api_v1.services.verdicts import FINISHED, RunStatus, Verdict, deviations, in_a_category
+from api_v1.services.verdicts import FINISHED, RunStatus, Verdict, deviations, in_a_category, run_status
 from api_v1.tables import Change, Refresh, RunCreation, RunFailure, RunState, now
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,14 @@ FIRST_AUDITED = 5
 
 #: Seconds after which a locked row is looked at again.
 PAUSE = 0.02
+
+#: Changes of one test in all runs, or of the sets of all runs, up to which each is dealt with by itself; to derive
+#: everything anew takes about as long as some ten of them.
+ONE_BY_ONE = 10
+
+#: Seconds for which the refresher waits for a row that somebody else has locked: recording when a run was created locks
+#: the platform's row of the run.
+LOCK_TIMEOUT = 1
 
 #: MySQL's and MariaDB's errors for a row that is locked, where NOWAIT is asked for.
 _LOCKED = (3572, 1205)
@@ -63,27 +72,31 @@ class Locked(Exception):
 # --- One step at a time ---------------------------------------------------------------------------
 
 
-def refresh(engine: sa.Engine, budget: float | None = None) -> None:
+def refresh(engine: sa.Engine, budget: float | None = None) -> bool:
     """Store what changed or is missing, until there is nothing left or the budget is used up.
 
     That something cannot be stored is logged, and no reason to refuse an answer.
 
     Args:
         budget: seconds; the step that begins within them is finished.
+
+    Returns:
+        Whether nothing was left.
     """
     end = time.monotonic() + (_budget if budget is None else budget)
     try:
-        with engine.connect() as connection:
+        with _connection(engine) as connection:
             while time.monotonic() < end:
                 try:
                     if not step(connection):
-                        return
+                        return True
                 except Locked:
                     time.sleep(PAUSE)
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
         complain(error)
+    return False
 
 
 def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[int, int], None] | None = None) -> None:
@@ -93,10 +106,15 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
         everything: derive every run anew.
         progress: called with the number of runs that are known and of all runs, after each step.
     """
-    with engine.connect() as connection:
-        if everything:
-            with _only_refresher(connection) as refresh_row:
-                _begin_anew(connection, refresh_row)
+    with _connection(engine) as connection:
+        while everything:
+            try:
+                with _only_refresher(connection) as refresh_row:
+                    _begin_anew(connection, refresh_row)
+            except Locked:
+                time.sleep(PAUSE)
+            else:
+                break
         while True:
             try:
                 more = step(connection)
@@ -107,6 +125,23 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
                 progress(*_known(connection))
             if not more:
                 return
+
+
+@contextmanager
+def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection that waits only shortly for locks; the pool gets it back as it was."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            yield connection
+            return
+        usual = connection.scalar(sa.text("SELECT @@SESSION.innodb_lock_wait_timeout"))
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}")
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated:
+                connection.rollback()
+                connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {usual}")
 
 
 def _known(connection: sa.Connection) -> tuple[int, int]:
@@ -135,6 +170,8 @@ def _only_refresher(connection: sa.Connection) -> Iterator[Any]:
     connection.rollback()
     row = _lock(connection)
     if row is None:
+        # Two who looked for it hold the lock of the gap both, and would wait for each other to insert.
+        connection.rollback()
         _insert_refresh_row(connection)
         row = _lock(connection)
     try:
@@ -163,7 +200,14 @@ def _lock(connection: sa.Connection) -> Any:
 
 def _insert_refresh_row(connection: sa.Connection) -> None:
     newest = connection.scalar(sa.select(sa.func.max(Test.id))) or 0
-    values = {"generation": 0, "complete": False, "position": 0, "newest_old_run": newest, "audit_position": 0}
+    values: dict[str, Any] = {
+        "generation": 0,
+        "complete": False,
+        "position": 0,
+        "newest_old_run": newest,
+        "audit_position": 0,
+    }
+    values["expected_tests"] = ""
     insert = sa.insert(Refresh.__table__).prefix_with("OR IGNORE", dialect="sqlite")
     for dialect in ("mysql", "mariadb"):
         insert = insert.prefix_with("IGNORE", dialect=dialect)
@@ -181,9 +225,10 @@ def _work(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     by_kind = defaultdict(list)
     for change in changed:
         by_kind[change.kind].append(change)
-    if whole := by_kind[Kind.ALL]:
+    of_tests = [*by_kind[Kind.OUTPUT], *by_kind[Kind.TEST], *by_kind[Kind.CATALOGUE]]
+    if by_kind[Kind.ALL] or len(of_tests) > ONE_BY_ONE:
         _begin_anew(connection, row)
-        return whole
+        return [*by_kind[Kind.ALL], *of_tests]
     for kind, work in ((Kind.OUTPUT, _judge_output), (Kind.TEST, judge_test), (Kind.CATALOGUE, recount_sets)):
         if found := by_kind[kind]:
             work(connection, row.generation, found[0].target)
@@ -221,7 +266,8 @@ def _begin_anew(connection: sa.Connection, row: Any) -> None:
     connection.execute(sa.insert(RunState).values(test_id=0, generation=generation))
     connection.execute(sa.insert(RunFailure).values(test_id=0, regression_id=-generation, verdict="", errors=0))
     connection.execute(sa.insert(Change).values(kind=Kind.GENERATION.value, target=-generation, stamp=changes.stamp()))
-    _note_progress(connection, generation=generation, complete=False, position=newest + 1)
+    expected = _digest(derivation.expected_tests(connection))
+    _note_progress(connection, generation=generation, complete=False, position=newest + 1, expected_tests=expected)
 
 
 def _note_progress(connection: sa.Connection, **values: Any) -> None:
@@ -235,7 +281,8 @@ def _next_range(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     below = sa.select(Test.id).where(Test.id < row.position).order_by(Test.id.desc()).limit(CHUNK)
     runs = connection.scalars(below).all()
     if runs:
-        store(connection, row, runs)
+        # Those that have their time are derived after it.
+        store(connection, row, runs, with_heirs=False)
         _note_progress(connection, position=min(runs))
         return []
     # Runs that are gone, and whatever stood in the tables before.
@@ -249,11 +296,12 @@ def _next_range(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
 # --- Runs -----------------------------------------------------------------------------------------
 
 
-def store(connection: sa.Connection, row: Any, runs: Sequence[int]) -> None:
+def store(connection: sa.Connection, row: Any, runs: Sequence[int], *, with_heirs: bool = True) -> None:
     """Derive runs and store their states; one that does not exist any more is forgotten.
 
     Args:
         row: that of `Refresh`.
+        with_heirs: whether what others have from these runs is derived anew.
     """
     _record_creation(connection, row, runs)
     states = derivation.derive(connection, runs)
@@ -264,9 +312,13 @@ def store(connection: sa.Connection, row: Any, runs: Sequence[int]) -> None:
         rows = [state.columns() | {"generation": row.generation} for state in states]
         connection.execute(sa.insert(RunState.__table__), rows)
     _insert_failures(connection, ((state.test_id, state.failures) for state in states))
-    moved = [state.test_id for state in states if _own_time(state) != before.get(state.test_id)]
-    if row.complete and moved:
+    if not with_heirs:
+        return
+    after = {state.test_id: _own_time(state) for state in states}
+    if moved := [run for run in runs if after.get(run) != before.get(run)]:
         _derive_times_of_heirs(connection, min(moved), runs)
+    if _digest(derivation.expected_tests(connection)) != row.expected_tests:
+        _recount_unrecorded(connection)
 
 
 def _own_time(state: Any) -> Any:
@@ -322,8 +374,11 @@ _TEST_ID = sa.bindparam("regression_id", type_=sa.Integer)
 def _judge_output(connection: sa.Connection, generation: int, output_id: int) -> None:
     of_output = sa.select(RegressionTestOutput.regression_id).where(RegressionTestOutput.id == output_id)
     regression_id = connection.scalar(of_output)
-    if regression_id is not None:
-        judge_test(connection, generation, regression_id)
+    file = TestResultFile
+    # The platform lets a file be of another test's output.
+    with_file = sa.select(file.regression_test_id).where(file.regression_test_output_id == output_id).distinct()
+    for test in sorted({regression_id, *connection.scalars(with_file)} - {None}):
+        judge_test(connection, generation, test)
 
 
 @functools.cache
@@ -346,7 +401,7 @@ def judge_test(connection: sa.Connection, generation: int, regression_id: int) -
     settled = {run for run, failure in kept.items() if failure.verdict in (OUTSIDE, Verdict.SKIPPED)}
     changed = [run for run in {*kept, *judged} - settled if kept.get(run) != judged.get(run)]
     _replace_failures(connection, regression_id, changed, judged)
-    _recount(connection, changed, {})
+    _shift(connection, {run: _Shift.of(kept.get(run), judged.get(run)) for run in changed})
 
 
 def _replace_failures(
@@ -358,40 +413,51 @@ def _replace_failures(
         _insert_failures(connection, ((run, {regression_id: failures[run]}) for run in some if run in failures))
 
 
-def _recount(connection: sa.Connection, runs: Sequence[int], sets: Mapping[int, Mapping[str, int]]) -> None:
-    """Put together the numbers of runs anew, from their stored failures.
+class _Shift(NamedTuple):
+    """By how much the numbers of a run change."""
 
-    Args:
-        sets: new values of `total` and `absent`, by run; the others keep theirs.
-    """
-    state, failure = RunState.__table__, RunFailure.__table__.c
-    for some in _chunks(runs, RECOUNTED):
-        failures = defaultdict(list)
-        of_some = (failure.test_id.in_(some), failure.verdict.not_in([Verdict.SKIPPED.value, OUTSIDE]))
-        for found in connection.execute(sa.select(failure.test_id, failure.verdict, failure.errors).where(*of_some)):
-            failures[found.test_id].append(Failure(found.verdict, found.errors))
-        columns = (state.c.test_id, state.c.status, state.c.results, state.c.total, state.c.absent)
-        rows = []
-        for kept in connection.execute(sa.select(*columns).where(state.c.test_id.in_(some))):
-            numbers = {"total": kept.total, "absent": kept.absent} | dict(sets.get(kept.test_id, {}))
-            counted = derivation.count(
-                failures[kept.test_id], _last_progress(kept.status), results=kept.results, **numbers
+    total: int = 0
+    absent: int = 0
+    failed: int = 0
+    missing_output: int = 0
+    errors: int = 0
+
+    @classmethod
+    def of(cls, before: Failure | None, after: Failure | None) -> _Shift:
+        """Return what it changes that a test is judged otherwise; None stands for a plain pass."""
+
+        def by(verdict: Verdict) -> int:
+            return (after is not None and after.verdict == verdict) - (before is not None and before.verdict == verdict)
+
+        errors = (after.errors if after else 0) - (before.errors if before else 0)
+        return cls(failed=by(Verdict.FAIL), missing_output=by(Verdict.MISSING_OUTPUT), errors=errors)
+
+
+def _shift(connection: sa.Connection, shifts: Mapping[int, _Shift]) -> None:
+    """Change the numbers of runs, and their status by the rule; runs of the same shift in one statement."""
+    state = RunState.__table__.c
+    columns = (state.test_id, state.status, state.results, state.absent, state.failed, state.missing_output)
+    for some in _chunks(list(shifts), RECOUNTED):
+        groups = defaultdict(list)
+        for kept in connection.execute(sa.select(*columns).where(state.test_id.in_(some))):
+            by, last = shifts[kept.test_id], _last_progress(kept.status)
+            failing = kept.failed + kept.missing_output + by.failed + by.missing_output
+            status = run_status(last, results=kept.results, failing=failing, missing=kept.absent + by.absent)
+            completed = last == TestStatus.completed.value
+            groups[by, status.value, completed].append(kept.test_id)
+        for (by, status_now, completed), runs in groups.items():
+            update = sa.update(RunState.__table__).where(state.test_id.in_(runs))
+            connection.execute(
+                update.values(
+                    status=status_now,
+                    total=state.total + by.total,
+                    passed=state.passed + (by.total - by.absent - by.failed - by.missing_output),
+                    failed=state.failed + by.failed,
+                    missing_output=state.missing_output + by.missing_output,
+                    absent=state.absent + by.absent,
+                    errors=state.errors + by.errors + (by.absent if completed else 0),
+                )
             )
-            rows.append({"run": kept.test_id, **numbers, **counted})
-        _update_numbers(connection, rows)
-
-
-_NUMBERS = ("status", "total", "passed", "failed", "missing_output", "absent", "errors")
-
-
-def _update_numbers(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Update runs grouped by their new numbers: most runs that one test changes come to the same ones."""
-    groups = defaultdict(list)
-    for row in rows:
-        groups[tuple(row[name] for name in _NUMBERS)].append(row["run"])
-    for values, runs in groups.items():
-        update = sa.update(RunState.__table__).where(RunState.test_id.in_(runs))
-        connection.execute(update.values(dict(zip(_NUMBERS, values, strict=True))))
 
 
 def _last_progress(status: str) -> str | None:
@@ -414,23 +480,25 @@ def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 def recount_sets(connection: sa.Connection, generation: int, regression_id: int) -> None:
     """Count the sets of runs anew, after a test was added, (de)activated, or put into or out of a category."""
     _recount_recorded(connection, regression_id)
+    _recount_unrecorded(connection)
+
+
+def _digest(expected: Mapping[int, int | None]) -> str:
+    return hashlib.sha256(repr(sorted(expected.items())).encode()).hexdigest()
+
+
+def _recount_unrecorded(connection: sa.Connection) -> None:
+    """Count the sets of runs without a recorded one."""
     state = RunState
-    kept = connection.execute(
-        sa.select(state.test_id, state.status, state.results, state.total, state.absent).where(
-            state.recorded == sa.false(), state.test_id != 0
-        )
-    ).all()
-    sets: dict[int, dict[str, int]] = {}
+    of_unrecorded = (state.recorded == sa.false(), state.test_id != 0)
+    kept = connection.execute(sa.select(state.test_id, state.status, state.absent).where(*of_unrecorded)).all()
+    finished = {row.test_id for row in kept if row.status in FINISHED}
+    missing: dict[int, int] = {}
     for some in _chunks([row.test_id for row in kept], RECOUNTED):
-        finished = {row.test_id for row in kept if row.status in FINISHED}
-        missing = derivation.missing_of_unrecorded(connection, some, finished)
-        sets |= {run: {"absent": absent} for run, absent in missing.items()}
-    changed = {
-        row.test_id: {"total": row.results + sets[row.test_id]["absent"], **sets[row.test_id]}
-        for row in kept
-        if row.absent != sets[row.test_id]["absent"]
-    }
-    _recount(connection, list(changed), changed)
+        missing |= derivation.missing_of_unrecorded(connection, some, finished)
+    more = {row.test_id: missing[row.test_id] - row.absent for row in kept}
+    _shift(connection, {run: _Shift(total=by, absent=by) for run, by in more.items() if by})
+    _note_progress(connection, expected_tests=_digest(derivation.expected_tests(connection)))
 
 
 def _recount_recorded(connection: sa.Connection, regression_id: int) -> None:
@@ -438,7 +506,7 @@ def _recount_recorded(connection: sa.Connection, regression_id: int) -> None:
     custom, result, state = CustomizedTest, TestResult, RunState
     own = sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id)
     absent = (
-        sa.select(state.test_id, state.status, state.total, state.absent)
+        sa.select(state.test_id, state.status)
         .select_from(custom)
         .outerjoin(result, own)
         .join(state, state.test_id == custom.test_id)
@@ -460,8 +528,7 @@ def _recount_recorded(connection: sa.Connection, regression_id: int) -> None:
             connection, regression_id, changed, dict.fromkeys(changed if counts else (), Failure(Verdict.SKIPPED.value))
         )
         by = 1 if counts else -1
-        sets = {run: {"total": rows[run].total + by, "absent": rows[run].absent + by} for run in changed}
-        _recount(connection, changed, sets)
+        _shift(connection, dict.fromkeys(changed, _Shift(total=by, absent=by)))
     # Of a run that is not finished no failure tells whether the test was counted; there are few of them.
     changes.put(connection, (Named(Kind.RUN, run) for run in rows.keys() - skipped))
 
@@ -482,7 +549,7 @@ def audit(engine: sa.Engine, runs: int) -> bool:
         Whether the last run was reached.
     """
     try:
-        with engine.connect() as connection, _only_refresher(connection) as row:
+        with _connection(engine) as connection, _only_refresher(connection) as row:
             return _audit_some(connection, row, runs)
     except Locked:
         return False

@@ -76,17 +76,19 @@ class ProgressEvent:
 
 
 def progress(session: DbSession, run_id: int, *, limit: int, offset: int = 0, status: str | None = None) -> Page:
-    """Return a page of a run's progress, oldest first.
+    """Return a page of a run's progress, oldest first; its extra `phase` is the run's.
 
     Raises:
         NotFound: there is no such run.
     """
-    redactor = Redactor(known=[results.head(session, run_id).token])
+    head = results.head(session, run_id)
+    redactor = Redactor(known=[head.token])
+    phase = {"phase": head.phase}
     if status in NEVER_STORED:
-        return Page([], 0)
+        return Page([], 0, phase)
     stored = None if status is None else getattr(TestStatus, status)
     rows, total = _reports(stored is not None).fetch(session, limit, offset, {"run_id": run_id, "status": stored})
-    return Page([_event(row, redactor) for row in rows], total)
+    return Page([_event(row, redactor) for row in rows], total, phase)
 
 
 @functools.cache

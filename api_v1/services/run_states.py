@@ -20,12 +20,13 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from api_v1 import sql
+from api_v1.date_times import iso
 from api_v1.errors import VerdictsRebuilding
 from api_v1.platform import DbSession, Test
 from api_v1.services import derivation, freshness, refresher
 from api_v1.services.changes import Kind
 from api_v1.services.derivation import State
-from api_v1.services.verdicts import RunStatus
+from api_v1.services.verdicts import FINISHED, RunStatus
 from api_v1.tables import Change, Refresh, RunState
 
 #: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
@@ -33,6 +34,9 @@ DERIVED_AT_MOST = 100
 
 #: Seconds between looks for what nobody noted; each costs a request more than most of them cost in all.
 LOOK_EVERY = 1.0
+
+#: How often a request stores what changed while it stored what had changed before.
+ATTEMPTS = 5
 
 #: The states that need a look at the results of a run.
 OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE})
@@ -97,7 +101,8 @@ def _trusted() -> sa.Select[Any]:
 def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
     """Be true when the stored state of a run is what its rows say, as far as that is known or can be seen."""
     changed = sa.select(Change.kind).where(
-        Change.kind != Kind.GENERATION.value, sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id)
+        Change.kind != Kind.GENERATION.value,
+        sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id, _may_expect_more(run_id)),
     )
     refresh = sa.select(Refresh.id).where(
         Refresh.id == freshness.ONLY,
@@ -107,6 +112,12 @@ def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
     return sa.and_(
         refresh.correlate(RunState).exists(), ~changed.correlate_except(Change).exists(), freshness.as_stored(run_id)
     )
+
+
+def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for a change of an earlier run whose results may tell which tests existed when this one took place."""
+    expects = sa.and_(RunState.recorded == sa.false(), RunState.status.in_(FINISHED))
+    return sa.and_(expects, Change.target < run_id)
 
 
 # --- What to read ---------------------------------------------------------------------------------
@@ -191,14 +202,20 @@ def sources(session: DbSession, *, status: str | None = None) -> Sources:
     Raises:
         VerdictsRebuilding: it takes a look at the results of more runs than one request can derive.
     """
-    found = pending(session, look=_is_time_to_look(session.get_bind().engine))
-    if found:
+    engine = session.get_bind().engine
+    found = pending(session, look=_is_time_to_look(engine))
+    for _ in range(ATTEMPTS):
+        if not found:
+            break
         session.rollback()
-        refresher.refresh(session.get_bind().engine)
+        done = refresher.refresh(engine)
         found = pending(session)
-        if found:
-            # Not all of it was noted by somebody: the next request has to look again.
-            _looked.pop(session.get_bind().engine, None)
+        # What was noted since is more than some runs only when baselines are edited at this moment.
+        if not (done and found.unknown):
+            break
+    if found:
+        # Not all of it was noted by somebody: the next request has to look again.
+        _looked.pop(engine, None)
     if not found.unknown:
         return Sources(derivation.derive(session, found.runs), changed=found.runs)
     if status in OF_RESULTS:
@@ -218,10 +235,23 @@ def _is_time_to_look(engine: sa.Engine) -> bool:
 _looked: MutableMapping[sa.Engine, float] = WeakKeyDictionary()
 
 
-def progress(session: DbSession, found: Pending) -> tuple[int, int]:
+def progress(session: DbSession | sa.Connection, found: Pending) -> tuple[int, int]:
     """Return how many runs have a state that can be relied upon, and how many there are."""
     runs = sa.func.count()
     total = session.scalar(sa.select(runs).select_from(Test)) or 0
     if found.position is None:
         return 0, total
     return session.scalar(sa.select(runs).select_from(Test).where(Test.id >= found.position)) or 0, total
+
+
+def backlog(connection: sa.Connection) -> str:
+    """Say how far the stored states are behind, and since when all of them are known to be right."""
+    found = pending(connection)
+    if found.position != 0:
+        known, runs = progress(connection, found)
+        return f"The states of {known} of {runs} runs are stored; the others are derived when they are asked for."
+    if found.unknown:
+        return "Changes that concern many runs wait for the next reader."
+    waiting = f"{len(found.runs)} runs wait for the next reader. " if found.runs else ""
+    ended = connection.scalar(sa.select(Refresh.audit_ended_at))
+    return f"{waiting}All runs were last compared with the platform's rows at {iso(ended)}." if ended else waiting

@@ -93,6 +93,9 @@ class Source(Protocol):
     def read(self, start: int, length: int) -> bytes:
         """Return at most so many bytes from an offset; fewer at the end."""
 
+    def modified_at(self) -> datetime | None:
+        """Return when it was last written, naive and in UTC; None when that is not known."""
+
 
 @dataclass(frozen=True)
 class LocalFile:

@@ -106,23 +106,26 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-#: The token of a digest that is live at a time, and its owner. Built once, because every request asks for it.
+_token, _user = Token.__table__.c, User.__table__.c
+
+#: The token of a digest that is live at a time, and its owner. Built once, because every request asks for it, and of
+#: the tables' columns, because executing a select of the models' attributes takes half as long again.
 _LIVE = (
     sa.select(
-        Token.id,
-        Token.name.label("token_name"),
-        Token.scopes,
-        Token.last_used_at,
-        User.id.label("user_id"),
-        User.name.label("user_name"),
-        User.email,
-        User.role,
+        _token.id,
+        _token.name.label("token_name"),
+        _token.scopes,
+        _token.last_used_at,
+        _user.id.label("user_id"),
+        _user.name.label("user_name"),
+        _user.email,
+        _user.role,
     )
-    .join(User, User.id == Token.user_id)
+    .join_from(Token.__table__, User.__table__, _user.id == _token.user_id)
     .where(
-        Token.digest == sa.bindparam("secret_digest"),
-        Token.revoked_at.is_(None),
-        Token.expires_at > sa.bindparam("at"),
+        _token.digest == sa.bindparam("secret_digest"),
+        _token.revoked_at.is_(None),
+        _token.expires_at > sa.bindparam("at"),
     )
 )
 

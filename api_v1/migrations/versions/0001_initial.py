@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("complete", sa.Boolean, nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
+        sa.Column("expected_tests", _exact(64), nullable=False),
         sa.Column("newest_old_run", sa.Integer, nullable=False),
         sa.Column("audit_position", sa.Integer, nullable=False),
         sa.Column("audited_at", sa.DateTime),

@@ -1,0 +1,49 @@
+"""The world that the tests of stored verdicts share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from api_v1 import platform
+from api_v1.platform import Base
+from api_v1.services import refresher
+from tests import factories
+from tests.client import Api
+from tests.fixtures import empty
+from tests.verdicts.world import World, populate
+
+#: The rows of the world by table, as they were once made.
+Rows = dict[sa.Table, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def original(standalone: Flask) -> tuple[Rows, dict[str, int], dict[str, str]]:
+    """The world's rows, ids and a bearer token: to make them with the ORM for every test takes long."""
+    empty(standalone)
+    with standalone.app_context():
+        session = platform.db.session
+        ids = populate(session)
+        headers = factories.bearer(session)
+        session.commit()
+        refresher.rebuild(platform.db.engine, everything=True)
+        session.rollback()
+        tables = Base.metadata.sorted_tables
+        rows = {table: [dict(row) for row in session.execute(sa.select(table)).mappings()] for table in tables}
+        session.rollback()
+        return rows, ids, headers
+
+
+@pytest.fixture
+def world(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api) -> World:
+    """The runs of STATUSES, their states stored."""
+    rows, ids, headers = original
+    made = World(api, headers, dict(ids))
+    with made.engine.begin() as connection:
+        for table, values in rows.items():
+            if values:
+                connection.execute(sa.insert(table), values, execution_options={"render_nulls": True})
+    return made

@@ -1,0 +1,333 @@
+"""Whatever goes wrong with our tables: every write of the platform goes through, or fails as it would without us."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask, g
+from sqlalchemy.orm import Session
+
+from api_v1 import platform
+from api_v1.platform import Base
+from api_v1.services import changes, observer, refresher
+from api_v1.tables import own_tables
+from tests.fixtures import MARIADB, empty
+from tests.verdicts.world import CHANGES, DIFFERENT, World, by_flush, by_query, populate
+
+#: The writes of the platform, of every kind that is observed; each is a transaction.
+WRITES: list[tuple[str, Callable[..., None]]] = [
+    ("preparation begins", by_flush),
+    ("restarted", by_query),
+    ("a late result completes the set", by_flush),
+    ("a variant changes", by_flush),
+    ("an output is ignored", by_query),
+    ("a regression test becomes inactive", by_flush),
+    ("a regression test leaves its category", by_flush),
+    ("the last run is deleted", by_query),
+]
+
+
+@pytest.fixture(autouse=True)
+def complaints_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody complained within the last minute."""
+    monkeypatch.setattr(observer, "_complained", -float("inf"))
+    monkeypatch.setattr(refresher, "_complained", -float("inf"))
+
+
+def platforms_rows(engine: sa.Engine) -> dict[str, set[tuple[Any, ...]]]:
+    """Every row of the platform's tables."""
+    tables = [table for table in Base.metadata.sorted_tables if not table.name.startswith("api_v1_")]
+    with engine.connect() as connection:
+        return {table.name: {tuple(row) for row in connection.execute(sa.select(table))} for table in tables}
+
+
+def write_all(engine: sa.Engine, world: World) -> None:
+    """Do every write on a session as the platform has it, and a new run."""
+    for name, how in WRITES:
+        with Session(engine) as session:
+            for write in CHANGES[name].writes:
+                how(session, world, write)
+            session.commit()
+    with Session(engine) as session:
+        fork = session.scalars(sa.select(platform.Fork.id)).one()
+        of = (platform.TestPlatform.linux, platform.TestType.commit, fork, "master", "c" * 40)
+        session.add(platform.Test(*of, token="new"))
+        session.commit()
+        # What the unique token forbids fails as ever, and the session can be used on.
+        session.add(platform.Test(*of, token="new"))
+        with pytest.raises(sa.exc.IntegrityError):
+            session.commit()
+        session.rollback()
+
+
+@pytest.fixture
+def wanted(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[Any, ...]]]:
+    """The platform's rows after the writes as they are without us; the world is then as before."""
+    before = platforms_rows(world.engine)
+    own = {name: rows for name, rows in copies(world).items()}
+    with unobserved():
+        write_all(world.engine, world)
+    after = platforms_rows(world.engine)
+    assert before != after
+    put_back(world, own)
+    assert platforms_rows(world.engine) == before
+    return without_ids(after)
+
+
+def copies(world: World) -> dict[sa.Table, list[Any]]:
+    with world.engine.connect() as connection:
+        return {
+            table: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def put_back(world: World, rows: dict[sa.Table, list[Any]]) -> None:
+    empty(world.api.app)
+    with world.engine.begin() as connection:
+        for table, values in rows.items():
+            if values:
+                connection.execute(sa.insert(table), values, execution_options={"render_nulls": True})
+
+
+def without_ids(rows: dict[str, set[tuple[Any, ...]]]) -> dict[str, set[tuple[Any, ...]]]:
+    """Ids that the database gives go on where they were; times are those of the writes."""
+    return {
+        name: {row[1:] if name in ("test", "test_progress") else row for row in found} for name, found in rows.items()
+    }
+
+
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """As in a process without us."""
+    for name, handler in observer._HANDLERS.items():
+        sa.event.remove(Session, name, handler)
+    try:
+        yield
+    finally:
+        observer.observe()
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == observer.__name__]
+
+
+# --- Our tables -----------------------------------------------------------------------------------
+
+TABLES = [table.name for table in own_tables()]
+
+
+@pytest.mark.parametrize("table", [*TABLES, "all"])
+def test_without_our_tables(
+    table: str, wanted: dict[str, set[tuple[Any, ...]]], world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped = TABLES[::-1] if table == "all" else [table]
+    mysql = world.engine.dialect.name != "sqlite"
+    with world.engine.begin() as connection:
+        if mysql:
+            connection.exec_driver_sql("SET foreign_key_checks = 0")
+        for name in dropped:
+            connection.exec_driver_sql(f"DROP TABLE {name}")
+        if mysql:
+            connection.exec_driver_sql("SET foreign_key_checks = 1")
+    try:
+        write_all(world.engine, world)
+        assert without_ids(platforms_rows(world.engine)) == wanted
+        needed = {"api_v1_change", "api_v1_run_creation"} & set(dropped)
+        assert len(complaints(caplog)) == bool(needed), "once a minute"
+    finally:
+        own = [Base.metadata.tables[name] for name in dropped]
+        Base.metadata.create_all(world.engine, tables=own, checkfirst=False)
+    caplog.clear()
+    refresher.rebuild(world.engine, everything=True)
+    assert world.differing() == set()
+
+
+# --- Rights ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def account(world: World) -> Iterator[sa.Engine]:
+    """An engine of an account of the test's own, with every right on rows."""
+    if world.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no accounts")
+    name = f"harmless_{os.getpid()}"
+    database = world.engine.url.database
+    server = sa.create_engine(MARIADB)
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    with server.begin() as connection:
+        connection.exec_driver_sql(f"CREATE USER IF NOT EXISTS '{name}'@'%%' IDENTIFIED BY 'harmless'")
+        for table in Base.metadata.sorted_tables:
+            connection.exec_driver_sql(f"GRANT {rights} ON {database}.{table.name} TO '{name}'@'%%'")
+    engine = platform.create_engine(
+        world.engine.url.set(username=name, password="harmless").render_as_string(hide_password=False)
+    )
+    yield engine
+    platform.note_engine(engine).dispose()
+    engine.dispose()
+    with server.begin() as connection:
+        connection.exec_driver_sql(f"DROP USER '{name}'@'%%'")
+    server.dispose()
+
+
+@pytest.mark.parametrize("right", ["SELECT", "INSERT", "DELETE", "SELECT, INSERT, UPDATE, DELETE"])
+def test_without_rights_on_our_tables(
+    right: str,
+    wanted: dict[str, set[tuple[Any, ...]]],
+    account: sa.Engine,
+    world: World,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = sa.create_engine(MARIADB)
+    with server.begin() as connection:
+        for table in TABLES:
+            of = f"{account.url.database}.{table}"
+            connection.exec_driver_sql(f"REVOKE {right} ON {of} FROM '{account.url.username}'@'%%'")
+    server.dispose()
+    write_all(account, world)
+    assert without_ids(platforms_rows(world.engine)) == wanted
+    assert len(complaints(caplog)) == (right != "SELECT"), "once a minute"
+    caplog.clear()
+    refresher.rebuild(world.engine, everything=True)
+    assert world.differing() == set()
+
+
+# --- Errors ---------------------------------------------------------------------------------------
+
+ERRORS = {
+    1213: "Deadlock found when trying to get lock; try restarting transaction",
+    1205: "Lock wait timeout exceeded; try restarting transaction",
+    2013: "Lost connection to server during query",
+    1146: "Table doesn't exist",
+}
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_when_noting_fails(
+    code: int,
+    wanted: dict[str, set[tuple[Any, ...]]],
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried = []
+
+    def fail(_connection: sa.Connection, changed: Any) -> None:
+        tried.append(set(changed))
+        raise sa.exc.OperationalError("REPLACE", {}, Exception(code, ERRORS[code]))
+
+    clock = [1000.0]
+    with monkeypatch.context() as patch:
+        patch.setattr(changes, "put", fail)
+        patch.setattr(time, "monotonic", lambda: clock[0])
+        write_all(world.engine, world)
+        assert len(complaints(caplog)) == 1
+        assert len(tried) == 1, "after a failure nothing is tried for some seconds"
+        clock[0] += observer.PAUSE + 1
+        report(world)
+        assert (len(tried), len(complaints(caplog))) == (2, 1), "once a minute"
+        clock[0] += observer.COMPLAIN_AGAIN
+        report(world)
+        assert (len(tried), len(complaints(caplog))) == (3, 2), "once a minute"
+    assert tried[2] >= tried[1] >= tried[0], "what could not be noted is kept"
+    assert str(code) in complaints(caplog)[0]
+    found = without_ids(platforms_rows(world.engine))
+    assert {name for name in wanted if wanted[name] != found[name]} == {"test_progress"}, "what was reported meanwhile"
+    caplog.clear()
+    world.audit()
+    assert world.differing() == set()
+
+
+def report(world: World) -> None:
+    with Session(world.engine) as session:
+        session.add(platform.TestProgress(world["testing"], platform.TestStatus.testing, ""))
+        session.commit()
+
+
+def test_a_report_whose_note_meets_a_deadlock_is_not_lost(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A real lock wait: somebody holds the note that the report renews."""
+    if world.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks no rows")
+    report(world)
+    with world.elsewhere() as other:
+        other.exec_driver_sql("SELECT * FROM api_v1_change FOR UPDATE")
+        begin = time.monotonic()
+        with Session(world.engine) as session:
+            session.add(platform.TestResult(world["testing"], world["plain"], 5, 1, 0))
+            session.add(platform.TestProgress(world["testing"], platform.TestStatus.completed, ""))
+            session.commit()
+        assert time.monotonic() - begin < 10, "a lock is waited for 50 s"
+    assert len(complaints(caplog)) == 1
+    caplog.clear()
+    world.check({"testing": "fail"})
+
+
+def test_when_every_handler_fails(
+    wanted: dict[str, set[tuple[Any, ...]]],
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("a mistake of ours")
+
+    for name in ("_of_instance", "_collected", "_note", "_bulk_targets"):
+        monkeypatch.setattr(observer, name, fail)
+    write_all(world.engine, world)
+    assert without_ids(platforms_rows(world.engine)) == wanted
+    assert len(complaints(caplog)) == 1
+
+
+def test_looking_up_keeps_what_the_platform_has_not_committed(world: World) -> None:
+    """What a bulk statement is about is looked up while the transaction has other work in it."""
+    with Session(world.engine) as session:
+        session.add(platform.TestProgress(world["queued"], platform.TestStatus.testing, ""))
+        session.flush()
+        session.query(platform.TestResult).filter(platform.TestResult.exit_code == 1).update({"exit_code": 0})
+        session.commit()
+    world.check({"queued": "running", "failing": "incomplete"})
+
+
+# --- Inside the platform --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_platforms_own_sessions(
+    broken: bool, mounted: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its pages write through the session that each request makes; `Model.query` is of that session too."""
+    with mounted.app_context():
+        ids = populate(platform.db.session)
+        platform.db.session.commit()
+        engine = platform.db.engine
+    refresher.rebuild(engine, everything=True)
+    if broken:
+        monkeypatch.setattr(changes, "put", None)
+    with mounted.test_request_context("/"):
+        mounted.preprocess_request()
+        run = ids["passing"]
+        for model in (platform.TestResultFile, platform.TestResult, platform.TestProgress):
+            model.query.filter(model.test_id == run).delete()
+        g.db.commit()
+        g.db.add(platform.TestProgress(run, platform.TestStatus.testing, ""))
+        g.db.commit()
+        output = platform.RegressionTestOutput.query.filter(platform.RegressionTestOutput.id == ids["out"]).first()
+        g.db.add(platform.RegressionTestOutputFiles(DIFFERENT, output.id))
+        g.db.commit()
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT kind, target FROM api_v1_change WHERE kind <> 'generation'"))
+        noted = {tuple(row) for row in rows}
+        reports = sa.select(platform.TestProgress.status).where(platform.TestProgress.test_id == run)
+        assert connection.scalars(reports).all() == [platform.TestStatus.testing]
+        variants = sa.select(platform.RegressionTestOutputFiles.file_hashes)
+        assert DIFFERENT in connection.scalars(variants).all()
+    assert noted == (set() if broken else {("run", run), ("output", ids["out"])})
+    assert len(complaints(caplog)) == broken
+    assert all(record.levelno < logging.ERROR for record in caplog.records) or broken
