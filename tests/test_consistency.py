@@ -97,16 +97,15 @@ class Reader:
             urls += [(f"/runs/{run.id}", {}), (f"/runs/{run.id}/summary", {})]
         for sample_id in {test.sample_id for test in world.tests}:
             path = f"/samples/{sample_id}/history"
-            urls += [(path, {}), *((path, {"status": status}) for status in ("pass", "fail", "canceled"))]
+            urls += [(path, {}), *((path, {"status": status}) for status in ("queued", "canceled"))]
         return {f"{path} {query}": self.get(path, **query) for path, query in urls}
 
     def by_verdict(self, world: World) -> dict[str, Any]:
         """The bodies of the answers that filter by the verdicts of runs."""
         urls: list[tuple[str, dict[str, Any]]] = [("/runs", {"sort": "started_at"})]
         urls += [(f"/samples/{sample_id}/history", {}) for sample_id in {test.sample_id for test in world.tests}]
-        statuses = ("error", "incomplete")
+        statuses = ("pass", "fail", "error", "incomplete")
         urls = [(path, query | {"status": status}) for path, query in urls for status in statuses]
-        urls += [("/runs", {"status": status}) for status in ("pass", "fail")]
         return {f"{path} {query}": self.get(path, **query) for path, query in urls}
 
 

@@ -148,9 +148,9 @@ def _insert(session: DbSession, run: Any, tests: Iterable[int], actor: Actor) ->
     session.add(run)
     session.flush()
     session.add_all(CustomizedTest(run.id, test) for test in tests)
-    # The creation itself is recorded by whoever inserts a run (creation.py); here its author is known, too.
-    session.execute(sa.delete(RunCreation).where(RunCreation.test_id == run.id))
-    session.execute(sa.insert(RunCreation).values(test_id=run.id, created_at=now(), user_id=actor.user_id))
+    # With its author, before the commit that would record it without. SQLite gives ids of deleted runs once more.
+    insert = sa.insert(RunCreation).prefix_with("OR REPLACE", dialect="sqlite")
+    session.execute(insert.values(test_id=run.id, created_at=now(), user_id=actor.user_id))
     session.flush()
 
 
