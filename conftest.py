@@ -10,6 +10,9 @@ ROOT = Path(__file__).parent
 # Behind our own root, because the platform too has a package named `tests`.
 sys.path[:0] = [str(ROOT), os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")]
 
+# Or the client asks for the bucket once, in a thread of its own, which tests that count requests may meet or not.
+os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
 pytest_plugins = ["tests.fixtures", "tests.bucket", "tests.database_servers"]
 
 # The same examples in every run, so that what passed passes; `--hypothesis-profile random` looks further.

@@ -231,7 +231,7 @@ class Worker:
                 answer: dict[str, Any] = json.loads(line)
                 return answer
         self._log.seek(0)
-        raise RuntimeError(f"a process ended early: {self._log.read()[-2000:]}")
+        raise RuntimeError(f"a process ended early: {self._log.read()[-8000:]}")
 
     def close(self) -> None:
         """End the process."""
