@@ -88,7 +88,7 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     "get_queue": (6, [*PLAIN, {"platform": "linux"}, {"status": "queued"}, {"status": "running"}]),
     "list_branches": (6, [*PLAIN, {"repository": "CCExtractor/ccextractor"}, {"name": "master"}, {"active": "true"}]),
     "list_environments": (6, [*PLAIN, {"platform": "linux"}, {"active": "true"}]),
-    "get_health": (2, PLAIN),
+    "get_health": (3, PLAIN),
     "get_document": (1, PLAIN),
     "list_tokens": (4, PLAIN),
     "get_current_token": (3, PLAIN),
