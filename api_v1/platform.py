@@ -187,21 +187,28 @@ def _is_server(uri: str) -> bool:
     return sa.make_url(uri).get_backend_name() != "sqlite"
 
 
-def remember_tables(engine: sa.Engine) -> None:
-    """Answer the table check of the platform's engine from memory once a table was seen.
+def guard_table_checks(engine: sa.Engine, *, remember: bool) -> None:
+    """Keep the platform's `create_all`, which runs in every request, from our tables, and spare it its table checks.
 
-    The platform runs `create_all` in every request, one round trip per known table; tables of ours would make each of
-    its pages slower. Only positive answers are kept, and any drop issued through SQLAlchemy forgets them all.
+    On a server our tables are made by our migrations only: a missing one that a page of the platform made would wait
+    for the metadata locks of the tables it refers to, and hold up every page behind it.
+
+    Args:
+        engine: that of the platform.
+        remember: whether to answer from memory once a table was seen. Each check is a round trip. Any drop issued
+            through SQLAlchemy forgets them all.
     """
     if hasattr(engine.dialect, "api_v1_seen_tables"):
         return
     ask = engine.dialect.has_table
+    on_server = engine.dialect.name != "sqlite"
     seen: set[tuple[str, str | None]] = set()
 
     def has_table(connection: sa.Connection, table_name: str, schema: str | None = None, **kw: Any) -> bool:
-        if (table_name, schema) in seen:
+        if (table_name, schema) in seen or (on_server and table_name.startswith("api_v1_")):
             return True
-        if found := ask(connection, table_name, schema=schema, **kw):
+        found = ask(connection, table_name, schema=schema, **kw)
+        if found and remember:
             seen.add((table_name, schema))
         return found
 
