@@ -24,7 +24,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api_v1 import cli, hooks, openapi, routes, settings
 from api_v1.limits import Limits
 from api_v1.operation import REGISTRY
-from api_v1.platform import db, load_config, platform_engine, prepare_bucket, remember_tables
+from api_v1.platform import db, guard_table_checks, load_config, platform_engine, prepare_bucket
 from api_v1.policy import UNDECLARED
 from api_v1.services import health, observer, refresher, run_states
 from api_v1.services.locked_tables import LockedTables
@@ -110,9 +110,10 @@ def observe(app: Flask) -> None:
 
     Raises:
         SettingError: an `API_V1_*` setting is wrong or unknown.
+        StartupError: the configuration names no database.
     """
     _log_to_stderr()
-    settings.load(app.config)
+    _guard_platform(app, settings.load(app.config))
     observer.observe()
 
 
@@ -166,12 +167,16 @@ def _refuse_missing_policy() -> None:
 
 def _connect(app: Flask, checked: Settings) -> None:
     """Bring Flask-SQLAlchemy onto the platform's database."""
-    if not app.config.get("DATABASE_URI"):
-        raise StartupError("DATABASE_URI is not set; the platform's configuration names its database there.")
+    _guard_platform(app, checked)
     app.config.setdefault("SQLALCHEMY_DATABASE_URI", app.config["DATABASE_URI"])
     db.init_app(app)
-    if checked.remember_tables:
-        remember_tables(platform_engine(app.config["DATABASE_URI"]))
+
+
+def _guard_platform(app: Flask, checked: Settings) -> None:
+    """Keep the platform's requests from making our tables."""
+    if not app.config.get("DATABASE_URI"):
+        raise StartupError("DATABASE_URI is not set; the platform's configuration names its database there.")
+    guard_table_checks(platform_engine(app.config["DATABASE_URI"]), remember=checked.remember_tables)
 
 
 def _log_to_stderr() -> None:
