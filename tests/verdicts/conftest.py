@@ -8,13 +8,20 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from api_v1 import platform
+from api_v1 import connections, platform
 from api_v1.platform import Base
 from api_v1.services import refresher
 from tests import factories
 from tests.client import Api
 from tests.fixtures import empty
 from tests.verdicts.world import World, populate
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the statements of a request a minute: what a slow machine makes of their time-outs is tested elsewhere."""
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 60)
+
 
 #: The rows of the world by table, as they were once made.
 Rows = dict[sa.Table, list[dict[str, Any]]]
