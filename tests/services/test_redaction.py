@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 import time
+import types
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -208,7 +209,8 @@ def patterns_in(value: Any, depth: int = 3) -> Iterator[re.Pattern[Any]]:
     elif depth and isinstance(value, dict):
         for item in value.values():
             yield from patterns_in(item, depth - 1)
-    elif inspect.isclass(value) and issubclass(value, Schema):
+    # In Python 3.10 `list[int]` passes for a class.
+    elif inspect.isclass(value) and not isinstance(value, types.GenericAlias) and issubclass(value, Schema):
         for field in value._declared_fields.values():
             for validator in field.validators:
                 yield from patterns_in(getattr(validator, "regex", None))
