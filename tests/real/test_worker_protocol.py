@@ -163,7 +163,7 @@ def test_a_run_without_results_is_an_error(worker: Worker) -> None:
     worker.progress("testing")
     worker.progress("completed")
 
-    assert worker.state == ("error", "false")
+    assert worker.state == ("error", "true")
 
 
 def test_a_log_is_stored_where_the_api_looks_for_it(worker: Worker) -> None:
