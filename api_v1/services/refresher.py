@@ -231,7 +231,7 @@ def _work(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
         return [*by_kind[Kind.ALL], *of_tests]
     for kind, work in ((Kind.OUTPUT, _judge_output), (Kind.TEST, judge_test), (Kind.CATALOGUE, recount_sets)):
         if found := by_kind[kind]:
-            work(connection, row.generation, found[0].target)
+            work(connection, found[0].target)
             return found[:1]
     runs = by_kind[Kind.RUN][:CHUNK]
     if not runs:
@@ -371,14 +371,14 @@ def _derive_times_of_heirs(connection: sa.Connection, first_moved: int, but: Seq
 _TEST_ID = sa.bindparam("regression_id", type_=sa.Integer)
 
 
-def _judge_output(connection: sa.Connection, generation: int, output_id: int) -> None:
+def _judge_output(connection: sa.Connection, output_id: int) -> None:
     of_output = sa.select(RegressionTestOutput.regression_id).where(RegressionTestOutput.id == output_id)
     regression_id = connection.scalar(of_output)
     file = TestResultFile
     # The platform lets a file be of another test's output.
     with_file = sa.select(file.regression_test_id).where(file.regression_test_output_id == output_id).distinct()
     for test in sorted({regression_id, *connection.scalars(with_file)} - {None}):
-        judge_test(connection, generation, test)
+        judge_test(connection, test)
 
 
 @functools.cache
@@ -386,7 +386,7 @@ def _deviations_of_test() -> sa.CompoundSelect[Any]:
     return deviations(lambda _run, test: test == _TEST_ID)
 
 
-def judge_test(connection: sa.Connection, generation: int, regression_id: int) -> None:
+def judge_test(connection: sa.Connection, regression_id: int) -> None:
     """Judge the results of one test in all runs anew, and put together the numbers of the runs that changed by it."""
     deviating = defaultdict(list)
     for found in connection.execute(_deviations_of_test(), {"regression_id": regression_id}):
@@ -477,7 +477,7 @@ def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 # --- The sets of all runs -------------------------------------------------------------------------
 
 
-def recount_sets(connection: sa.Connection, generation: int, regression_id: int) -> None:
+def recount_sets(connection: sa.Connection, regression_id: int) -> None:
     """Count the sets of runs anew, after a test was added, (de)activated, or put into or out of a category."""
     _recount_recorded(connection, regression_id)
     _recount_unrecorded(connection)
