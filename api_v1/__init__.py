@@ -7,8 +7,8 @@ Mounted into the platform, two lines at the end of its `run.py`:
 
 Or in a process of its own, over the same models and the same database: `gunicorn 'api_v1:create_app()'`.
 
-A request passes `hooks` (identify, rate limit, authorize), an `operation` declared in `routes`, which validates by
-`schemas` and asks `services`, and leaves through `hooks` again. Whatever is raised becomes JSON in `handlers`.
+A request passes `web` (identify, rate limit, authorize), an operation declared in `routes`, which validates by `schemas`
+and asks a domain folder such as `runs` or `findings`, and leaves through `web` again; whatever is raised becomes JSON there.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from typing import Any
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api_v1 import cli, hooks, openapi, routes, settings
-from api_v1.limits import Limits
-from api_v1.operation import REGISTRY
-from api_v1.platform import db, guard_table_checks, load_config, platform_engine, prepare_bucket
-from api_v1.policy import UNDECLARED
-from api_v1.services import health, observer, refresher, run_states
-from api_v1.services.locked_tables import LockedTables
-from api_v1.services.storage import Storage
+from api_v1 import cli, routes, settings
+from api_v1.access.policy import UNDECLARED
+from api_v1.database.locked_tables import LockedTables
+from api_v1.database.platform import guard_table_checks, load_config, platform_engine, prepare_bucket
+from api_v1.database.session import db
+from api_v1.files.storage import Storage
 from api_v1.settings import Settings
+from api_v1.verdicts import observer, refresher, stored
+from api_v1.web import health, hooks, openapi
+from api_v1.web.operation import REGISTRY
+from api_v1.web.rate_limits import Limits
 
 __all__ = ["StartupError", "create_app", "init_app", "observe", "routes"]
 
@@ -94,7 +96,7 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
     stores = Storage(app.config)
     with app.app_context():
         storage = limits.limiter.storage
-        checks = health.checks(db.engine, app.config, stores, storage, limits.shared, run_states.backlog)
+        checks = health.checks(db.engine, app.config, stores, storage, limits.shared, stored.backlog)
         tables = LockedTables(db.engine)
         auditor = refresher.Auditor(db.engine, checked.audit_ms)
     document = openapi.document()

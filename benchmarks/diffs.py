@@ -166,7 +166,7 @@ CASES = (
 
 def structured(pair: tuple[bytes, bytes]) -> int:
     """The whole of the service, from bytes to hunks."""
-    from api_v1.services import diff
+    from api_v1.files import diff
 
     summary = diff.diff(*pair).summary
     return summary.added_lines + summary.removed_lines
@@ -174,7 +174,7 @@ def structured(pair: tuple[bytes, bytes]) -> int:
 
 def unified(pair: tuple[bytes, bytes]) -> int:
     """The whole of the service, from bytes to the text of a unified diff."""
-    from api_v1.services import diff
+    from api_v1.files import diff
 
     summary = diff.diff(*pair, format="unified").summary
     return summary.added_lines + summary.removed_lines
@@ -182,7 +182,7 @@ def unified(pair: tuple[bytes, bytes]) -> int:
 
 def lines_only(pair: tuple[bytes, bytes]) -> int:
     """Only which lines differ, to compare with the other algorithms."""
-    from api_v1.services import diff
+    from api_v1.files import diff
 
     return _changed(diff.changes(*map(_split, pair)))
 
@@ -198,7 +198,7 @@ def by_difflib_without_junk(pair: tuple[bytes, bytes]) -> int:
 
 def by_patience_and_difflib(pair: tuple[bytes, bytes]) -> int:
     """Our own search for unique lines, with difflib in gaps of up to 250,000 pairs of lines."""
-    from api_v1.services import diff
+    from api_v1.files import diff
 
     def in_gap(a: list[int], b: list[int], rows: list[int], columns: list[int]) -> list[tuple[int, int, int]]:
         if not rows or (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) > 250_000:

@@ -66,9 +66,11 @@ def prepare(uri: str, keep: bool) -> tuple[str, list[str]]:
     """Fill the database; return a token for it and the emails of accounts whose hashes have full cost."""
     if not keep:
         dataset.load(uri, dataset.Dataset(RUNS))
-    from api_v1 import migrations
-    from api_v1.platform import User, db
-    from api_v1.services import refresher, tokens
+    from api_v1.access import tokens
+    from api_v1.database import migrations
+    from api_v1.database.platform import User
+    from api_v1.database.session import db
+    from api_v1.verdicts import refresher
 
     app = VARIANTS["standalone"].app(uri)
     with app.app_context():

@@ -23,7 +23,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from api_v1.services import logs, storage
+from api_v1.files import logs, storage
 
 MEGABYTE = 1_000_000
 SHA = "5f" * 32

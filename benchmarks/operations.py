@@ -109,10 +109,12 @@ def serve(host: str, uri: str) -> None:
 
 def prepare(app: Flask) -> tuple[dict[str, Any], str]:
     """Make a token and choose what to ask for: ids that both sizes have."""
-    from api_v1 import migrations
-    from api_v1.platform import RegressionTest, Test, TestProgress, TestResult, TestStatus, User, db
-    from api_v1.policy import Scope
-    from api_v1.services import refresher, tokens
+    from api_v1.access import tokens
+    from api_v1.access.policy import Scope
+    from api_v1.database import migrations
+    from api_v1.database.platform import RegressionTest, Test, TestProgress, TestResult, TestStatus, User
+    from api_v1.database.session import db
+    from api_v1.verdicts import refresher
 
     with app.app_context():
         migrations.upgrade(db.engine)
@@ -143,7 +145,8 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
 
 def add_select_route(app: Flask, run_id: int) -> None:
     """Add what everything is compared with: a JSON route that selects one row by its key."""
-    from api_v1.platform import Test, db
+    from api_v1.database.platform import Test
+    from api_v1.database.session import db
 
     def select() -> dict[str, str]:
         commit = db.session.scalars(sa.select(Test.commit).where(Test.id == run_id)).one()

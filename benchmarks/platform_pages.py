@@ -150,8 +150,9 @@ def prepare(uri: str, keep: bool) -> tuple[str, int]:
     """Fill the database; return a token for it and the id of the newest completed run."""
     if not keep:
         dataset.load(uri, dataset.Dataset(RUNS))
-    from api_v1.platform import Base, TestProgress, TestStatus, User, db
-    from api_v1.services import tokens
+    from api_v1.access import tokens
+    from api_v1.database.platform import Base, TestProgress, TestStatus, User
+    from api_v1.database.session import db
 
     app = VARIANTS["standalone"].app(uri)
     with app.app_context():

@@ -32,10 +32,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api_v1 import platform
-from api_v1.platform import DbSession
-from api_v1.services import health
-from api_v1.services.storage import Storage
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from api_v1.database.session import db
+from api_v1.files.storage import Storage
+from api_v1.web import health
 from tests import factories
 from tests.fixtures import IN_CI, service_account
 from tests.servers import wait_until
@@ -325,9 +326,7 @@ def with_fresh_storage(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Storage:
     storage = Storage(app.config)
     known = app.extensions["api_v1"]
     with app.app_context():
-        checks = health.checks(
-            platform.db.engine, app.config, storage, known.limits.limiter.storage, known.limits.shared
-        )
+        checks = health.checks(db.engine, app.config, storage, known.limits.limiter.storage, known.limits.shared)
     api = dataclasses.replace(known, storage=storage, health=checks)
     monkeypatch.setitem(app.extensions, "api_v1", api)
     return storage

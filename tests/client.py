@@ -12,8 +12,9 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from api_v1.operation import REGISTRY
-from api_v1.platform import DbSession, db
+from api_v1.database.platform import DbSession
+from api_v1.database.session import db
+from api_v1.web.operation import REGISTRY
 from tests import factories
 from tests.contract.responses import ResponseValidator
 

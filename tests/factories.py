@@ -10,11 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.platform import DbSession
-from api_v1.policy import Scope
-from api_v1.services import tokens
-from api_v1.tables import RunCreation
+from api_v1.access import tokens
+from api_v1.access.policy import Scope
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from api_v1.database.tables import RunCreation
 
 #: When the runs of tests begin unless they say otherwise.
 START = datetime(2026, 1, 1, 12, 0, 0)

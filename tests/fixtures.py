@@ -126,7 +126,7 @@ def engine(database_uri: str) -> Iterator[sa.Engine]:
     """The platform's engine, with every table; for SQLite it is also that of the API."""
     import database
 
-    from api_v1 import platform
+    from api_v1.database import platform
 
     fresh_engine()
     made = platform.platform_engine(database_uri)
@@ -150,15 +150,15 @@ def standalone(engine: sa.Engine, database_uri: str, repository: Path) -> Flask:
 @pytest.fixture(autouse=True)
 def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for changes that nobody noted with every request."""
-    from api_v1.services import run_states
+    from api_v1.verdicts import stored
 
-    monkeypatch.setattr(run_states, "LOOK_EVERY", 0)
+    monkeypatch.setattr(stored, "LOOK_EVERY", 0)
 
 
 @pytest.fixture(autouse=True)
 def nothing_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without changes that an earlier test kept the observer from noting."""
-    from api_v1.services import observer
+    from api_v1.verdicts import observer
 
     monkeypatch.setattr(observer, "_missed", observer._Missed())
 
@@ -172,7 +172,8 @@ def app(standalone: Flask) -> Iterator[Flask]:
 
 def empty(app: Flask) -> None:
     """Delete every row."""
-    from api_v1.platform import Base, db
+    from api_v1.database.platform import Base
+    from api_v1.database.session import db
 
     with app.app_context(), db.engine.begin() as connection:
         mysql = connection.dialect.name != "sqlite"

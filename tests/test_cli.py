@@ -20,10 +20,13 @@ from click.testing import Result
 from flask import Flask
 
 import api_v1
-from api_v1 import demo, migrations, platform
-from api_v1.platform import Base, db
-from api_v1.services import run_states, tokens
-from api_v1.tables import RunState, Token, now, own_tables
+from api_v1 import demo
+from api_v1.access import tokens
+from api_v1.database import migrations, platform
+from api_v1.database.platform import Base
+from api_v1.database.session import db
+from api_v1.database.tables import RunState, Token, now, own_tables
+from api_v1.verdicts import stored
 from tests import factories, servers
 from tests.fixtures import platform_config
 
@@ -189,7 +192,7 @@ def test_upgrade_stores_the_states_of_the_runs_that_are_there(own_app: Flask, ow
     own_cli("db", "upgrade")
     with own_app.app_context():
         assert stored_states() == [(1, "queued"), (2, "canceled")]
-        assert not run_states.pending(db.session)
+        assert not stored.pending(db.session)
 
 
 #: What the account that upgrades is granted; to drop the tables takes DROP besides.
@@ -364,7 +367,7 @@ def test_rebuild_leaves_nothing_to_derive(app: Flask, cli: Cli, option: list[str
     cli("verdicts", "rebuild", *option)
     with app.app_context():
         assert [status for _, status in stored_states()] == ["queued", "error"]
-        assert not run_states.pending(db.session)
+        assert not stored.pending(db.session)
 
 
 def test_demo_is_seeded_once(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

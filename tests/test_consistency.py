@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_v1 import platform
-from api_v1.platform import DbSession
-from api_v1.services import changes, derivation, refresher, run_states, runs
-from api_v1.services.changes import Kind, Named
-from api_v1.services.run_states import Pending
-from api_v1.tables import RunCreation
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from api_v1.database.tables import RunCreation
+from api_v1.runs import runs
+from api_v1.verdicts import change_log, derivation, refresher, stored
+from api_v1.verdicts.change_log import Kind, Named
+from api_v1.verdicts.stored import Pending
 from tests import factories, worlds
 from tests.client import Api
 from tests.worlds import FAILING, RESULT_STATUSES, RUN_STATUSES, RegressionTest, Run, World, examples
@@ -367,7 +368,7 @@ def forget(reader: Reader, tables: Iterable[str] = DISPOSABLE) -> None:
 def nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch, found: Pending) -> Iterator[None]:
     """Let every request find the same things pending, and store nothing of them."""
     with monkeypatch.context() as patch:
-        patch.setattr(run_states, "pending", lambda _session, **_: found)
+        patch.setattr(stored, "pending", lambda _session, **_: found)
         patch.setattr(refresher, "refresh", lambda _engine: None)
         yield
 
@@ -466,7 +467,7 @@ def test_changes_show_everywhere_once_they_are_noted_or_found(
             if named.get("output") != 0:
                 session.execute(sa.text(statement), named)
                 if data.draw(st.booleans()):
-                    changes.put(session.connection(), [note(name, named)])
+                    change_log.put(session.connection(), [note(name, named)])
                 session.commit()
                 refresher.audit(session.get_bind().engine, 100)
             check_stored(session)
@@ -497,6 +498,6 @@ def test_a_run_of_unknown_time_follows_its_neighbour_everywhere(reader: Reader) 
     with reader.api.rows() as session:
         session.add(RunCreation(test_id=neighbour, created_at=factories.START + timedelta(days=1)))
         # Only the API records creation times, and notes the run when it does.
-        changes.put(session.connection(), [Named(Kind.RUN, neighbour)])
+        change_log.put(session.connection(), [Named(Kind.RUN, neighbour)])
     for run_id in (old, neighbour):
         assert reader.get(f"/runs/{run_id}")["created_at"] == iso(factories.START + timedelta(days=1))

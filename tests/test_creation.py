@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
-from api_v1.platform import DbSession
-from api_v1.services import observer, refresher, run_states, runs
-from api_v1.services.run_states import Pending
-from api_v1.tables import RunCreation, now
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from api_v1.database.session import db
+from api_v1.database.tables import RunCreation, now
+from api_v1.runs import runs
+from api_v1.verdicts import observer, refresher, stored
+from api_v1.verdicts.stored import Pending
 from tests import factories
 from tests.client import Api
 
@@ -27,7 +29,7 @@ TIMES = [factories.START + timedelta(days=number) for number in range(10)]
 @pytest.fixture
 def session(app: Flask) -> Iterator[Session]:
     """A session of the platform's own kind: it knows nothing of the API."""
-    with app.app_context(), Session(platform.db.engine) as made:
+    with app.app_context(), Session(db.engine) as made:
         yield made
 
 
@@ -251,7 +253,7 @@ def test_order_is_by_time_and_then_by_id(
     sort: str, pending: Pending | None, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if pending is not None:
-        monkeypatch.setattr(run_states, "pending", lambda _session, **_: pending)
+        monkeypatch.setattr(stored, "pending", lambda _session, **_: pending)
         monkeypatch.setattr(refresher, "refresh", lambda _engine: None)
     times = [TIMES[3], TIMES[1], None, TIMES[2], TIMES[1], TIMES[3], None, TIMES[1]]
     ids = [insert(session, [], time) for time in times]

@@ -13,9 +13,10 @@ import pytest
 from flask import Flask
 
 import api_v1
-from api_v1.platform import Base, db
-from api_v1.services import health
-from api_v1.services.health import Checks
+from api_v1.database.platform import Base
+from api_v1.database.session import db
+from api_v1.web import health
+from api_v1.web.health import Checks
 from tests.client import Api
 from tests.fixtures import platform_config
 

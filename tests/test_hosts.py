@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import demo, platform
-from api_v1.operation import REGISTRY
+from api_v1 import demo
+from api_v1.database import platform
+from api_v1.database.session import db
+from api_v1.web.operation import REGISTRY
 from tests import factories
 from tests.client import Api
 
@@ -56,7 +58,7 @@ def query(path: str, of: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_answers_are_the_same_in_both_hosts(api: Api, mounted_api: Api, files: Path) -> None:
     with api.rows() as session:
-        demo.seed(platform.db.session(), files)
+        demo.seed(db.session(), files)
         headers = factories.bearer(session)
     paths = {operation.path for operation in REGISTRY.values() if operation.method == "GET"} - OF_THE_PROCESS
     urls = {(path.format(**of), tuple(query(path, of).items())) for of in list(ids(api))[::3] for path in paths}

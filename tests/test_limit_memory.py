@@ -12,7 +12,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from api_v1.limit_memory import LimitMemory
+from api_v1.web.rate_limit_memory import LimitMemory
 
 LIMIT = RateLimitItemPerMinute(5)
 

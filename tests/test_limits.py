@@ -14,9 +14,9 @@ from flask_limiter import Limiter
 from werkzeug.test import TestResponse
 
 import api_v1
-from api_v1.platform import db
-from api_v1.services import runs
-from api_v1.services.tokens import new_secret
+from api_v1.access.tokens import new_secret
+from api_v1.database.session import db
+from api_v1.runs import runs
 from tests import factories
 from tests.fixtures import platform_config
 
@@ -144,7 +144,7 @@ def test_session_cookie_has_no_budget_of_its_own(limited: Flask) -> None:
 def test_failed_log_ins_are_counted_by_address(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, request_: dict[str, Any], status: int
 ) -> None:
-    monkeypatch.setattr("api_v1.services.tokens._passwords.matches", lambda stored, password: False)
+    monkeypatch.setattr("api_v1.access.tokens._passwords.matches", lambda stored, password: False)
     app = make_app()
     answers = [call(app, "POST", "/auth/tokens", **request_) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [status] * 5 + [429]
@@ -154,7 +154,7 @@ def test_failed_log_ins_are_counted_by_address(
 
 
 def test_successful_log_ins_are_counted(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api_v1.services.tokens._passwords.matches", lambda stored, password: True)
+    monkeypatch.setattr("api_v1.access.tokens._passwords.matches", lambda stored, password: True)
     app = make_app()
     with app.app_context():
         email = factories.user(db.session, password="$6$any").email

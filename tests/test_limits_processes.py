@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1.platform import Base
+from api_v1.database.platform import Base
 from tests import factories, servers
 from tests.fixtures import platform_config
 

@@ -19,11 +19,13 @@ from passlib.hash import sha512_crypt
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from api_v1 import create_app, platform
+from api_v1 import create_app
+from api_v1.access import tokens
+from api_v1.database import platform
+from api_v1.database.platform import Base
+from api_v1.database.session import db
+from api_v1.database.tables import AuditRecord
 from api_v1.errors import LogInUnavailable
-from api_v1.platform import Base, db
-from api_v1.services import tokens
-from api_v1.tables import AuditRecord
 from tests import factories, servers
 from tests.fixtures import platform_config
 

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from flask import session as browser_session
 from werkzeug.test import TestResponse
 
-from api_v1.operation import REGISTRY, RESOURCES, Operation
-from api_v1.policy import RoleName, Scope
+from api_v1.access import tokens
+from api_v1.access.policy import RoleName, Scope
+from api_v1.database.tables import Token, now
 from api_v1.schemas.common import COMMIT_PATTERN, REPOSITORY_PATTERN
-from api_v1.services import tokens
-from api_v1.tables import Token, now
-from api_v1.validation import MAX_BODY, MAX_ID
+from api_v1.web.operation import REGISTRY, RESOURCES, Operation
+from api_v1.web.validation import MAX_BODY, MAX_ID
 from tests import factories
 from tests.client import Api
 from tests.contract.document import Json, flattened, operations, resolved

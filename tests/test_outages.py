@@ -9,9 +9,10 @@ import pymysql
 import pytest
 from sqlalchemy import exc
 
-from api_v1 import outages
+from api_v1.database import outages
+from api_v1.database.platform import FailedToSpawnDBSession
 from api_v1.errors import DatabaseUnavailable
-from api_v1.platform import FailedToSpawnDBSession
+from api_v1.web.errors import headers_of, status_of
 
 SILENT = DatabaseUnavailable.message
 
@@ -37,7 +38,7 @@ def told(error: BaseException) -> tuple[str, str] | None:
     found = outages.explain(error)
     if found is None:
         return None
-    assert (found.status, found.headers["Retry-After"].isdigit()) == (503, True)
+    assert (status_of(found), headers_of(found)["Retry-After"].isdigit()) == (503, True)
     return found.code, found.message
 
 
@@ -118,7 +119,7 @@ def test_sqlite(text: str, message: str) -> None:
 def test_a_missing_table_or_column_of_ours_names_the_command(error: Exception, statement: str, missing: str) -> None:
     found = outages.explain(wrapped(error, statement, exc.ProgrammingError))
     assert found is not None
-    assert (found.status, found.code, found.details) == (503, "api_not_migrated", {"missing": missing})
+    assert (status_of(found), found.code, found.details) == (503, "api_not_migrated", {"missing": missing})
     assert "api-v1 db upgrade" in found.message
 
 

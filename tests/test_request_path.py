@@ -19,14 +19,14 @@ from marshmallow import fields
 from werkzeug.test import TestResponse
 
 import api_v1
-from api_v1 import operation as declarations
-from api_v1 import platform
+from api_v1.access import tokens
+from api_v1.access.policy import PUBLIC
+from api_v1.database import platform
+from api_v1.database.session import db
 from api_v1.errors import ValidationFailed
-from api_v1.operation import REGISTRY, Answer
-from api_v1.platform import db
-from api_v1.policy import PUBLIC
 from api_v1.schemas.common import ResponseSchema
-from api_v1.services import tokens
+from api_v1.web import operation as declarations
+from api_v1.web.operation import REGISTRY, Answer
 from tests import factories
 from tests.client import Api
 from tests.fixtures import import_platform, on_one_database, platform_config

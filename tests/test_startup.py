@@ -15,11 +15,11 @@ from flask import Blueprint, Flask
 from flask_limiter import Limiter
 
 import api_v1
-from api_v1 import operation as declarations
 from api_v1 import settings
-from api_v1.operation import REGISTRY, Answer
-from api_v1.policy import PUBLIC
+from api_v1.access.policy import PUBLIC
 from api_v1.settings import SettingError, Settings
+from api_v1.web import operation as declarations
+from api_v1.web.operation import REGISTRY, Answer
 from tests.client import Api
 from tests.fixtures import platform_config
 

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
-from api_v1.operation import REGISTRY
-from api_v1.platform import db
-from api_v1.services import refresher
-from api_v1.tables import AuditRecord, BaselineApproval, Token, now
+from api_v1.database import platform
+from api_v1.database.session import db
+from api_v1.database.tables import AuditRecord, BaselineApproval, Token, now
+from api_v1.verdicts import refresher
+from api_v1.web.operation import REGISTRY
 from tests import factories
 from tests.client import Api
 

@@ -20,13 +20,14 @@ from passlib.hash import sha512_crypt
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from api_v1 import platform
+from api_v1.access import tokens
+from api_v1.access.policy import Scope
+from api_v1.database import platform
+from api_v1.database.platform import Base
+from api_v1.database.session import db
+from api_v1.database.tables import Token, now
 from api_v1.errors import InvalidCredentials
-from api_v1.platform import Base, db
-from api_v1.policy import Scope
 from api_v1.schemas.auth import AuthToken
-from api_v1.services import tokens
-from api_v1.tables import Token, now
 from tests import factories, servers
 from tests.fixtures import platform_config
 

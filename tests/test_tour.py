@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 import api_v1
 from api_v1 import demo
-from api_v1.operation import REGISTRY
-from api_v1.platform import Base
+from api_v1.database.platform import Base
+from api_v1.web.operation import REGISTRY
 from tests import servers
 from tests.client import Api
 from tests.fixtures import IN_CI, platform_config

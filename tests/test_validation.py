@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from marshmallow import ValidationError, fields
 from werkzeug.datastructures import MultiDict
 
-from api_v1 import create_app, platform, sql
+from api_v1 import create_app
+from api_v1.database import platform, sql
 from api_v1.date_times import iso
 from api_v1.errors import ValidationFailed
 from api_v1.schemas.runs import RunListQuery
-from api_v1.validation import (
+from api_v1.web.validation import (
     MAX_ID,
     Digits,
     Flag,

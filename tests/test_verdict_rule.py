@@ -15,10 +15,12 @@ from flask import Flask
 from hypothesis import given
 from sqlalchemy.orm import Session
 
-from api_v1 import platform, sql
-from api_v1.services import derivation, failures, refresher, results, verdicts
-from api_v1.services.verdicts import Deviation, FileFacts, RunStatus, Verdict
-from api_v1.tables import RunFailure, RunState
+from api_v1.database import platform, sql
+from api_v1.database.tables import RunFailure, RunState
+from api_v1.findings import failures
+from api_v1.runs import results
+from api_v1.verdicts import derivation, refresher, rule
+from api_v1.verdicts.rule import Deviation, FileFacts, RunStatus, Verdict
 from tests import worlds
 from tests.factories import hash_of
 from tests.worlds import File, RegressionTest, Run, World, examples
@@ -63,7 +65,7 @@ WRONG = FileFacts("c", frozenset({"a", "b"}))
 def test_verdict_of_a_result(
     files: list[FileFacts], needs_output: bool, codes: tuple[int | None, int | None], verdict: str
 ) -> None:
-    assert verdicts.result_verdict(*codes, files, needs_output=needs_output) == verdict
+    assert rule.result_verdict(*codes, files, needs_output=needs_output) == verdict
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_verdict_of_a_result(
     ],
 )
 def test_verdict_without_a_result(status: str, without_files: str, with_files: str) -> None:
-    found = [verdicts.absent_verdict(RunStatus(status), has_files=has_files) for has_files in (False, True)]
+    found = [rule.absent_verdict(RunStatus(status), has_files=has_files) for has_files in (False, True)]
     assert found == [without_files, with_files]
 
 
@@ -98,8 +100,8 @@ def test_verdict_without_a_result(status: str, without_files: str, with_files: s
     ],
 )
 def test_state_of_a_run(last: str | None, results: int, failing: int, missing: int, status: str, errors: str) -> None:
-    assert verdicts.run_status(last, results=results, failing=failing, missing=missing) == status
-    assert verdicts.run_errors(status, failing=failing, missing=missing) == errors
+    assert rule.run_status(last, results=results, failing=failing, missing=missing) == status
+    assert rule.run_errors(status, failing=failing, missing=missing) == errors
 
 
 def facts(world: World, files: list[File]) -> list[FileFacts]:
@@ -115,10 +117,10 @@ def judged(world: World, run: Run, test: RegressionTest) -> Verdict:
     """The verdict of a test in a run, by the functions."""
     files, result = world.files(run, test), run.results.get(test.id)
     if result is None:
-        return verdicts.absent_verdict(RunStatus(world.status(run)), has_files=bool(files))
+        return rule.absent_verdict(RunStatus(world.status(run)), has_files=bool(files))
     needs_output = any(output.ignore is False for output in test.outputs)
     codes = result.exit_code, result.expected_rc
-    return verdicts.result_verdict(*codes, facts(world, files), needs_output=needs_output)
+    return rule.result_verdict(*codes, facts(world, files), needs_output=needs_output)
 
 
 @examples()
@@ -128,10 +130,10 @@ def test_functions_say_what_the_tables_say(world: World) -> None:
         assert {test.id: judged(world, run, test) for test in world.tests} == {
             test.id: world.verdict(run, test) for test in world.tests
         }
-        failing = sum(judged(world, run, test) in verdicts.FAILING for test in world.members(run))
+        failing = sum(judged(world, run, test) in rule.FAILING for test in world.members(run))
         missing = len(world.absent(run))
-        status = verdicts.run_status(run.last, results=len(run.results), failing=failing, missing=missing)
-        errors = verdicts.run_errors(status, failing=failing, missing=missing)
+        status = rule.run_status(run.last, results=len(run.results), failing=failing, missing=missing)
+        errors = rule.run_errors(status, failing=failing, missing=missing)
         assert (status, errors) == (world.status(run), world.run_errors(run))
 
 
@@ -164,7 +166,7 @@ def check_results(session: Session, world: World) -> None:
     """The results that fail, and only they, are failing results; each is there once."""
     every = {(run.id, id_): run for run in world.runs for id_ in run.results}
     expected = {(run_id, id_): world.verdict(run, world.test(id_)) for (run_id, id_), run in every.items()}
-    failing = session.execute(verdicts.failing_results(whole)).tuples().all()
+    failing = session.execute(rule.failing_results(whole)).tuples().all()
     assert {(run, test): verdict for run, test, verdict in failing} == {
         key: verdict for key, verdict in expected.items() if verdict in worlds.FAILING
     }
@@ -313,7 +315,7 @@ def test_pass_is_where_the_platforms_page_shows_no_error(mounted: Flask, databas
     session = importlib.import_module("database").create_session(database_uri)
     try:
         world.insert(session)
-        failing = session.execute(verdicts.failing_results(whole))
+        failing = session.execute(rule.failing_results(whole))
         found = {(row.test_id, row.regression_id): row.verdict for row in failing}
         for run in world.runs:
             categories = get_test_results(session.get(platform.Test, run.id))

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from api_v1 import platform
-from api_v1.platform import DbSession
-from api_v1.tables import RunCreation
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from api_v1.database.tables import RunCreation
 from tests.factories import MAIN_FORK, START, hash_of
 
 #: How many worlds a property is tried on; more are worth their time after a change of the rule.

@@ -24,7 +24,7 @@ import importlib, pkgutil
 import api_v1
 print("api_v1", api_v1.__file__)
 for module in pkgutil.walk_packages(api_v1.__path__, "api_v1."):
-    if module.name != "api_v1.migrations.env":
+    if module.name != "api_v1.database.migrations.env":
         print(module.name, importlib.import_module(module.name).__file__)
 """
 

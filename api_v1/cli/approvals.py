@@ -10,12 +10,13 @@ from flask import current_app
 from flask.cli import AppGroup
 from marshmallow import ValidationError
 
+from api_v1.acting import approvals
+from api_v1.acting.audit_log import Actor
+from api_v1.database.platform import User
+from api_v1.database.session import db
+from api_v1.database.sql import equally
 from api_v1.errors import ApiError, ValidationFailed
-from api_v1.platform import User, db
 from api_v1.schemas import results as schemas
-from api_v1.services import approvals
-from api_v1.services.audit import Actor
-from api_v1.sql import equally
 
 group = AppGroup("approvals", help="Baseline approvals.")
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from api_v1.platform import db
+from api_v1.acting import audit_log
+from api_v1.database.session import db
 from api_v1.schemas.system import AuditRecord
-from api_v1.services import audit
 
 
 @click.command("audit")
@@ -22,5 +22,5 @@ from api_v1.services import audit
 def show_audit(limit: int, **filters: Any) -> None:
     """Print the audit log, newest first, one JSON object a line."""
     given = {name: value for name, value in filters.items() if value is not None}
-    for record in audit.page(db.session, limit=limit, **given).data:
+    for record in audit_log.page(db.session, limit=limit, **given).data:
         click.echo(json.dumps(AuditRecord().dump(record)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 from flask.cli import AppGroup
 
-from api_v1 import migrations
 from api_v1.cli import verdicts
-from api_v1.platform import create_platform_tables, db
+from api_v1.database import migrations
+from api_v1.database.platform import create_platform_tables
+from api_v1.database.session import db
 
 group = AppGroup("db", help="The tables of the API.")
 

@@ -7,7 +7,8 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from api_v1 import demo
-from api_v1.platform import Base, db, repository
+from api_v1.database.platform import Base, repository
+from api_v1.database.session import db
 
 group = AppGroup("demo", help="Demo data.")
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from api_v1 import openapi
+from api_v1.web import openapi
 
 
 @click.command("openapi")

@@ -10,15 +10,17 @@ import sqlalchemy as sa
 from flask.cli import AppGroup
 from marshmallow import ValidationError
 
+from api_v1.access import tokens
+from api_v1.access.policy import Scope
+from api_v1.acting import audit_log
+from api_v1.acting.audit_log import Actor
+from api_v1.database.platform import User
+from api_v1.database.session import db
+from api_v1.database.sql import equally
+from api_v1.database.tables import Token, now
 from api_v1.date_times import iso
 from api_v1.errors import ApiError
-from api_v1.platform import User, db
-from api_v1.policy import Scope
 from api_v1.schemas.auth import TokenCreateRequest
-from api_v1.services import audit, tokens
-from api_v1.services.audit import Actor
-from api_v1.sql import equally
-from api_v1.tables import Token, now
 
 group = AppGroup("token", help="Bearer tokens.")
 
@@ -34,7 +36,7 @@ def _record(action: str, email: str, name: str, after: dict[str, Any] | None) ->
     """Leave an entry in the audit log, in the transaction of the change."""
     owner = {"user": email}
     before, after = (owner, None) if after is None else (None, owner | after)
-    audit.record(db.session, Actor("command-line"), action, f"token:{name}", before=before, after=after)
+    audit_log.record(db.session, Actor("command-line"), action, f"token:{name}", before=before, after=after)
 
 
 def _new_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from flask.cli import AppGroup
 
-from api_v1.platform import db
-from api_v1.services import refresher
+from api_v1.database.session import db
+from api_v1.verdicts import refresher
 
 group = AppGroup("verdicts", help="The stored state of runs.")
 

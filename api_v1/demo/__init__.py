@@ -13,10 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1.demo.catalogue import SAMPLES, insert_catalogue
-from api_v1.demo.files import Files
-from api_v1.demo.runs import REFERENCE, insert_runs
-from api_v1.platform import (
+from api_v1.database.platform import (
     Category,
     CCExtractorVersion,
     Fork,
@@ -30,6 +27,9 @@ from api_v1.platform import (
     TestPlatform,
     User,
 )
+from api_v1.demo.catalogue import SAMPLES, insert_catalogue
+from api_v1.demo.files import Files
+from api_v1.demo.runs import REFERENCE, insert_runs
 
 __all__ = ["ADMIN", "PASSWORD", "REFERENCE", "DemoError", "Summary", "is_seeded", "seed"]
 

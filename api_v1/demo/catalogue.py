@@ -10,10 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api_v1.demo import media
-from api_v1.demo.captions import Cue, Damage, dialogue, render, render_damaged
-from api_v1.demo.files import Files
-from api_v1.platform import (
+from api_v1.database.platform import (
     Category,
     CCExtractorVersion,
     InputType,
@@ -27,6 +24,9 @@ from api_v1.platform import (
     UploadPlatform,
     User,
 )
+from api_v1.demo import media
+from api_v1.demo.captions import Cue, Damage, dialogue, render, render_damaged
+from api_v1.demo.files import Files
 
 VERSIONS = (("0.92", "2021-08-10"), ("0.93", "2021-08-16"), ("0.94", "2021-12-14"))
 

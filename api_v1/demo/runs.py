@@ -12,12 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1.demo import logs
-from api_v1.demo.captions import Damage
-from api_v1.demo.catalogue import Catalogue, Command, Output
-from api_v1.demo.files import Files
-from api_v1.demo.script import DUPLICATE, OLD_PLANS, PLANS, Failure, Fault, Plan, Stage
-from api_v1.platform import (
+from api_v1.database.platform import (
     Base,
     CustomizedTest,
     Fork,
@@ -33,7 +28,12 @@ from api_v1.platform import (
     TestType,
     User,
 )
-from api_v1.tables import RunCreation
+from api_v1.database.tables import RunCreation
+from api_v1.demo import logs
+from api_v1.demo.captions import Damage
+from api_v1.demo.catalogue import Catalogue, Command, Output
+from api_v1.demo.files import Files
+from api_v1.demo.script import DUPLICATE, OLD_PLANS, PLANS, Failure, Fault, Plan, Stage
 
 REFERENCE = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 """The moment at which the demo is: nothing in it is later."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from api_v1 import limits, tracing
+from api_v1.access import tokens
+from api_v1.access.policy import ANY_TOKEN, PUBLIC
+from api_v1.access.tokens import IssuedToken
+from api_v1.acting import audit_log
+from api_v1.acting.audit_log import Actor
+from api_v1.database.session import db
 from api_v1.date_times import iso
 from api_v1.errors import InvalidCredentials, NotFound
-from api_v1.operation import Answer, operation
-from api_v1.paging import Page, PageQuery
-from api_v1.platform import db
-from api_v1.policy import ANY_TOKEN, PUBLIC, required_caller
-from api_v1.routes.current import current_actor
+from api_v1.paging import Page
 from api_v1.schemas.auth import AuthToken, TokenCreateRequest, TokenDescription
-from api_v1.services import audit, tokens
-from api_v1.services.audit import Actor
-from api_v1.services.tokens import IssuedToken
+from api_v1.web import access_log, rate_limits
+from api_v1.web.operation import Answer, operation
+from api_v1.web.pages import PageQuery
+from api_v1.web.request_context import current_actor, required_caller
 
 
 @operation(
@@ -26,7 +28,7 @@ from api_v1.services.tokens import IssuedToken
     body=TokenCreateRequest(),
     answers={201: Answer("Token created. Store the token value; it will not be shown again.", AuthToken())},
     errors=(400, 401, 429),
-    budget=limits.TOKENS,
+    budget=rate_limits.TOKENS,
     extensions={"x-rate-limit": "5/15min per IP"},
 )
 def create_token(body: dict[str, Any]) -> IssuedToken:
@@ -38,17 +40,17 @@ def create_token(body: dict[str, Any]) -> IssuedToken:
     tokens.
     """
     email, password = body.pop("email"), body.pop("password")
-    actor = Actor(email, request_id=tracing.request_id())
+    actor = Actor(email, request_id=access_log.request_id())
     try:
         user_id = tokens.log_in(db.session, email, password)
     except InvalidCredentials:
         # Kept although the request fails: an attack shows in the log.
-        audit.record(db.session, actor, "token.login_failed", "token:")
+        audit_log.record(db.session, actor, "token.login_failed", "token:")
         db.session.commit()
         raise
     issued = tokens.create(db.session, user_id, **body)
     after = {"scopes": list(issued.scopes), "expires_at": iso(issued.expires_at)}
-    audit.record(db.session, actor, "token.create", f"token:{issued.token_name}", after=after)
+    audit_log.record(db.session, actor, "token.create", f"token:{issued.token_name}", after=after)
     return issued
 
 
@@ -67,7 +69,7 @@ def revoke_current_token() -> None:
     """
     caller = required_caller()
     tokens.revoke(db.session, caller.token_id)
-    audit.record(db.session, current_actor(), "token.revoke", f"token:{caller.token_name}")
+    audit_log.record(db.session, current_actor(), "token.revoke", f"token:{caller.token_name}")
 
 
 @operation(
@@ -119,4 +121,4 @@ def revoke_token(token_name: str) -> None:
     """
     if not tokens.revoke_named(db.session, required_caller().user_id, token_name):
         raise NotFound("token", token_name)
-    audit.record(db.session, current_actor(), "token.revoke", f"token:{token_name}")
+    audit_log.record(db.session, current_actor(), "token.revoke", f"token:{token_name}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from api_v1.operation import Answer, operation
+from api_v1.access.policy import Scope, needs
+from api_v1.database.session import db
+from api_v1.files import run_logs
+from api_v1.findings import failures, infrastructure
 from api_v1.paging import CursorPage, Page
-from api_v1.platform import db
-from api_v1.policy import Scope, needs
-from api_v1.routes.current import stores
 from api_v1.schemas import errors_logs as schemas
-from api_v1.services import failures, infrastructure, run_logs
+from api_v1.web.operation import Answer, operation
+from api_v1.web.request_context import stores
 
 
 @operation(

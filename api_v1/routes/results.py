@@ -6,13 +6,14 @@ from typing import Any
 
 from flask import current_app
 
-from api_v1.operation import Answer, Reply, operation
+from api_v1.access.policy import RoleName, Scope, needs
+from api_v1.acting import approvals
+from api_v1.database.session import db
+from api_v1.files import output_diffs, outputs
 from api_v1.paging import Page
-from api_v1.platform import db
-from api_v1.policy import RoleName, Scope, needs
-from api_v1.routes.current import current_actor, stores
 from api_v1.schemas import results as schemas
-from api_v1.services import approvals, comparison, outputs
+from api_v1.web.operation import Answer, Reply, operation
+from api_v1.web.request_context import current_actor, stores
 
 
 def review_mode() -> str:
@@ -157,11 +158,11 @@ def get_actual_output(run_id: int, sample_id: int, query: dict[str, Any]) -> out
     answers={200: Answer("Structured or unified diff", schemas.Diff())},
     errors=(400, 401, 403, 404, 429, 503),
 )
-def get_diff(run_id: int, sample_id: int, query: dict[str, Any]) -> comparison.Comparison:
+def get_diff(run_id: int, sample_id: int, query: dict[str, Any]) -> output_diffs.Comparison:
     """Get expected-vs-actual diff for a failing regression test result.
 
     Exact, with line numbers on both sides. differences says in which ways the files differ, line endings and the final
     newline included. Beyond 500 hunks the rest is cut (truncated), and the summary still counts it. A mismatch that an
     accepted variant excuses is still different from the recorded baseline.
     """
-    return comparison.compare(db.session, stores(), run_id, sample_id, **query)
+    return output_diffs.compare(db.session, stores(), run_id, sample_id, **query)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from api_v1.operation import Answer, Reply, operation
+from api_v1.access.policy import RoleName, Scope, needs
+from api_v1.acting import triggering
+from api_v1.database.session import db
 from api_v1.paging import Page
-from api_v1.platform import db
-from api_v1.policy import RoleName, Scope, needs
-from api_v1.routes.current import current_actor, machine_minutes
+from api_v1.runs import details, runs
 from api_v1.schemas import runs as schemas
-from api_v1.services import run_actions, run_details, runs
+from api_v1.web.operation import Answer, Reply, operation
+from api_v1.web.request_context import current_actor, machine_minutes
 
 #: The roles that may act on runs (contract, `x-required-roles`).
 MAY_RUN = (RoleName.ADMIN, RoleName.TESTER, RoleName.CONTRIBUTOR)
@@ -76,13 +77,13 @@ def get_run(run_id: int) -> Reply:
     answers={200: Answer("Run summary", schemas.RunSummary())},
     errors=(401, 403, 404, 429),
 )
-def get_run_summary(run_id: int) -> run_details.Summary:
+def get_run_summary(run_id: int) -> details.Summary:
     """Get pass/fail summary for a run.
 
     Computed from the results, not from the run's progress. total_samples is the size of the run's set of regression
     tests, and the sum of the six counts.
     """
-    return run_details.summary(db.session, run_id, machine_minutes=machine_minutes())
+    return details.summary(db.session, run_id, machine_minutes=machine_minutes())
 
 
 @operation(
@@ -100,7 +101,7 @@ def list_run_progress(run_id: int, query: dict[str, Any]) -> Reply:
     Oldest first, as the CI worker reported them. The platform stores neither queued nor error: these filters match
     nothing. While the run is queued or running, Retry-After says when to ask again.
     """
-    page = run_details.progress(db.session, run_id, **query)
+    page = details.progress(db.session, run_id, **query)
     return Reply(200, page, unfinished(page.extra["phase"]))
 
 
@@ -112,13 +113,13 @@ def list_run_progress(run_id: int, query: dict[str, Any]) -> Reply:
     answers={200: Answer("Run configuration", schemas.RunConfig())},
     errors=(401, 403, 404, 429),
 )
-def get_run_config(run_id: int) -> run_details.Config:
+def get_run_config(run_id: int) -> details.Config:
     """Get run configuration and test matrix.
 
     regression_test_ids is the run's set: the tests chosen for it; where none were, those that have a result once the
     run is finished, and until then the active ones.
     """
-    return run_details.config(db.session, run_id)
+    return details.config(db.session, run_id)
 
 
 @operation(
@@ -138,7 +139,7 @@ def create_run(body: dict[str, Any]) -> runs.Run:
     pull_request the run is one of a pull request. A platform in maintenance still queues. The fork is found or made by
     its name.
     """
-    run_id = run_actions.create(db.session, current_actor(), **body)
+    run_id = triggering.create(db.session, current_actor(), **body)
     return runs.get(db.session, run_id, machine_minutes=machine_minutes())
 
 
@@ -153,13 +154,13 @@ def create_run(body: dict[str, Any]) -> runs.Run:
     errors=(400, 401, 403, 404, 409, 429),
     idempotent=True,
 )
-def cancel_run(run_id: int, body: dict[str, Any]) -> run_actions.ActionResult:
+def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
     """Cancel a queued or running CI run.
 
     A run that is over is left as it is, with status no_op. The worker's machine is not stopped, as on the platform's
     own page: late reports may still arrive.
     """
-    return run_actions.cancel(db.session, current_actor(), run_id, **body)
+    return triggering.cancel(db.session, current_actor(), run_id, **body)
 
 
 @operation(
@@ -173,10 +174,10 @@ def cancel_run(run_id: int, body: dict[str, Any]) -> run_actions.ActionResult:
     errors=(400, 401, 403, 404, 409, 422, 429),
     idempotent=True,
 )
-def retry_run(run_id: int, body: dict[str, Any]) -> run_actions.ActionResult:
+def retry_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
     """Create a new run copied from an existing run.
 
     The new run has the platform, type, fork, branch, commit and set of regression tests of the source, without tests
     that are inactive now. The source run and its results are not touched.
     """
-    return run_actions.retry(db.session, current_actor(), run_id, **body)
+    return triggering.retry(db.session, current_actor(), run_id, **body)

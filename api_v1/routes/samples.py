@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from api_v1.operation import Answer, operation
+from api_v1.access.policy import Scope, needs
+from api_v1.database.session import db
+from api_v1.findings import history
 from api_v1.paging import Page
-from api_v1.platform import db
-from api_v1.policy import Scope, needs
-from api_v1.routes.current import stores
+from api_v1.runs import results
+from api_v1.samples import samples
 from api_v1.schemas import samples as schemas
-from api_v1.services import history, results, samples
+from api_v1.web.operation import Answer, operation
+from api_v1.web.request_context import stores
 
 
 @operation(

@@ -6,14 +6,16 @@ from typing import Any
 
 from flask import current_app
 
-from api_v1 import outages
-from api_v1.operation import Answer, Reply, operation
+from api_v1.access.policy import PUBLIC, RoleName, Scope, needs
+from api_v1.acting import audit_log
+from api_v1.database import outages
+from api_v1.database.session import db
+from api_v1.files import artifacts
 from api_v1.paging import Page
-from api_v1.platform import db
-from api_v1.policy import PUBLIC, RoleName, Scope, needs
-from api_v1.routes.current import stores
+from api_v1.runs import environments, queue
 from api_v1.schemas import system as schemas
-from api_v1.services import artifacts, audit, environments, system
+from api_v1.web.operation import Answer, Reply, operation
+from api_v1.web.request_context import stores
 
 
 @operation(
@@ -54,7 +56,7 @@ def get_queue(query: dict[str, Any]) -> Page:
     Running jobs first, then the waiting ones in the order in which the platform's worker takes them; position counts
     the waiting ones of the same platform. A run also counts as running while a machine is there for it.
     """
-    return system.queue(db.session, **query)
+    return queue.queue(db.session, **query)
 
 
 @operation(
@@ -73,7 +75,7 @@ def list_branches(query: dict[str, Any]) -> Page:
     the commit of the newest run. A branch is active when a run of it was created within API_V1_BRANCH_ACTIVE_DAYS.
     """
     days = current_app.extensions["api_v1"].settings.branch_active_days
-    return system.branches(db.session, active_days=days, **query)
+    return queue.branches(db.session, active_days=days, **query)
 
 
 @operation(
@@ -126,7 +128,7 @@ def list_audit_log(query: dict[str, Any]) -> Page:
 
     Newest first: who changed what, when and why. actor is an email, target such as run:17; both are whole values.
     """
-    return audit.page(db.session, **query)
+    return audit_log.page(db.session, **query)
 
 
 @operation(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.policy import Scope
+from api_v1.access.policy import Scope
 from api_v1.schemas.common import ResponseSchema
-from api_v1.validation import RequestSchema, Text, Unique, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import RequestSchema, Text, Unique, UtcDateTime, WholeMatch, choice
 
 _MAX_SCOPES = 8
 

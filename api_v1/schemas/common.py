@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_dump, validate, validates_schema
 
-from api_v1.validation import Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import Text, UtcDateTime, WholeMatch, choice
 
 PLATFORMS = ("linux", "windows")
 RUN_STATUSES = ("queued", "running", "pass", "fail", "canceled", "error", "incomplete")
@@ -26,31 +26,6 @@ class ResponseSchema(Schema):
     def leave_out_unknown(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Leave out what is not known and, by the contract, cannot be null."""
         return {name: value for name, value in dumped.items() if value is not None or self.fields[name].allow_none}
-
-
-class ErrorResponse(ResponseSchema):
-    """The one shape of every failure."""
-
-    code = fields.String(
-        required=True,
-        validate=validate.Length(max=100),
-        metadata={
-            "description": "Machine-readable error code (snake_case)",
-            "example": "not_found",
-        },
-    )
-    message = fields.String(
-        required=True,
-        validate=validate.Length(max=500),
-        metadata={"description": "Human-readable error summary", "example": "Run 9317 not found."},
-    )
-    details = fields.Dict(
-        required=True,
-        metadata={
-            "description": "Structured context for the error; always an object.",
-            "additionalProperties": True,
-        },
-    )
 
 
 class Period(Schema):

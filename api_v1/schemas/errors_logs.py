@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.paging import PageQuery
 from api_v1.schemas.common import AtMost, Count, Cut, ResponseSchema, entity_id
-from api_v1.validation import Digits, Flag, RequestSchema, Text, UtcDateTime, choice
+from api_v1.web.pages import PageQuery
+from api_v1.web.validation import Digits, Flag, RequestSchema, Text, UtcDateTime, choice
 
 SEVERITIES = ("info", "warning", "error", "critical")
 ERROR_TYPES = ("test_failure", "exit_code_mismatch", "missing_output", "diff_mismatch")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.paging import PageQuery
 from api_v1.schemas.common import (
     HASH_PATTERN,
     AtMost,
@@ -15,7 +14,8 @@ from api_v1.schemas.common import (
     storage_status_field,
     verified_field,
 )
-from api_v1.validation import Digits, RequestSchema, StrictFlag, Text, UtcDateTime, choice
+from api_v1.web.pages import PageQuery
+from api_v1.web.validation import Digits, RequestSchema, StrictFlag, Text, UtcDateTime, choice
 
 APPROVAL_STATUSES = ("pending_review", "approved", "rejected")
 

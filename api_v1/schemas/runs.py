@@ -6,8 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from api_v1 import links
-from api_v1.paging import PageQuery
+from api_v1.runs.runs import SORT_KEYS
 from api_v1.schemas.common import (
     COMMIT_PATTERN,
     PLATFORMS,
@@ -21,8 +20,9 @@ from api_v1.schemas.common import (
     repository,
 )
 from api_v1.schemas.system import Environment
-from api_v1.services.runs import SORT_KEYS
-from api_v1.validation import MAX_ID, RequestSchema, StrictFlag, Text, Unique, UtcDateTime, WholeMatch, choice
+from api_v1.web import links
+from api_v1.web.pages import PageQuery
+from api_v1.web.validation import MAX_ID, RequestSchema, StrictFlag, Text, Unique, UtcDateTime, WholeMatch, choice
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:

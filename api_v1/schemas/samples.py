@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.paging import PageQuery
 from api_v1.schemas.common import (
     COMMIT_PATTERN,
     HASH_PATTERN,
@@ -17,7 +16,8 @@ from api_v1.schemas.common import (
     entity_id,
 )
 from api_v1.schemas.results import OutputFile
-from api_v1.validation import Digits, Flag, RequestSchema, Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.pages import PageQuery
+from api_v1.web.validation import Digits, Flag, RequestSchema, Text, UtcDateTime, WholeMatch, choice
 
 RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")

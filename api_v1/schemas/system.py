@@ -6,8 +6,6 @@ from typing import Any
 
 from marshmallow import INCLUDE, fields, post_dump, validate
 
-from api_v1 import links
-from api_v1.paging import PageQuery
 from api_v1.schemas.common import (
     COMMIT_PATTERN,
     PLATFORMS,
@@ -20,7 +18,9 @@ from api_v1.schemas.common import (
     storage_status_field,
     verified_field,
 )
-from api_v1.validation import Flag, Text, UtcDateTime, choice
+from api_v1.web import links
+from api_v1.web.pages import PageQuery
+from api_v1.web.validation import Flag, Text, UtcDateTime, choice
 
 ARTIFACT_TYPES = ("build_log", "sample_output", "expected_output", "diff", "media_info", "binary")
 

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from click.testing import Result
 
-from api_v1 import platform
-from api_v1.platform import DbSession, RegressionTestOutput
-from api_v1.tables import BaselineChange
-from api_v1.validation import MAX_ID
+from api_v1.database import platform
+from api_v1.database.platform import DbSession, RegressionTestOutput
+from api_v1.database.tables import BaselineChange
+from api_v1.web.validation import MAX_ID
 from tests import factories
 from tests.acting.test_run_actions import FINISHED, accepted, added, contents, refused
 from tests.client import Api

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.platform import Base, db
-from api_v1.services import tokens
+from api_v1.access import tokens
+from api_v1.database import platform
+from api_v1.database.platform import Base
+from api_v1.database.session import db
 from tests import factories
 from tests.acting.test_approvals import Court, court_of, review_mode
 from tests.acting.test_run_actions import BODY, Contents, contents

@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 from click.testing import Result
 
-from api_v1 import platform
-from api_v1.operation import REGISTRY
-from api_v1.platform import db
-from api_v1.services import tokens
-from api_v1.tables import AuditRecord, Token, now
+from api_v1.access import tokens
+from api_v1.database import platform
+from api_v1.database.session import db
+from api_v1.database.tables import AuditRecord, Token, now
+from api_v1.web.operation import REGISTRY
 from tests import factories
 from tests.acting.test_approvals import REASON, Court, court_of
 from tests.acting.test_run_actions import BODY, accepted, refused

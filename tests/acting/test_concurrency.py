@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
-from api_v1.platform import Base, RegressionTestOutput, TestStatus
-from api_v1.tables import AuditRecord, BaselineApproval, BaselineChange, IdempotentRequest
+from api_v1.database import platform
+from api_v1.database.platform import Base, RegressionTestOutput, TestStatus
+from api_v1.database.tables import AuditRecord, BaselineApproval, BaselineChange, IdempotentRequest
 from tests import factories, servers
 from tests.acting.test_approvals import Dispute, dispute, store
 from tests.acting.test_run_actions import BODY, FINISHED

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.platform import db
-from api_v1.tables import IdempotentRequest, Token, now
+from api_v1.database import platform
+from api_v1.database.session import db
+from api_v1.database.tables import IdempotentRequest, Token, now
 from tests import factories
 from tests.acting.test_approvals import Court, court_of
 from tests.acting.test_run_actions import BODY, accepted, added, contents, refused

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.platform import db
-from api_v1.policy import Scope
-from api_v1.services import tokens
-from api_v1.tables import Token, now
+from api_v1.access import tokens
+from api_v1.access.policy import Scope
+from api_v1.database import platform
+from api_v1.database.session import db
+from api_v1.database.tables import Token, now
 from tests import factories
 from tests.acting.test_audit import statements
 from tests.acting.test_run_actions import refused

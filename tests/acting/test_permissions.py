@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from api_v1.operation import REGISTRY, Operation
-from api_v1.policy import RoleName, Scope
-from api_v1.services import tokens
+from api_v1.access import tokens
+from api_v1.access.policy import RoleName, Scope
+from api_v1.web.operation import REGISTRY, Operation
 from tests.client import Api
 from tests.fixtures import on_one_database
 from tests.test_operations import call

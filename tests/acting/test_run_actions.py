@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.platform import Base, DbSession, TestPlatform, TestStatus, TestType
-from api_v1.policy import RoleName
-from api_v1.tables import RunCreation, now
+from api_v1.access.policy import RoleName
+from api_v1.database import platform
+from api_v1.database.platform import Base, DbSession, TestPlatform, TestStatus, TestType
+from api_v1.database.tables import RunCreation, now
 from tests import factories
 from tests.client import Api
 from tests.factories import MAIN_FORK, hash_of

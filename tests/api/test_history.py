@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from api_v1 import platform
-from api_v1.platform import DbSession
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
 from tests import factories
 from tests.api.reading import ELLIPSIS, FINISHED, get, reader
 from tests.client import Api

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_v1.errors import StorageUnavailable
-from api_v1.services import media_info
-from api_v1.services.media_info import MAX_SIZE
-from api_v1.services.storage import Storage
+from api_v1.files.storage import Storage
+from api_v1.samples import media_info
+from api_v1.samples.media_info import MAX_SIZE
 from tests.factories import hash_of
 
 FOLDER = "/srv/repository/TestFiles"

@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.platform import DbSession
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
 from tests import factories
 from tests.api.reading import ELLIPSIS, FINISHED, get, reader, refused
 from tests.client import Api

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.platform import DbSession
-from api_v1.services.redaction import Redactor
-from api_v1.services.run_details import common_options
-from api_v1.services.tokens import new_secret
-from api_v1.tables import RunCreation, now
+from api_v1.access.redaction import Redactor
+from api_v1.access.tokens import new_secret
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from api_v1.database.tables import RunCreation, now
+from api_v1.runs.details import common_options
 from tests import factories
 from tests.api.reading import ELLIPSIS, FINISHED, get, reader, refused
 from tests.client import Api

@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 import api_v1
-from api_v1 import platform
-from api_v1.platform import DbSession
-from api_v1.tables import now
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from api_v1.database.tables import now
 from tests import factories
 from tests.api.reading import ELLIPSIS, FINISHED, get, reader
 from tests.client import Api

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
-from api_v1 import openapi
+from api_v1.web import openapi
 from tests.contract.document import added_operations, differences, missing_operations, unsettled
 
 CONTRACT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "openapi-1.2.0.structure.json").read_text())

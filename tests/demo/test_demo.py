@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-import api_v1.platform as platform
-from api_v1 import demo, tables
+import api_v1.database.platform as platform
+from api_v1 import demo
+from api_v1.database import tables
 from api_v1.demo.script import OLD_PLANS
-from api_v1.services import observer
+from api_v1.verdicts import observer
 
 METADATA = platform.Base.metadata
 WORKER_URL = b"/progress-reporter/"

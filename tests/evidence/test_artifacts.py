@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_v1 import platform
-from api_v1.services import bucket as bucket_service
+from api_v1.database import platform
+from api_v1.files import bucket as bucket_service
 from tests import factories, worlds
 from tests.bucket import Bucket, make_case, put_local, put_result, with_fresh_storage
 from tests.client import Api

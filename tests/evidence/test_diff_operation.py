@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api_v1.services import diff
+from api_v1.files import diff
 from tests.bucket import Bucket, Case, make_case, put_local, put_result
 from tests.client import Api
 from tests.factories import hash_of

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from api_v1 import platform
-from api_v1.services import bucket as bucket_service
-from api_v1.services import circuit_breaker, storage
+from api_v1.database import platform
+from api_v1.files import bucket as bucket_service
+from api_v1.files import circuit_breaker, storage
 from tests import factories
 from tests.bucket import Asked, Bucket, Case, Recorder, make_case, put_local
 from tests.client import Api

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api_v1 import platform
+from api_v1.database import platform
 from tests import factories
 from tests.bucket import Bucket, Case, make_case, put_local, put_result
 from tests.client import Api

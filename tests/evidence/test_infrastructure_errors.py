@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.services.infrastructure import kind_of
-from api_v1.services.redaction import Redactor, hide_locations
-from api_v1.services.tokens import new_secret
+from api_v1.access.redaction import Redactor, hide_locations
+from api_v1.access.tokens import new_secret
+from api_v1.database import platform
+from api_v1.findings.infrastructure import kind_of
 from tests import factories
 from tests.client import Api
 from tests.fixtures import on_one_database

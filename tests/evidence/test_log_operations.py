@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api_v1 import platform
+from api_v1.access.tokens import new_secret
+from api_v1.database import platform
+from api_v1.database.session import db
 from api_v1.errors import ValidationFailed
-from api_v1.platform import db
-from api_v1.services import bucket as bucket_service
-from api_v1.services import run_logs, storage
-from api_v1.services.tokens import new_secret
+from api_v1.files import bucket as bucket_service
+from api_v1.files import run_logs, storage
 from tests import factories
 from tests.bucket import Bucket, put_local
 from tests.client import Api

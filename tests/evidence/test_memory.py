@@ -17,7 +17,8 @@ MB = 1024 * 1024
 PROGRAM = """
 import json, resource, sys
 import api_v1
-from api_v1.platform import Base, db
+from api_v1.database.platform import Base
+from api_v1.database.session import db
 from tests import bucket, factories
 
 app = api_v1.create_app()

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api_v1.services import bucket as bucket_service
-from api_v1.services import outputs, storage
-from api_v1.services.outputs import MAX_CONTENT
+from api_v1.files import bucket as bucket_service
+from api_v1.files import outputs, storage
+from api_v1.files.outputs import MAX_CONTENT
 from tests import factories
 from tests.bucket import Bucket, Case, make_case, put_local, put_result
 from tests.client import Api

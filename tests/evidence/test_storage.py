@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api_v1.services import bucket as bucket_service
-from api_v1.services import deadline
-from api_v1.services.bucket import BUCKET_SECONDS, CONTENT_SECONDS, RETRY, TIMEOUT
-from api_v1.services.storage import RESULTS, FileMissing, Storage, media_type
+from api_v1.files import bucket as bucket_service
+from api_v1.files import deadline
+from api_v1.files.bucket import BUCKET_SECONDS, CONTENT_SECONDS, RETRY, TIMEOUT
+from api_v1.files.storage import RESULTS, FileMissing, Storage, media_type
 from tests.bucket import Bucket, Configure, free_port, hanging_server, put_local, with_fresh_storage
 from tests.client import Api
 from tests.factories import hash_of, number

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import api_v1
-from api_v1.platform import Base
+from api_v1.database.platform import Base
 from tests import factories
 from tests.client import Api
 from tests.faults.world import SCHEMA, World

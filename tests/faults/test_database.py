@@ -15,10 +15,10 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import outages, platform
+from api_v1.acting import triggering
+from api_v1.database import outages, platform
+from api_v1.database.tables import AuditRecord
 from api_v1.errors import DatabaseUnavailable
-from api_v1.services import run_actions
-from api_v1.tables import AuditRecord
 from tests import factories, servers
 from tests.faults.world import ANSWER, HEALTH, OUR_TABLES, SCHEMA, World, asking, at_once, reading, unavailable, writing
 from tests.fixtures import platform_config
@@ -87,7 +87,7 @@ def test_the_platforms_engine_keeps_the_platforms_settings(world: World) -> None
 
 
 def test_outside_of_a_request_statements_take_their_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api_v1.connections.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("api_v1.database.connections.REQUEST_SECONDS", 0.3)
     with world.engine().connect() as connection:
         assert connection.scalar(sa.text("SELECT sleep(0.6)")) == 0
 
@@ -131,7 +131,7 @@ def test_hung_readers_keep_nobody_from_an_answer(world: World, tmp_path: Path) -
 @pytest.mark.parametrize("event", ["before_cursor_execute", "commit"])
 def test_a_server_that_freezes_during_a_request(event: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     if event == "commit":
-        monkeypatch.setattr("api_v1.connections.REQUEST_SECONDS", 1.0)
+        monkeypatch.setattr("api_v1.database.connections.REQUEST_SECONDS", 1.0)
     frozen = world.server.frozen()
     try:
         # The token's look-up is the first statement.
@@ -146,7 +146,7 @@ def test_a_server_that_freezes_during_a_request(event: str, world: World, monkey
 
 def test_a_server_that_freezes_after_the_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused request leaves its transaction to the end of the request."""
-    monkeypatch.setattr("api_v1.connections.REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr("api_v1.database.connections.REQUEST_SECONDS", 1.0)
     frozen = world.server.frozen()
     try:
         with after_the_answer(world, frozen.__enter__):
@@ -433,6 +433,6 @@ def test_a_request_is_done_again_only_once(number: int, world: World, monkeypatc
         tries.append(1)
         raise sa.exc.OperationalError("UPDATE", {}, pymysql.err.OperationalError(number, "try restarting transaction"))
 
-    monkeypatch.setattr(run_actions, "cancel", fail)
+    monkeypatch.setattr(triggering, "cancel", fail)
     assert unavailable(world.ask("cancel_run")) == outages.IN_USE
     assert len(tries) == 2

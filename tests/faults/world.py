@@ -15,8 +15,9 @@ import database
 import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
-from api_v1.operation import REGISTRY, Operation
-from api_v1.platform import Base, db
+from api_v1.database.platform import Base
+from api_v1.database.session import db
+from api_v1.web.operation import REGISTRY, Operation
 from tests.client import Api
 from tests.mariadb_server import MariaDB
 

@@ -19,8 +19,8 @@ import pytest
 import sqlalchemy as sa
 from flask import g
 
-from api_v1 import platform
-from api_v1.platform import RegressionTestOutput, TestPlatform
+from api_v1.database import platform
+from api_v1.database.platform import RegressionTestOutput, TestPlatform
 from tests import factories
 from tests.acting.test_run_actions import BODY, FINISHED
 from tests.client import Api

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from flask import g
 from flask.testing import FlaskClient
 
-from api_v1 import platform
+from api_v1.database import platform
 from tests import factories
 from tests.client import Api
 

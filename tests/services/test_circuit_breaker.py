@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from api_v1.services.circuit_breaker import (
+from api_v1.files.circuit_breaker import (
     CLOSED,
     FIRST_PAUSE,
     HALF_OPEN,

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from api_v1.services import diff as service
-from api_v1.services.diff import Change, Diff, Encoding, Ending, Hunk, Kind, Line, Status, Summary, changes, diff
+from api_v1.files import diff as service
+from api_v1.files.diff import Change, Diff, Encoding, Ending, Hunk, Kind, Line, Status, Summary, changes, diff
 
 ENDINGS = {Ending.LF: b"\n", Ending.CRLF: b"\r\n", Ending.NONE: b""}
 

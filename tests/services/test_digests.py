@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import pytest
 
-from api_v1.services import digests, storage
-from api_v1.services.bucket import FileReplaced, StoreSilent
-from api_v1.services.deadline import Deadline
-from api_v1.services.digests import Digest, Digests
-from api_v1.services.storage import LocalFile, StoredFile
+from api_v1.files import digests, storage
+from api_v1.files.bucket import FileReplaced, StoreSilent
+from api_v1.files.deadline import Deadline
+from api_v1.files.digests import Digest, Digests
+from api_v1.files.storage import LocalFile, StoredFile
 
 CONTENT = bytes(range(33, 83))
 

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api_v1.access.redaction import MARGIN, Redactor
 from api_v1.demo import logs as demo
 from api_v1.demo.script import Failure
 from api_v1.errors import ValidationFailed
-from api_v1.services.logs import (
+from api_v1.files.logs import (
     BUDGET,
     Level,
     LogLine,
@@ -35,9 +36,8 @@ from api_v1.services.logs import (
     segments,
     selection,
 )
-from api_v1.services.logs.structure import Context, Marks, Part, describe
-from api_v1.services.redaction import MARGIN, Redactor
-from api_v1.services.storage import Source
+from api_v1.files.logs.structure import Context, Marks, Part, describe
+from api_v1.files.storage import Source
 
 FIRST = datetime(2026, 11, 1, 12)
 SIGNER = Signer(b"a key of the tests")

@@ -19,10 +19,10 @@ import pytest
 from passlib.context import CryptContext
 from passlib.hash import pbkdf2_sha256, sha256_crypt, sha512_crypt
 
-from api_v1 import platform
+from api_v1.access import password_checks
+from api_v1.access.password_checks import PasswordChecks
+from api_v1.database import platform
 from api_v1.errors import LogInsBusy, LogInUnavailable
-from api_v1.services import password_checks
-from api_v1.services.password_checks import PasswordChecks
 from tests.servers import PLATFORM, ROOT, wait_until
 
 PASSWORD = "correct horse battery staple"
@@ -378,7 +378,7 @@ def test_helper_that_hangs_is_ended_in_time(make: Make) -> None:
     with pytest.raises(LogInUnavailable) as error:
         checks.matches(STORED, PASSWORD)
     assert time.monotonic() - begin < 10
-    assert (error.value.status, error.value.headers) == (503, {"Retry-After": "5"})
+    assert (error.value.code, error.value.retry_after) == ("log_in_unavailable", 5)
     assert process.returncode == -signal.SIGKILL
     assert checks.matches(STORED, PASSWORD), "the next one has a new helper"
 
@@ -447,7 +447,7 @@ def test_settings_that_the_helper_cannot_load_cost_no_answer(make: Make) -> None
 
 STARTED = """
 import json, os, sys
-from api_v1.services.password_checks import PasswordChecks
+from api_v1.access.password_checks import PasswordChecks
 checks = PasswordChecks(lambda: "[passlib]\\nschemes = sha512_crypt\\n", None)
 stored, password = json.loads(sys.stdin.readline())
 """

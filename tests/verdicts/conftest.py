@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from api_v1 import connections, platform
-from api_v1.platform import Base
-from api_v1.services import refresher
+from api_v1.database import connections
+from api_v1.database.platform import Base
+from api_v1.database.session import db
+from api_v1.verdicts import refresher
 from tests import factories
 from tests.client import Api
 from tests.fixtures import empty
@@ -32,11 +33,11 @@ def original(standalone: Flask) -> tuple[Rows, dict[str, int], dict[str, str]]:
     """The world's rows, ids and a bearer token: to make them with the ORM for every test takes long."""
     empty(standalone)
     with standalone.app_context():
-        session = platform.db.session
+        session = db.session
         ids = populate(session)
         headers = factories.bearer(session)
         session.commit()
-        refresher.rebuild(platform.db.engine, everything=True)
+        refresher.rebuild(db.engine, everything=True)
         session.rollback()
         tables = Base.metadata.sorted_tables
         rows = {table: [dict(row) for row in session.execute(sa.select(table)).mappings()] for table in tables}

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from api_v1 import platform
-from api_v1.services import refresher
-from api_v1.tables import RunCreation, own_tables
+from api_v1.database import platform
+from api_v1.database.tables import RunCreation, own_tables
+from api_v1.verdicts import refresher
 from tests import servers
 from tests.fixtures import platform_config
 from tests.verdicts.world import (

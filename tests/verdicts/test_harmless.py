@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from flask import Flask, g
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
-from api_v1.platform import Base
-from api_v1.services import changes, observer, refresher
-from api_v1.tables import own_tables
+from api_v1.database import platform
+from api_v1.database.platform import Base
+from api_v1.database.session import db
+from api_v1.database.tables import own_tables
+from api_v1.verdicts import change_log, observer, refresher
 from tests.fixtures import MARIADB, empty
 from tests.verdicts.world import CHANGES, DIFFERENT, World, by_flush, by_query, populate
 
@@ -225,7 +226,7 @@ def test_when_noting_fails(
 
     clock = [1000.0]
     with monkeypatch.context() as patch:
-        patch.setattr(changes, "put", fail)
+        patch.setattr(change_log, "put", fail)
         patch.setattr(time, "monotonic", lambda: clock[0])
         write_all(world.engine, world)
         assert len(complaints(caplog)) == 1
@@ -304,12 +305,12 @@ def test_the_platforms_own_sessions(
 ) -> None:
     """Its pages write through the session that each request makes; `Model.query` is of that session too."""
     with mounted.app_context():
-        ids = populate(platform.db.session)
-        platform.db.session.commit()
-        engine = platform.db.engine
+        ids = populate(db.session)
+        db.session.commit()
+        engine = db.engine
     refresher.rebuild(engine, everything=True)
     if broken:
-        monkeypatch.setattr(changes, "put", None)
+        monkeypatch.setattr(change_log, "put", None)
     with mounted.test_request_context("/"):
         mounted.preprocess_request()
         run = ids["passing"]

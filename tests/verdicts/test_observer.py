@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
-from api_v1.services import observer
-from api_v1.tables import RunCreation
+from api_v1.database import platform
+from api_v1.database.tables import RunCreation
+from api_v1.verdicts import observer
 from tests.verdicts.world import (
     CHANGES,
     DIFFERENT,

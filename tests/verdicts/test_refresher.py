@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
-from api_v1.platform import Base
-from api_v1.services import changes, derivation, refresher, run_states
-from api_v1.services.changes import EVERYTHING, Kind, Named
-from api_v1.tables import Refresh, RunState
+from api_v1.database import platform
+from api_v1.database.platform import Base
+from api_v1.database.tables import Refresh, RunState
+from api_v1.verdicts import change_log, derivation, refresher, stored
+from api_v1.verdicts.change_log import EVERYTHING, Kind, Named
 from tests import factories, servers, worlds
 from tests.client import Api
 from tests.verdicts.world import CHANGES, STATUSES, World, by_query, by_sql
@@ -115,8 +115,8 @@ def test_without_a_budget_nothing_is_stored_and_answers_are_right(world: World, 
 def test_more_changed_runs_than_are_derived_for_an_answer(
     world: World, monkeypatch: pytest.MonkeyPatch, patience: None
 ) -> None:
-    monkeypatch.setattr(run_states, "DERIVED_AT_MOST", 1)
-    run_states._pending.cache_clear()
+    monkeypatch.setattr(stored, "DERIVED_AT_MOST", 1)
+    stored._pending.cache_clear()
     with world.session() as session:
         session.query(platform.TestResult).filter(platform.TestResult.exit_code == 0).update({"exit_code": 1})
     refresher.set_budget(0)
@@ -124,7 +124,7 @@ def test_more_changed_runs_than_are_derived_for_an_answer(
     world.check_lists({}, set(), world.now())
     refresher.set_budget(60_000)
     assert asked(world, "fail").status_code == 200
-    run_states._pending.cache_clear()
+    stored._pending.cache_clear()
     every = dict.fromkeys(("passing", "varied", "hollow", "sentinel", "partial", "lonely"), "fail")
     world.check({**every})
 
@@ -250,12 +250,12 @@ def test_what_changes_while_a_request_stores_states_is_stored_too(
         done = refresh(engine, budget)
         if edits:
             with engine.connect() as connection:
-                changes.put(connection, [edits.pop()])
+                change_log.put(connection, [edits.pop()])
                 connection.commit()
         return done
 
     with world.engine.connect() as connection:
-        changes.put(connection, [Named(Kind.TEST, world["filed"])])
+        change_log.put(connection, [Named(Kind.TEST, world["filed"])])
         connection.commit()
     monkeypatch.setattr(refresher, "refresh", edit_after)
     assert asked(world, "pass").status_code == 200
@@ -279,7 +279,7 @@ def test_a_change_during_a_derivation_is_not_lost(change: str, server: World, mo
                     by_query(session, server, write)
                 session.commit()
 
-    take = changes.take
+    take = change_log.take
 
     def late(connection: sa.Connection, done: Any) -> None:
         interfere()
@@ -291,7 +291,7 @@ def test_a_change_during_a_derivation_is_not_lost(change: str, server: World, mo
         interfere()
         insert(connection, found)
 
-    for target, name, spy in ((changes, "take", late), (refresher, "_insert_failures", between)):
+    for target, name, spy in ((change_log, "take", late), (refresher, "_insert_failures", between)):
         once[:] = [True]
         with server.session() as session:
             for write in CHANGES[change].writes:
@@ -305,16 +305,16 @@ def test_a_change_during_a_derivation_is_not_lost(change: str, server: World, mo
 def test_a_renewed_change_is_kept(world: World) -> None:
     named = Named(Kind.RUN, world["passing"])
     with world.engine.connect() as connection:
-        changes.put(connection, [named])
+        change_log.put(connection, [named])
         connection.commit()
         first = connection.execute(refresher._CHANGED).all()
         connection.rollback()
-        changes.put(connection, [named])
+        change_log.put(connection, [named])
         connection.commit()
-        changes.take(connection, first)
+        change_log.take(connection, first)
     assert world.changes() == {("run", world["passing"])}
     with world.engine.connect() as connection:
-        changes.take(connection, connection.execute(refresher._CHANGED).all())
+        change_log.take(connection, connection.execute(refresher._CHANGED).all())
     assert world.changes() == set()
 
 
@@ -392,7 +392,7 @@ def test_creation_times_of_others_change_while_everything_is_rebuilt(
     """The newest runs are stored first, and have their time from older ones, which are stored after them."""
     monkeypatch.setattr(refresher, "CHUNK", 4)
     with world.engine.connect() as connection:
-        changes.put(connection, [EVERYTHING])
+        change_log.put(connection, [EVERYTHING])
         connection.commit()
         while (row := connection.execute(sa.select(Refresh)).one()).complete or row.position > world["old"]:
             connection.rollback()
@@ -535,7 +535,7 @@ def test_judging_a_test_and_recounting_sets_is_as_good_as_rebuilding(
         if named is None:
             continue
         with world.engine.connect() as connection:
-            changes.put(connection, [named])
+            change_log.put(connection, [named])
             connection.commit()
         with pytest.MonkeyPatch.context() as patch:
             derived = count_derived(patch)

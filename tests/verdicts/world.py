@@ -12,12 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1 import platform
-from api_v1.platform import DbSession, regression_test_category
-from api_v1.services import derivation, refresher
-from api_v1.services.changes import Kind
-from api_v1.services.verdicts import FINISHED
-from api_v1.tables import Change as Noted
+from api_v1.database import platform
+from api_v1.database.platform import DbSession, regression_test_category
+from api_v1.database.session import db
+from api_v1.database.tables import Change as Noted
+from api_v1.verdicts import derivation, refresher
+from api_v1.verdicts.change_log import Kind
+from api_v1.verdicts.rule import FINISHED
 from tests import factories
 from tests.client import Api
 
@@ -124,7 +125,7 @@ class World:
     def engine(self) -> sa.Engine:
         """That of the API and the platform."""
         with self.api.app.app_context():
-            return platform.db.engine
+            return db.engine
 
     def get(self, path: str, **query: Any) -> Any:
         """The body of an answer."""

@@ -1,0 +1,1 @@
+"""What changes something: starting runs, approving baselines, and the log of who did it."""

@@ -1,0 +1,225 @@
+"""Acting on runs: create, cancel, retry. Each is one transaction with its audit record; the caller commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from api_v1.acting import audit_log
+from api_v1.acting.audit_log import Actor
+from api_v1.database import sql
+from api_v1.database.platform import (
+    CustomizedTest,
+    DbSession,
+    Fork,
+    RegressionTest,
+    Test,
+    TestFork,
+    TestPlatform,
+    TestProgress,
+    TestStatus,
+    TestType,
+)
+from api_v1.database.tables import RunCreation, now
+from api_v1.errors import NotFound, Unprocessable
+from api_v1.runs import environments, results
+from api_v1.runs.queue import PULL_REQUEST_BRANCH
+from api_v1.runs.runs import GITHUB
+from api_v1.verdicts.rule import FAILING
+
+DEFAULT_BRANCH = "master"
+
+#: The ids that a message or a detail names at most.
+NAMED = 50
+
+#: What every cancellation has to be told: the platform's own page does no more either (platform, "Cancel / restart").
+NOT_STOPPED = "The worker's machine is not stopped, and its late reports may still arrive."
+
+
+@dataclass(frozen=True)
+class ActionResult:
+    """What became of an action on a run (contract schema `RunActionResult`)."""
+
+    run_id: int
+    action: str
+    status: str
+    message: str
+    new_run_id: int | None = None
+
+
+def create(
+    session: DbSession,
+    actor: Actor,
+    *,
+    repository: str,
+    commit_sha: str,
+    platform: str,
+    branch: str | None = None,
+    pull_request: int | None = None,
+    regression_test_ids: Sequence[int] | None = None,
+    environment_id: str | None = None,
+) -> int:
+    """Queue a new run; return its id.
+
+    Its set of tests is always written down: without one the platform's worker would also run the inactive tests.
+
+    Raises:
+        Unprocessable: a test is unknown or inactive, there is none, or the environment does not fit.
+    """
+    _check_environment(environment_id, platform)
+    tests = _chosen_tests(session, regression_test_ids)
+    kind = TestType.commit if pull_request is None else TestType.pull_request
+    run = Test(
+        getattr(TestPlatform, platform),
+        kind,
+        _fork(session, repository),
+        branch or (DEFAULT_BRANCH if pull_request is None else PULL_REQUEST_BRANCH),
+        commit_sha,
+        pull_request or 0,
+    )
+    _insert(session, run, tests, actor)
+    if actor.user_id is not None:
+        session.add(TestFork(actor.user_id, run.id))
+    after = {
+        "repository": repository,
+        "branch": run.branch,
+        "commit_sha": commit_sha,
+        "platform": platform,
+        "pull_request": pull_request,
+        "regression_tests": len(tests),
+    }
+    audit_log.record(session, actor, "run.create", f"run:{run.id}", after=after)
+    return int(run.id)
+
+
+def _check_environment(environment_id: str | None, platform: str) -> None:
+    if environment_id is None:
+        return
+    of_platform = {environments.identity(name): name for name in environments.PLATFORMS}
+    if environment_id not in of_platform:
+        raise Unprocessable("There is no such environment.", {"environment_id": environment_id})
+    if of_platform[environment_id] != platform:
+        raise Unprocessable(
+            "The environment is of another platform.", {"environment_id": environment_id, "platform": platform}
+        )
+
+
+def _chosen_tests(session: DbSession, asked: Sequence[int] | None) -> list[int]:
+    """Return the active tests, or those asked for, all of which must be active."""
+    known = dict(session.execute(sa.select(RegressionTest.id, RegressionTest.active)).tuples().all())
+    active = [test for test, is_active in known.items() if is_active]
+    if asked is None:
+        chosen = sorted(active)
+    elif unknown := [test for test in asked if test not in known]:
+        raise Unprocessable("regression_test_ids contains unknown test IDs.", {"unknown_ids": unknown})
+    elif inactive := [test for test in asked if test not in active]:
+        raise Unprocessable("regression_test_ids contains inactive test IDs.", {"inactive_ids": inactive})
+    else:
+        chosen = sorted(asked)
+    if not chosen:
+        raise Unprocessable("There is no regression test to run.")
+    return chosen
+
+
+def _fork(session: DbSession, repository: str) -> int:
+    """Return the id of the fork of this name, made if need be; GitHub's names ignore case."""
+    url = f"{GITHUB}{repository}.git"
+    found = sa.select(Fork.id).where(sql.equally(Fork.github, url)).order_by(Fork.id).limit(1)
+    known = session.scalar(found)
+    if known is not None:
+        return int(known)
+    try:
+        with session.begin_nested():
+            fork = Fork(url)
+            session.add(fork)
+            session.flush()
+            return int(fork.id)
+    except IntegrityError:
+        # Somebody else made it meanwhile; a locking read sees it, the transaction's snapshot does not. Its lock is the
+        # one that a refused insert leaves, so that many who come here at once do not wait for each other.
+        return int(session.scalars(found.with_for_update(read=True)).one())
+
+
+def _insert(session: DbSession, run: Any, tests: Iterable[int], actor: Actor) -> None:
+    """Insert a run with its set of tests and its author."""
+    session.add(run)
+    session.flush()
+    session.add_all(CustomizedTest(run.id, test) for test in tests)
+    # With its author, before the commit that would record it without. SQLite gives ids of deleted runs once more.
+    insert = sa.insert(RunCreation).prefix_with("OR REPLACE", dialect="sqlite")
+    session.execute(insert.values(test_id=run.id, created_at=now(), user_id=actor.user_id))
+    session.flush()
+
+
+def cancel(session: DbSession, actor: Actor, run_id: int, reason: str | None = None) -> ActionResult:
+    """Cancel a run; nothing is done to one that is over.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    # The run's row is the lock: of many at once one finds the run alive. Nothing is read before it is held, so that
+    # the progress is as of then without a lock of its own, which would be one on the gap where others add theirs.
+    if session.scalar(sa.select(Test.id).where(Test.id == run_id).with_for_update()) is None:
+        raise NotFound("run", run_id)
+    last = session.scalar(
+        sa.select(TestProgress.status).where(TestProgress.test_id == run_id).order_by(TestProgress.id.desc()).limit(1)
+    )
+    if last in (TestStatus.completed, TestStatus.canceled):
+        return ActionResult(run_id, "cancel", "no_op", f"The run is {last.value} already; nothing was done.")
+    message = "Canceled by admin" if actor.is_admin else "Canceled by user"
+    session.add(TestProgress(run_id, TestStatus.canceled, f"{message}: {reason}" if reason else message, now()))
+    before = {"progress": None if last is None else last.value}
+    audit_log.record(
+        session, actor, "run.cancel", f"run:{run_id}", reason=reason, before=before, after={"progress": "canceled"}
+    )
+    return ActionResult(run_id, "cancel", "accepted", f"The run was canceled. {NOT_STOPPED}")
+
+
+def retry(
+    session: DbSession, actor: Actor, run_id: int, *, failed_only: bool = False, reason: str | None = None
+) -> ActionResult:
+    """Queue a new run with the configuration of another, whose own rows are not touched.
+
+    Args:
+        failed_only: take only the tests that failed.
+
+    Raises:
+        NotFound: there is no such run.
+        Unprocessable: failed_only of an unfinished run or one without failures, or no test is left.
+    """
+    phase = results.head(session, run_id).phase
+    members = session.execute(results.members(phase), {"run_id": run_id}).all()
+    wanted = [row.regression_id for row in members]
+    if failed_only:
+        if not phase.finished:
+            raise Unprocessable("The run is not finished; what failed in it is not known yet.", {"run_id": run_id})
+        wanted = [row.regression_id for row in members if row.status in FAILING]
+        if not wanted:
+            raise Unprocessable("Nothing failed in the run.", {"run_id": run_id})
+    active = set(session.scalars(sa.select(RegressionTest.id).where(RegressionTest.active.is_(True))))
+    tests = sorted(test for test in wanted if test in active)
+    dropped = sorted(test for test in wanted if test not in active)
+    if not tests:
+        raise Unprocessable("No active regression test of the run is left.", {"inactive_ids": dropped})
+    source = session.execute(
+        sa.select(Test.platform, Test.test_type, Test.fork_id, Test.branch, Test.commit, Test.pr_nr).where(
+            Test.id == run_id
+        )
+    ).one()
+    run = Test(*source)
+    _insert(session, run, tests, actor)
+    after = {"new_run_id": run.id, "failed_only": failed_only, "regression_tests": len(tests)}
+    audit_log.record(session, actor, "run.retry", f"run:{run_id}", reason=reason, after=after)
+    return ActionResult(run_id, "retry", "accepted", _retried(run.id, tests, dropped), int(run.id))
+
+
+def _retried(run_id: int, tests: Sequence[int], dropped: Sequence[int]) -> str:
+    text = f"Run {run_id} was queued with {len(tests)} regression tests."
+    if dropped:
+        names = ", ".join(map(str, dropped[:NAMED])) + (" and more" if len(dropped) > NAMED else "")
+        text += f" Left out because they are inactive now: {names}."
+    return text

@@ -1,0 +1,288 @@
+"""Our own tables. All names start with `api_v1_`; they live in the platform's metadata, so that foreign keys resolve.
+
+Every table we add costs each request of the platform one table check, unless `API_V1_REMEMBER_TABLES` is on. Date-times
+are naive, in UTC and in whole seconds, as MySQL stores them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import Mapped, mapped_column
+
+from api_v1.database.platform import ApiBase, Base
+
+#: MySQL's usual collations ignore case; names and digests here are exact.
+_EXACT = {"charset": "ascii", "collation": "ascii_bin"}
+
+
+def exact(length: int) -> sa.types.TypeEngine[str]:
+    """An ASCII string column that compares byte by byte everywhere."""
+    return sa.String(length).with_variant(mysql.VARCHAR(length, **_EXACT), "mysql", "mariadb")
+
+
+def now() -> datetime:
+    """Return the time as it is stored: UTC, naive, whole seconds."""
+    return datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
+
+
+class Token(ApiBase):
+    """A bearer token: only its SHA-256 digest is kept.
+
+    `live_name` is the name while the token can still be used, else NULL; the unique key on it lets a name be used
+    again once its token was revoked or has expired.
+    """
+
+    __tablename__ = "api_v1_token"
+    __table_args__ = (
+        sa.UniqueConstraint("user_id", "live_name", name="api_v1_token_live_name"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(exact(50))
+    live_name: Mapped[str | None] = mapped_column(exact(50))
+    digest: Mapped[str] = mapped_column(exact(64), unique=True)
+    scopes: Mapped[str] = mapped_column(exact(255))
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime, default=now)
+    expires_at: Mapped[datetime] = mapped_column(sa.DateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+
+
+class RunCreation(ApiBase):
+    """When a run was created and by whom: facts the platform does not store (decisions, "When a run was created")."""
+
+    __tablename__ = "api_v1_run_creation"
+    __table_args__ = {"mysql_engine": "InnoDB"}
+
+    test_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("test.id", onupdate="CASCADE", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime)
+    user_id: Mapped[int | None] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="SET NULL"))
+
+
+#: Alembic's own bookkeeping. It is declared so that the platform's autogenerate does not propose to drop it.
+version_table = sa.Table(
+    "api_v1_alembic_version",
+    Base.metadata,
+    sa.Column("version_num", sa.String(32), primary_key=True, nullable=False),
+)
+
+
+def own_tables() -> list[sa.Table]:
+    """Return our tables, in the order in which they can be created."""
+    return [table for table in Base.metadata.sorted_tables if table.name.startswith("api_v1_")]
+
+
+class RunState(ApiBase):
+    """What follows from a run's rows, kept so that lists can filter, sort and count by it.
+
+    Disposable: `verdicts/derivation.py` derives it from the platform's tables. It has no foreign key: checking one
+    would wait for whoever holds the run's row. The row of run 0 says that the table is what it was (see `Refresh`).
+    """
+
+    __tablename__ = "api_v1_run_state"
+    __table_args__ = (
+        sa.Index("api_v1_run_state_created", "created_at", "test_id"),
+        sa.Index("api_v1_run_state_status", "status", "created_at", "test_id"),
+        sa.Index("api_v1_run_state_started", "started_at", "test_id"),
+        sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
+        sa.Index("api_v1_run_state_branch", "branch_key", "fork_id", "of_pull_request", "test_id"),
+        sa.Index("api_v1_run_state_known", "created_known"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: That of `Refresh` when the row was stored; a row of another generation is not relied upon.
+    generation: Mapped[int]
+    status: Mapped[str | None] = mapped_column(exact(10))
+    #: The newest progress row and the number of result rows that this follows from.
+    last_progress_id: Mapped[int | None]
+    results: Mapped[int] = mapped_column(default=0)
+    #: Whether CustomizedTest rows say which tests the run consists of.
+    recorded: Mapped[bool] = mapped_column(default=False)
+    #: The tests of the run's set, and how many of them passed, failed, miss their output, or have no result.
+    total: Mapped[int] = mapped_column(default=0)
+    passed: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    missing_output: Mapped[int] = mapped_column(default=0)
+    absent: Mapped[int] = mapped_column(default=0)
+    #: The number of entries in the run's error list.
+    errors: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    created_known: Mapped[bool | None]
+    started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    #: What follows is the platform's, where it has no index: its `commit` in lower case, whose branch a run is of, and
+    #: the branch as `sql.identity` makes it.
+    commit_key: Mapped[str | None] = mapped_column(sa.String(64))
+    fork_id: Mapped[int | None]
+    of_pull_request: Mapped[bool | None]
+    branch_key: Mapped[bytes | None] = mapped_column(
+        sa.LargeBinary().with_variant(mysql.VARBINARY(32), "mysql", "mariadb")
+    )
+
+
+class RunFailure(ApiBase):
+    """A test that did not pass in a run, or does not count there; as disposable as `RunState`, and derived with it.
+
+    `verdict` is fail, missing_output, pass (with a warning), skipped (recorded in the run's set, without a result), or
+    outside (it has a result and is not in the run's recorded set). With it a test's history is filtered and counted
+    without judging every result. `errors` counts the entries of the run's error list that are about the test's result.
+    """
+
+    __tablename__ = "api_v1_run_failure"
+    __table_args__ = (
+        sa.Index("api_v1_run_failure_history", "regression_id", "test_id", "verdict"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[str] = mapped_column(exact(14))
+    errors: Mapped[int] = mapped_column(default=0)
+
+
+class Change(ApiBase):
+    """Something that changed since the states were stored: a run, a test's rule in all runs, or the catalogue of tests.
+
+    One row for each such thing, however often it changes; `stamp` is another one each time, so that a change during a
+    derivation is not taken for the one before.
+    """
+
+    __tablename__ = "api_v1_change"
+    __table_args__ = ({"mysql_engine": "InnoDB"},)
+
+    kind: Mapped[str] = mapped_column(exact(12), primary_key=True)
+    target: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    stamp: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Refresh(ApiBase):
+    """How far the stored states can be relied upon: one row, whose lock lets one refresher work at a time.
+
+    `generation` also stands in a row of each of the three tables above. Where one of them lacks it, that table was
+    emptied or replaced, and every state is derived anew, from the newest run down to `position`.
+    """
+
+    __tablename__ = "api_v1_refresh"
+    __table_args__ = ({"mysql_engine": "InnoDB"},)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int]
+    complete: Mapped[bool]
+    #: While not complete: the runs from this one on are stored.
+    position: Mapped[int]
+    #: Digest of the tests that runs without a recorded set have to execute, and of the first run of each.
+    expected_tests: Mapped[str] = mapped_column(exact(64), default="")
+    #: The newest run when the API was set up; nobody saw when those up to it were created.
+    newest_old_run: Mapped[int]
+    #: The audit: the last run compared, when, and when it last began anew.
+    audit_position: Mapped[int] = mapped_column(default=0)
+    audited_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    audit_began_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    #: When it last had compared every run.
+    audit_ended_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+
+
+class AuditRecord(ApiBase):
+    """Who changed what, when and why. Rows are only ever added.
+
+    `actor` and `token_name` are kept as text, so that a record outlives the account and the token. `before` and `after`
+    are JSON objects, and never hold a secret.
+    """
+
+    __tablename__ = "api_v1_audit"
+    __table_args__ = (
+        sa.Index("api_v1_audit_action", "action", "id"),
+        sa.Index("api_v1_audit_target", "target", "id"),
+        sa.Index("api_v1_audit_actor", "actor", "id"),
+        sa.Index("api_v1_audit_time", "created_at", "id"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime, default=now)
+    actor: Mapped[str] = mapped_column(sa.String(255))
+    token_name: Mapped[str | None] = mapped_column(exact(50))
+    action: Mapped[str] = mapped_column(exact(50))
+    target: Mapped[str] = mapped_column(exact(100))
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    before: Mapped[str | None] = mapped_column(sa.Text)
+    after: Mapped[str | None] = mapped_column(sa.Text)
+    request_id: Mapped[str | None] = mapped_column(exact(128))
+
+
+class IdempotentRequest(ApiBase):
+    """A request that was sent with an `Idempotency-Key`, and the answer to repeat. Written in the transaction of the
+    change itself: no change without its answer, no answer without its change.
+    """
+
+    __tablename__ = "api_v1_idempotency"
+    __table_args__ = (
+        sa.UniqueConstraint("token_id", "idempotency_key", name="api_v1_idempotency_token_key"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_id: Mapped[int] = mapped_column(sa.ForeignKey("api_v1_token.id", ondelete="CASCADE"))
+    idempotency_key: Mapped[str] = mapped_column(exact(255))
+    fingerprint: Mapped[str] = mapped_column(exact(64))
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime, default=now)
+    status: Mapped[int | None]
+    body: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class BaselineApproval(ApiBase):
+    """A request to make a run's actual output the new baseline, and what became of it.
+
+    `pending_key` is set while the request is pending; it is unique, so that a second request for the same output and
+    hash is the first one.
+    """
+
+    __tablename__ = "api_v1_baseline_approval"
+    __table_args__ = (
+        sa.Index("api_v1_baseline_approval_status", "status", "id"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(exact(20))
+    pending_key: Mapped[str | None] = mapped_column(exact(100), unique=True)
+    run_id: Mapped[int]
+    sample_id: Mapped[int]
+    regression_id: Mapped[int]
+    output_id: Mapped[int]
+    expected_hash: Mapped[str | None] = mapped_column(sa.Text)
+    actual_hash: Mapped[str] = mapped_column(exact(64))
+    apply_to_variants: Mapped[bool]
+    reason: Mapped[str] = mapped_column(sa.Text)
+    requested_by: Mapped[str] = mapped_column(sa.String(255))
+    requester_id: Mapped[int | None] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime, default=now)
+    reviewed_by: Mapped[str | None] = mapped_column(sa.String(255))
+    review_reason: Mapped[str | None] = mapped_column(sa.Text)
+    reviewed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    reverted_by: Mapped[str | None] = mapped_column(sa.String(255))
+    reverted_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+
+
+class BaselineChange(ApiBase):
+    """One output whose baseline an approval replaced: what a revert puts back."""
+
+    __tablename__ = "api_v1_baseline_change"
+    __table_args__ = {"mysql_engine": "InnoDB"}
+
+    approval_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("api_v1_baseline_approval.id", ondelete="CASCADE"), primary_key=True
+    )
+    output_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    old_hash: Mapped[str | None] = mapped_column(sa.Text)
+    new_hash: Mapped[str] = mapped_column(exact(64))

@@ -1,0 +1,1 @@
+"""The evidence: stores of files, outputs and their diffs, artifacts, logs."""

@@ -1,0 +1,196 @@
+"""The files of a run, and where they can be downloaded (contract schema `Artifact`)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOutput, Sample, TestResult, TestResultFile
+from api_v1.files import storage
+from api_v1.files.bucket import CONTENT_SECONDS
+from api_v1.files.deadline import Deadline
+from api_v1.files.storage import Found, Storage
+from api_v1.paging import Page
+from api_v1.runs import results
+from api_v1.runs.results import Head, Phase
+from api_v1.verdicts.rule import stored_file
+
+BUILD_LOG, BINARY, MEDIA_INFO = "build_log", "binary", "media_info"
+EXPECTED, ACTUAL, DIFF = "expected_output", "sample_output", "diff"
+
+#: Where newer platforms keep what the worker tested, by the run's platform.
+_BINARIES = {"linux": "ccextractor", "windows": "ccextractorwinfull.exe"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a run. `diff_of` is set for a diff, which has a URL of ours instead of a file."""
+
+    artifact_id: str
+    run_id: int
+    sample_id: int | None
+    type: str
+    filename: str
+    content_type: str
+    size_bytes: int | None
+    storage_status: str
+    verified: bool
+    download_url: str | None
+    diff_of: tuple[int, int] | None = None
+
+
+def page(
+    session: DbSession, stores: Storage, run_id: int, *, limit: int, offset: int = 0, type: str | None = None
+) -> Page:
+    """Return a page of a run's artifacts: log, binary, media reports, then the files of its tests.
+
+    What the run should have is listed, whether or not a store has it (`storage_status`) or could say so (`verified`); a
+    page's files are looked up together. What it need not have is left out when every store says that it is not there.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    head = results.head(session, run_id)
+    until = Deadline(CONTENT_SECONDS)
+    matches = _matches(head.platform, type is not None, _left_out(stores, run_id, head, until))
+    rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, "type": type})
+    names = {name for row in rows for name in _names(row, run_id)}
+    found = {file.name: file for file in stores.find_all(sorted(names), until)}
+    comparable = _in_set(session, run_id, head.phase, {row.regression_id for row in rows if row.type == DIFF})
+    return Page([_artifact(stores, run_id, row, found, comparable) for row in rows], total)
+
+
+@functools.cache
+def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> results.Counted:
+    entries = _entries(host, left_out).subquery("entries").c
+    query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)
+    return results.Counted(query.where(entries.type == sa.bindparam("type")) if of_type else query)
+
+
+def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Collection[int]) -> set[int]:
+    """Return those of the tests that belong to the run: files can be there of others, and /diff knows none of those."""
+    if not regression_ids:
+        return set()
+    tests = results.tests(phase).subquery("tests").c
+    chosen = sa.select(tests.regression_id).where(tests.regression_id.in_(regression_ids), tests.sample_id.is_not(None))
+    return set(session.scalars(chosen, {"run_id": run_id}))
+
+
+def _left_out(stores: Storage, run_id: int, head: Head, until: Deadline) -> frozenset[str]:
+    """Return the types of which the run has one file at most, need not have it, and has it in no store.
+
+    Only newer platforms keep the binary, and the log comes when the run ends.
+    """
+    optional = [BINARY] if head.phase.finished else [BINARY, BUILD_LOG]
+    files = stores.find_all([_PATHS[kind](_BINARIES[head.platform], run_id) for kind in optional], until)
+    return frozenset(kind for kind, file in zip(optional, files, strict=True) if file.status == storage.MISSING)
+
+
+def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
+    """Select what a run may have of files: type, rank, sample_id, regression_id, output_id, name, other_name."""
+    zero = sa.literal(0)
+    file, output, test = TestResultFile, RegressionTestOutput, RegressionTest
+
+    def columns(kind: str, rank: int, *, ids: Sequence[Any], name: Any, other: Any = None) -> Sequence[Any]:
+        labels = ("sample_id", "regression_id", "output_id")
+        return (
+            sa.literal(kind).label("type"),
+            sa.literal(rank).label("rank"),
+            *(column.label(label) for column, label in zip(ids, labels, strict=True)),
+            name.label("name"),
+            (sa.literal("") if other is None else other).label("other_name"),
+        )
+
+    def of_files(kind: str, rank: int, name: Any, other: Any = None) -> sa.Select[Any]:
+        ids = (test.sample_id, file.regression_test_id, file.regression_test_output_id)
+        return (
+            sa.select(*columns(kind, rank, ids=ids, name=name, other=other))
+            .select_from(file)
+            .join(test, test.id == file.regression_test_id)
+            .join(output, output.id == file.regression_test_output_id)
+            .where(file.test_id == results.RUN_ID, stored_file())
+        )
+
+    nobody = (zero, zero, zero)
+    run_log = sa.cast(results.RUN_ID, sa.String)
+    samples = (
+        sa.select(test.sample_id)
+        .join(TestResult, TestResult.regression_test_id == test.id)
+        .where(TestResult.test_id == results.RUN_ID)
+    )
+    expected, actual = file.expected + output.correct_extension, file.got + output.correct_extension
+    of_run = {
+        BUILD_LOG: sa.select(*columns(BUILD_LOG, 0, ids=nobody, name=run_log)),
+        BINARY: sa.select(*columns(BINARY, 1, ids=nobody, name=sa.literal(_BINARIES[host]))),
+    }
+    return sa.union_all(
+        *(query for kind, query in of_run.items() if kind not in left_out),
+        sa.select(*columns(MEDIA_INFO, 2, ids=(Sample.id, zero, zero), name=Sample.sha)).where(
+            Sample.id.in_(samples), Sample.sha != ""
+        ),
+        of_files(EXPECTED, 3, expected).where(file.expected != ""),
+        of_files(ACTUAL, 4, actual).where(file.got.is_not(None), file.got != ""),
+        of_files(DIFF, 5, expected, actual).where(
+            file.got.is_not(None), file.got != "", file.expected != "", output.regression_id == test.id
+        ),
+    )
+
+
+#: The object that an entry of a type is, given the entry's name and the run.
+_PATHS: dict[str, Callable[[str, int], str]] = {
+    BUILD_LOG: lambda _name, run: f"{storage.LOGS}/{run}.txt",
+    BINARY: lambda name, run: f"test_artifacts/{run}/{name}",
+    MEDIA_INFO: lambda name, _run: f"{storage.MEDIA}/{name}.xml",
+    EXPECTED: lambda name, _run: f"{storage.RESULTS}/{name}",
+    ACTUAL: lambda name, _run: f"{storage.RESULTS}/{name}",
+    DIFF: lambda name, _run: f"{storage.RESULTS}/{name}",
+}
+
+
+def _names(row: Any, run_id: int) -> list[str]:
+    """The files that an entry stands for: two for a diff."""
+    names = [row.name] + ([row.other_name] if row.type == DIFF else [])
+    return [_PATHS[row.type](name, run_id) for name in names]
+
+
+def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], comparable: Collection[int]) -> Artifact:
+    files = [found[name] for name in _names(row, run_id)]
+    filename = files[0].name.rpartition("/")[2]
+    identity = "-".join(str(part) for part in (run_id, row.type, row.sample_id, row.regression_id, row.output_id))
+    if row.type == DIFF:
+        status = _worst(files)
+        can_be_made = all(file.source for file in files) and row.regression_id in comparable
+        return Artifact(
+            artifact_id=identity,
+            run_id=run_id,
+            sample_id=row.sample_id,
+            type=DIFF,
+            filename=f"{row.regression_id}-{row.output_id}.json",
+            content_type="application/json",
+            size_bytes=None,
+            storage_status=status,
+            verified=all(file.verified for file in files),
+            download_url=None,
+            diff_of=(row.regression_id, row.output_id) if can_be_made else None,
+        )
+    return Artifact(
+        artifact_id=identity,
+        run_id=run_id,
+        sample_id=row.sample_id or None,
+        type=row.type,
+        filename=filename,
+        content_type=storage.media_type(filename),
+        size_bytes=files[0].size,
+        storage_status=files[0].status,
+        verified=files[0].verified,
+        download_url=stores.signed_url(files[0], filename),
+    )
+
+
+def _worst(files: Sequence[Found]) -> str:
+    statuses = {file.status for file in files}
+    return next(status for status in (storage.MISSING, storage.DEGRADED, storage.OK) if status in statuses)

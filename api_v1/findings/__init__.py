@@ -1,0 +1,1 @@
+"""What it means: errors of tests, infrastructure errors, the history of a sample."""

@@ -1,0 +1,380 @@
+"""How the regression tests of a sample fared over time (contract schema `SampleHistoryEntry`).
+
+One entry per result of the sample's tests, newest run first, plus skipped entries for the finished runs whose
+CustomizedTest set named the test without a result. "Newest" is by run id, the order in which runs are created.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.database import sql
+from api_v1.database.platform import (
+    CustomizedTest,
+    DbSession,
+    RegressionTest,
+    RegressionTestOutput,
+    Sample,
+    Test,
+    TestPlatform,
+    TestProgress,
+    TestResult,
+    TestResultFile,
+    TestStatus,
+)
+from api_v1.database.tables import RunFailure
+from api_v1.errors import NotFound
+from api_v1.paging import Page, paginate
+from api_v1.runs.results import full_commit
+from api_v1.verdicts import stored
+from api_v1.verdicts.derivation import OUTSIDE
+from api_v1.verdicts.rule import FAILING, Verdict, failing_results, in_a_category, mismatch, stored_file
+from api_v1.verdicts.stored import Sources
+
+#: The contract's maximum length of `failure_signature`.
+SIGNATURE_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One test of the sample in one run."""
+
+    run_id: int
+    sample_id: int
+    regression_id: int
+    run_created_at: datetime
+    commit_sha: str | None
+    branch: str
+    platform: str
+    status: str
+    runtime_ms: int | None
+    failure_signature: str | None
+
+
+def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+    """Return a page of a sample's history.
+
+    Args:
+        filters: status (pass and fail by the entry's verdict, the others by the run's state), branch, platform,
+            created_after, created_before; absent ones do not filter.
+
+    Raises:
+        NotFound: there is no such sample.
+    """
+    outputs = _needed_outputs(session, sample_id)
+    if not outputs:
+        return Page([], 0)
+    status = filters.get("status")
+    own = status if status in OWN_VERDICTS else None
+    source = stored.sources(session, status=status)
+    names = frozenset(filters) - ({"status"} if own else set())
+    tests = list(outputs)
+    entries = _derived_entries(session, source, tests)
+    groups = [group for start in range(SEPARATE) if (group := tests[start::SEPARATE])]
+    query, number = source.built(_statements, len(groups), own, names, frozenset(entries.items()))
+    parameters = {**filters, "tests": tests, **{_group(index): group for index, group in enumerate(groups)}}
+    if "platform" in filters:
+        parameters["platform"] = getattr(TestPlatform, filters["platform"])
+    total = session.scalar(number, parameters) or 0
+    rows = session.execute(query, {**parameters, "limit": limit, "offset": offset, "most": limit + offset}).all()
+    if not source.complete:
+        entries = _live_verdicts(session, rows)
+    verdicts = {(row.test_id, row.regression_id): row.verdict for row in rows} | entries
+    wrong = _wrong_files(session, [key for key in verdicts if verdicts[key] in FAILING])
+    found = [
+        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], wrong)
+        for row in rows
+    ]
+    return Page(found, total)
+
+
+_NEEDED = sa.and_(RegressionTestOutput.regression_id == RegressionTest.id, RegressionTestOutput.ignore.is_(False))
+_OUTPUTS = (
+    sa.select(RegressionTest.id, RegressionTestOutput.id.label("output_id"))
+    .select_from(Sample)
+    .outerjoin(RegressionTest, RegressionTest.sample_id == Sample.id)
+    .outerjoin(RegressionTestOutput, _NEEDED)
+    .where(Sample.id == sa.bindparam("sample_id"))
+    .order_by(RegressionTestOutput.id)
+)
+
+
+def _needed_outputs(session: DbSession, sample_id: int) -> dict[int, list[int]]:
+    """Return the sample's tests, and of each the ids of its outputs with ignore = false."""
+    rows = session.execute(_OUTPUTS, {"sample_id": sample_id}).all()
+    if not rows:
+        raise NotFound("sample", sample_id)
+    outputs: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.id is not None:
+            outputs[row.id] += [row.output_id] if row.output_id is not None else []
+    return dict(outputs)
+
+
+#: Tests whose entries are found one by one and merged; of more, some are found and sorted together.
+SEPARATE = 20
+
+#: The values of the filter `status` that ask for the entry's own verdict; the others ask for the run's state.
+OWN_VERDICTS = (Verdict.PASS.value, Verdict.FAIL.value)
+
+
+def _group(index: int) -> str:
+    """The name of the parameter for a group of tests."""
+    return f"tests_{index}"
+
+
+def _ids(name: str) -> Any:
+    return sa.bindparam(name, expanding=True, type_=sa.Integer)
+
+
+#: The verdict of a test in a run, by run and test.
+Verdicts = dict[tuple[int, int], str]
+
+
+def _derived_entries(session: DbSession, source: Sources, tests: Sequence[int]) -> Verdicts:
+    """Return the entries of the runs whose states could not be stored."""
+    found: Verdicts = {}
+    passed = sa.select(TestResult.test_id, TestResult.regression_test_id).where(
+        TestResult.test_id.in_(_ids("runs")), TestResult.regression_test_id.in_(_ids("tests"))
+    )
+    if source.derived:
+        runs = [state.test_id for state in source.derived]
+        found |= dict.fromkeys(session.execute(passed, {"runs": runs, "tests": tests}).tuples(), Verdict.PASS.value)
+    for state in source.derived:
+        found |= {(state.test_id, test): state.failures[test].verdict for test in tests if test in state.failures}
+    return {key: verdict for key, verdict in found.items() if verdict != OUTSIDE}
+
+
+def _statements(
+    source: Sources, groups: int, verdict: str | None, names: frozenset[str], derived: frozenset[Any]
+) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Build the statements for a page of entries and for their number.
+
+    Args:
+        groups: how many groups of tests the parameters `tests_0` and so on name; `tests` names them all.
+        verdict: the verdict asked for, if any.
+        names: the other filters.
+        derived: the entries of runs whose states could not be stored.
+    """
+    wanted = {None: None, Verdict.FAIL.value: FAILING, Verdict.PASS.value: (Verdict.PASS.value,)}[verdict]
+    keys = sorted(key for key, found in derived if wanted is None or found in wanted)
+    more = [_literal(keys)] if keys else []
+    return _page(source, groups, verdict, names, more), sa.select(_total(source, verdict, names, more))
+
+
+def _literal(keys: Sequence[tuple[int, int]]) -> sa.Select[Any]:
+    """Select entries that are known: test_id, regression_id."""
+    rows = (sa.select(sa.literal(run).label("test_id"), sa.literal(test).label("regression_id")) for run, test in keys)
+    return sa.select(sa.union_all(*rows).subquery("derived"))
+
+
+_FAILURE = RunFailure.__table__.c
+
+
+def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[Any]]:
+    """Select the entries of some tests, in parts that do not overlap: test_id, regression_id.
+
+    Each part is found in an index that begins with the test, and has its newest runs at the end.
+    """
+    result = TestResult
+    results = sa.select(result.test_id, result.regression_test_id.label("regression_id")).where(
+        result.regression_test_id.in_(tests), *source.kept(result.test_id)
+    )
+    if not source.complete:
+        return [results.where(~_is_outside(tests)), _without_result(tests)]
+    not_passed = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(
+        _FAILURE.regression_id.in_(tests), *source.kept(_FAILURE.test_id)
+    )
+    if verdict == Verdict.FAIL:
+        return [not_passed.where(_FAILURE.verdict.in_(FAILING))]
+    own = sa.select(_FAILURE.test_id).where(_same(result.test_id, result.regression_test_id))
+    if verdict == Verdict.PASS:
+        return [results.where(~own.where(_FAILURE.verdict.in_([*FAILING, OUTSIDE])).exists())]
+    inside = results.where(~own.where(_FAILURE.verdict == OUTSIDE).exists())
+    return [inside, not_passed.where(_FAILURE.verdict == Verdict.SKIPPED.value)]
+
+
+def _same(run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(_FAILURE.test_id == run_id, _FAILURE.regression_id == regression_id)
+
+
+def _is_outside(tests: Any) -> sa.ColumnElement[bool]:
+    """Be true for a result of these tests that is not in the run's recorded set.
+
+    Written without EXISTS, of which MariaDB would make a list of all recorded tests of all runs.
+    """
+    result, custom, other = TestResult, CustomizedTest, sa.orm.aliased(CustomizedTest)
+    recorded = sa.select(custom.test_id, custom.regression_id).where(
+        custom.regression_id.in_(tests), custom.test_id.is_not(None)
+    )
+    any_row = sa.select(other.id).where(other.test_id == result.test_id, other.regression_id.is_not(None)).limit(1)
+    return sa.and_(
+        sa.tuple_(result.test_id, result.regression_test_id).not_in(recorded),
+        any_row.correlate(result).scalar_subquery().is_not(None),
+    )
+
+
+def _without_result(tests: Any) -> sa.Select[Any]:
+    """Select the tests that finished runs were to execute and have no result of: test_id, regression_id."""
+    custom, result = CustomizedTest, TestResult
+    own = sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id)
+    last = (
+        sa.select(TestProgress.status)
+        .where(TestProgress.test_id == custom.test_id)
+        .order_by(TestProgress.id.desc())
+        .limit(1)
+        .correlate(custom)
+        .scalar_subquery()
+    )
+    rows = (
+        sa.select(custom.test_id, custom.regression_id)
+        .outerjoin(result, own)
+        .where(
+            custom.regression_id.in_(tests),
+            result.test_id.is_(None),
+            last.in_([TestStatus.completed, TestStatus.canceled]),
+            in_a_category(custom.regression_id),
+        )
+        .distinct()
+        .subquery("skipped")
+    )
+    return sa.select(rows)
+
+
+def _live_verdicts(session: DbSession, rows: Sequence[Any]) -> Verdicts:
+    """Judge the entries of a page that were chosen before their verdicts were known."""
+    asked = {"runs": {row.test_id for row in rows}, "tests": {row.regression_id for row in rows}}
+    failing = failing_results(lambda run, test: sa.and_(run.in_(_ids("runs")), test.in_(_ids("tests"))))
+    found = {(row.test_id, row.regression_id): row.verdict for row in session.execute(failing, asked)}
+    plain = {True: Verdict.PASS.value, False: Verdict.SKIPPED.value}
+    return {(row.test_id, row.regression_id): plain[bool(row.has_result)] for row in rows} | found
+
+
+def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> sa.Select[Any]:
+    """Narrow a part by the run's properties; join what they need, and no more."""
+    state, run_id = source.state, part.selected_columns[0]
+    rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
+        "status": lambda name: state.status == sa.bindparam(name),
+        # Not by the state's key: MySQL would begin with the runs of the branch, and look into the results for each.
+        "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
+        "platform": lambda name: Test.platform == sa.bindparam(name),
+        "created_after": lambda name: state.created_at > sa.bindparam(name),
+        "created_before": lambda name: state.created_at < sa.bindparam(name),
+    }
+    if names & {"branch", "platform"}:
+        part = part.join(Test, Test.id == run_id)
+    if names & {"status", "created_after", "created_before"}:
+        part = part.join(state.test_id.table, state.test_id == run_id)
+    return part.where(*(rules[name](name) for name in names))
+
+
+def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]) -> Any:
+    """Count the entries: to look for each result's failure takes far longer than to count what does not belong."""
+    result, tests = TestResult, _ids("tests")
+
+    def number(part: sa.Select[Any]) -> Any:
+        number = _filtered(source, part, names).with_only_columns(sa.func.count(), maintain_column_froms=True)
+        return number.scalar_subquery()
+
+    def of_verdicts(*verdicts: str) -> Any:
+        rows = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(*source.kept(_FAILURE.test_id))
+        return number(rows.where(_FAILURE.regression_id.in_(tests), _FAILURE.verdict.in_(verdicts)))
+
+    derived = sum((number(part) for part in more), start=sa.literal(0))
+    if not source.complete:
+        return sum((number(part) for part in _parts(source, tests, verdict)), start=derived)
+    if verdict == Verdict.FAIL:
+        return of_verdicts(*FAILING) + derived
+    of_tests = sa.select(result.test_id).where(result.regression_test_id.in_(tests), *source.kept(result.test_id))
+    if verdict == Verdict.PASS:
+        return number(of_tests) - of_verdicts(*FAILING, OUTSIDE) + derived
+    return number(of_tests) - of_verdicts(OUTSIDE) + of_verdicts(Verdict.SKIPPED.value) + derived
+
+
+def _page(
+    source: Sources, groups: int, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]
+) -> sa.Select[Any]:
+    """Select a page of the entries with their runs. Each part is cut before they are merged."""
+    most = sa.bindparam("most", type_=sa.Integer)
+    of_groups = [part for index in range(groups) for part in _parts(source, _ids(_group(index)), verdict)]
+    parts = []
+    for part in (*of_groups, *more):
+        order = (part.selected_columns[0].desc(), part.selected_columns[1])
+        parts.append(sa.select(_filtered(source, part, names).order_by(*order).limit(most).subquery()))
+    entry = (sa.union_all(*parts) if len(parts) > 1 else parts[0]).subquery("entries").c
+    chosen = paginate(sa.select(*entry).order_by(entry.test_id.desc(), entry.regression_id))
+    entry, result = chosen.subquery("chosen").c, TestResult
+    own = sa.and_(result.test_id == entry.test_id, result.regression_test_id == entry.regression_id)
+    return (
+        sa.select(
+            *(entry.test_id, entry.regression_id, result.test_id.is_not(None).label("has_result")),
+            sa.func.coalesce(_FAILURE.verdict, Verdict.PASS.value).label("verdict"),
+            *(result.runtime, result.exit_code, result.expected_rc),
+            *(Test.commit, Test.branch, Test.platform, source.state.created_at),
+        )
+        .join(Test, Test.id == entry.test_id)
+        .join(source.state.test_id.table, source.state.test_id == entry.test_id)
+        .outerjoin(result, own)
+        .outerjoin(RunFailure, _same(entry.test_id, entry.regression_id))
+        .order_by(entry.test_id.desc(), entry.regression_id)
+    )
+
+
+_WRONG_FILES = (
+    sa.select(TestResultFile.test_id, TestResultFile.regression_test_id, TestResultFile.regression_test_output_id)
+    .where(
+        TestResultFile.test_id.in_(_ids("runs")),
+        TestResultFile.regression_test_id.in_(_ids("tests")),
+        stored_file(),
+        mismatch(),
+    )
+    .order_by(TestResultFile.regression_test_output_id)
+)
+
+
+def _wrong_files(session: DbSession, failing: Sequence[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
+    """Return the outputs that differ in failing entries, by run and test."""
+    if not failing:
+        return {}
+    found = session.execute(_WRONG_FILES, {"runs": {run for run, _ in failing}, "tests": {test for _, test in failing}})
+    wrong: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for run_id, regression_id, output_id in found:
+        wrong[run_id, regression_id].append(output_id)
+    return wrong
+
+
+def _entry(
+    sample_id: int, row: Any, verdict: str, needed: Sequence[int], wrong: Mapping[tuple[int, int], list[int]]
+) -> Entry:
+    return Entry(
+        run_id=row.test_id,
+        sample_id=sample_id,
+        regression_id=row.regression_id,
+        run_created_at=row.created_at,
+        commit_sha=full_commit(row.commit),
+        branch=row.branch,
+        platform=row.platform.value,
+        status=verdict,
+        runtime_ms=None if row.runtime is None else max(0, row.runtime),
+        failure_signature=_signature(row, verdict, needed, wrong.get((row.test_id, row.regression_id), [])),
+    )
+
+
+def _signature(row: Any, verdict: str, needed: Sequence[int], wrong: Sequence[int]) -> str | None:
+    """Name the kind of failure: types and output ids, no hashes, so that it is equal across runs."""
+    if verdict not in FAILING:
+        return None
+    parts = []
+    if verdict == Verdict.MISSING_OUTPUT:
+        parts.append("missing_output:" + ",".join(map(str, needed)))
+    if row.exit_code != row.expected_rc:
+        parts.append("exit_code_mismatch")
+    if wrong:
+        parts.append("diff_mismatch:" + ",".join(map(str, wrong)))
+    return ";".join(parts)[:SIGNATURE_LENGTH]

@@ -1,0 +1,139 @@
+"""Why runs were canceled, when nobody wanted it: errors of queue, machine, build, storage and worker.
+
+The platform stores a sentence with each canceled progress row and nothing else; the sentences are those of platform,
+"Terminal messages by kind".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.access.redaction import LONGEST, Redactor, hide_locations
+from api_v1.database.platform import DbSession, TestProgress, TestStatus
+from api_v1.paging import Page
+from api_v1.runs import results
+
+#: What somebody decided: no errors.
+DELIBERATE = re.compile(
+    r"Canceled by (user|admin)\b.*|PR closed|PR is closed|Tests cancell?ed|Not ran - no code changes"
+    r"|PR closed or updated|PR converted to draft",
+    re.DOTALL,
+)
+
+#: The kinds of error by the whole message, in order; what none matches is the worker's.
+KINDS = (
+    ("queue", re.compile(r"Invalid PR number|Tests have been cancelled")),
+    (
+        "vm_provisioning",
+        re.compile(
+            r"VM creation failed.*|Required GCP resource not found\..*|A VM with this name already exists\..*"
+            r"|GCP operation timed out\..*|Failed to create VM.*",
+            re.DOTALL,
+        ),
+    ),
+    ("merge", re.compile(r"Commit could not be merged")),
+    (
+        "storage",
+        re.compile(
+            r"Artifact not found:.*|Artifact download timed out|Artifact download failed.*"
+            r"|Build succeeded but artifact not yet available.*|artifact",
+            re.DOTALL,
+        ),
+    ),
+    (
+        "build",
+        re.compile(
+            r"Cancelling tests as Github Action\(s\) failed|Build failed:.*|No build available:.*"
+            r"|No build will be created:.*|build|No build artifact found for this commit",
+            re.DOTALL,
+        ),
+    ),
+)
+WORKER = "worker"
+
+#: How many characters of a message tell its kind.
+KIND_LENGTH = 1000
+
+#: The contract's limits of `stack`.
+STACK_LINES, STACK_LENGTH = 50, 2000
+
+#: How much of a message is looked at for a full `stack`, in characters: redacting shortens it.
+STACK_TEXT = 2 * STACK_LINES * STACK_LENGTH
+
+
+@dataclass(frozen=True)
+class InfrastructureError:
+    """A canceled progress row that nobody asked for (contract schema `ErrorItem`)."""
+
+    error_id: str
+    run_id: int
+    type: str
+    severity: str
+    message: str
+    occurred_at: datetime
+    location: dict[str, Any]
+    stack: list[str] | None = None
+
+
+def kind_of(message: str) -> str | None:
+    """Return the type of a canceled row by its message, None for what was decided by somebody."""
+    text = message.strip()[:KIND_LENGTH]
+    if DELIBERATE.fullmatch(text):
+        return None
+    return next((kind for kind, pattern in KINDS if pattern.fullmatch(text)), WORKER)
+
+
+def page(
+    session: DbSession,
+    run_id: int,
+    *,
+    limit: int,
+    offset: int = 0,
+    type: str | None = None,
+    severity: str | None = None,
+    include_stack: bool = False,
+) -> Page:
+    """Return a page of the infrastructure errors of a run, oldest first.
+
+    A run has a handful of canceled rows; they are typed and filtered here, because no database has these patterns.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    redactor = Redactor(known=[results.head(session, run_id).token])
+    rows = session.execute(
+        sa.select(TestProgress.id, TestProgress.status, TestProgress.timestamp, TestProgress.message)
+        .where(TestProgress.test_id == run_id)
+        .order_by(TestProgress.id)
+    ).all()
+    asked, tested = [], False
+    for row in rows:
+        tested = tested or row.status == TestStatus.testing
+        kind = kind_of(row.message) if row.status == TestStatus.canceled else None
+        grade = "error" if tested else "critical"
+        if kind is not None and type in (None, kind) and severity in (None, grade):
+            asked.append((row, kind, grade))
+    shown = asked[offset : offset + limit]
+    return Page([_error(run_id, *one, include_stack, redactor) for one in shown], len(asked))
+
+
+def _error(
+    run_id: int, row: Any, kind: str, severity: str, include_stack: bool, redactor: Redactor
+) -> InfrastructureError:
+    looked_at = STACK_TEXT if include_stack else LONGEST
+    first, *rest = redactor.credentials(row.message.strip(), looked_at).splitlines() or [""]
+    return InfrastructureError(
+        error_id=f"{run_id}-infrastructure-{row.id}",
+        run_id=run_id,
+        type=kind,
+        severity=severity,
+        message=(first if include_stack else hide_locations(first)) or "The worker gave no reason.",
+        occurred_at=row.timestamp,
+        location={"progress_id": row.id},
+        stack=[line[:STACK_LENGTH] for line in rest[:STACK_LINES]] if include_stack else None,
+    )

@@ -1,0 +1,1 @@
+"""What happened: runs, their results, their configuration, and what waits."""

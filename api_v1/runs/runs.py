@@ -1,0 +1,362 @@
+"""Runs: one, or a page of them by filter and order (contract schema `Run`)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.access.redaction import Redactor
+from api_v1.database import sql
+from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestProgress, TestType, User
+from api_v1.database.tables import RunCreation, RunState, now
+from api_v1.date_times import iso
+from api_v1.errors import NotFound
+from api_v1.paging import Page, paginate
+from api_v1.verdicts import derivation, stored
+from api_v1.verdicts.rule import RunStatus, run_errors
+from api_v1.verdicts.stored import Sources
+
+GITHUB = "https://github.com/"
+
+#: Minutes after the end of its machine's life in which a run may still report.
+STALLED_AFTER = 30
+
+#: The columns by which runs can be sorted; ties are broken by id.
+SORT_KEYS = ("created_at", "started_at", "run_id")
+
+
+@dataclass(frozen=True)
+class StatusReason:
+    """Why a run has its status: a code, and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A CI run. Times are naive and in UTC, durations in milliseconds.
+
+    Attributes:
+        total: the tests of its set, of which `passed`, `failed` and `missing_output` have a result; `absent` have none.
+        errors: the entries of its error list.
+        last_at: the time of its last progress.
+        last_message: what that says, without credentials; None unless the run was canceled.
+    """
+
+    run_id: int
+    status: str
+    repository: str
+    branch: str
+    commit_sha: str
+    pull_request: int | None
+    platform: str
+    triggered_by: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    total: int
+    passed: int
+    failed: int
+    missing_output: int
+    absent: int
+    errors: int
+    last_at: datetime | None
+    last_message: str | None
+    machine_minutes: int
+
+    @property
+    def run_errors(self) -> str:
+        """Whether something is wrong with the run: "true", "false" or "unknown"."""
+        return run_errors(self.status, failing=self.failed + self.missing_output, missing=self.absent)
+
+    @property
+    def status_reason(self) -> StatusReason | None:
+        """Why the run has its status (decisions, "Statuses"); None where there is nothing to explain."""
+        if self.status == RunStatus.ERROR:
+            return StatusReason("no_results", "The run completed without a result of any test.")
+        if self.status in (RunStatus.INCOMPLETE, RunStatus.FAIL) and self.absent:
+            return StatusReason("tests_without_result", f"{self.absent} of {self.total} tests have no result.")
+        if self.status == RunStatus.CANCELED:
+            return StatusReason("canceled", self.last_message or "Canceled without a message.")
+        if self.status == RunStatus.RUNNING and self._is_stalled():
+            return StatusReason(
+                "stalled", f"No progress since {iso(self.last_at or self.created_at)}; no worker will finish it."
+            )
+        return None
+
+    def _is_stalled(self) -> bool:
+        """Whether the run had no progress for longer than the platform lets a machine live, and half an hour."""
+        patience = timedelta(minutes=self.machine_minutes + STALLED_AFTER)
+        return self.last_at is not None and now() - self.last_at > patience
+
+    @property
+    def commit_short(self) -> str:
+        """The commit as people write it."""
+        return self.commit_sha[:7]
+
+    @property
+    def queued_at(self) -> datetime:
+        """A run is queued by being created."""
+        return self.created_at
+
+    @property
+    def duration_ms(self) -> int | None:
+        """From the first test to the end; None while either is missing, or when the end came first."""
+        return duration_ms(self.started_at, self.completed_at)
+
+
+def duration_ms(started: datetime | None, ended: datetime | None) -> int | None:
+    """Return the milliseconds from one time to a later one, None when one is missing or they are out of order."""
+    if started is None or ended is None or ended < started:
+        return None
+    return round((ended - started).total_seconds() * 1000)
+
+
+def repository_name(github: str | None) -> str:
+    """Return owner/repo of a fork's URL; the empty string for a run whose fork is gone."""
+    return (github or "").removeprefix(GITHUB).removesuffix(".git")
+
+
+def get(session: DbSession, run_id: int, *, machine_minutes: int) -> Run:
+    """Return a run: as it was stored if nothing changed since, else derived from its rows as they are now.
+
+    Args:
+        machine_minutes: for how long the platform lets a worker's machine live.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    row = session.execute(_stored(), {"run_id": run_id}).first()
+    if row is None or not row.fresh:
+        states = derivation.derive(session, [run_id])
+        if not states:
+            raise NotFound("run", run_id)
+        row = session.execute(_columns(stored.of_states(states))).one()
+    return _run(row, machine_minutes)
+
+
+def created_at(session: DbSession, run_id: int) -> datetime:
+    """Return when a run was created.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    row = session.execute(_facts(), {"run_id": run_id}).first()
+    if row is None:
+        raise NotFound("run", run_id)
+    return row.created_at  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _facts() -> sa.Select[Any]:
+    return derivation.facts(lambda run: run == sa.bindparam("run_id"))
+
+
+@functools.cache
+def _stored() -> sa.Select[Any]:
+    """Select the run that the parameter `run_id` names, as it was stored, and whether that is how it is now."""
+    # A run of unknown creation time has a neighbour's, so its row may be out of date until the next refresh.
+    fresh = sa.and_(RunState.created_known.is_(True), stored.unchanged(Test.id))
+    columns = _columns(RunState.__table__.c).add_columns(fresh.label("fresh"))
+    return columns.where(RunState.test_id == sa.bindparam("run_id"))
+
+
+def page(
+    session: DbSession,
+    *,
+    machine_minutes: int,
+    limit: int,
+    offset: int = 0,
+    sort: str = "-created_at",
+    **filters: Any,
+) -> Page:
+    """Return a page of runs.
+
+    Args:
+        machine_minutes: for how long the platform lets a worker's machine live.
+        sort: one of `SORT_KEYS`, with a minus sign for descending.
+        filters: by the names of the query parameters of `GET /runs`; absent ones do not filter.
+
+    Raises:
+        VerdictsRebuilding: the filter by status needs the states of runs that are not known.
+    """
+    source = stored.sources(session, status=filters.get("status"))
+    chosen, query, number = source.built(_statements, sort, frozenset(filters))
+    if "repository" in filters:
+        # By their ids: given a subquery, MySQL would begin with the forks and sort all of their runs.
+        filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
+    if "commit_sha" in filters:
+        filters["commit_key"] = filters["commit_sha"].lower()
+    if "platform" in filters:
+        filters["platform"] = getattr(TestPlatform, filters["platform"])
+    asked = {**filters, "limit": limit, "offset": offset, "most": limit + offset}
+    if source.complete:
+        rows = session.execute(query, asked).all()
+    else:
+        rows = _derived_rows(session, session.scalars(chosen, asked).all())
+    return Page([_run(row, machine_minutes) for row in rows], session.scalar(number, filters) or 0)
+
+
+def _derived_rows(session: DbSession, ids: Sequence[int]) -> list[Any]:
+    """Return the rows of a page whose runs were chosen before they were derived."""
+    states = derivation.derive(session, ids)
+    if not states:
+        return []
+    rows = {row.id: row for row in session.execute(_columns(stored.of_states(states)))}
+    return [rows[run] for run in ids if run in rows]
+
+
+def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], Any, sa.Select[Any]]:
+    """Build the statements for the ids of a page of runs, for its rows (None while the states are not known), and for
+    the number of all; the filters' values are parameters.
+    """
+    state = source.state
+    chosen = _chosen(state, filters, sort)
+    rows = None
+    if source.complete:
+        ids = chosen.subquery("chosen")
+        rows = _columns(state).join(ids, ids.c.test_id == Test.id).order_by(*_order(state, sort))
+    return chosen, rows, _total(state, filters)
+
+
+#: The filters that ask for a run's state, and those that ask for what the platform stores of it.
+_OF_STATE = frozenset({"status", "created_after", "created_before", "commit_sha", "branch"})
+_OF_TEST = frozenset({"commit_sha", "repository", "platform"})
+
+
+def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:
+    """Translate the filters, each into SQL of its own."""
+    rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
+        "status": lambda name: state.status == sa.bindparam(name),
+        "branch": lambda name: state.branch_key == sql.identity(sql.parameter(name)),
+        "commit_sha": lambda name: sa.and_(
+            state.commit_key == sa.bindparam("commit_key"), sql.equally(Test.commit, sql.parameter(name))
+        ),
+        "repository": lambda name: Test.fork_id.in_(sa.bindparam(name, expanding=True)),
+        "platform": lambda name: Test.platform == sa.bindparam(name),
+        "created_after": lambda name: state.created_at > sa.bindparam(name),
+        "created_before": lambda name: state.created_at < sa.bindparam(name),
+    }
+    return [rules[name](name) for name in sorted(filters)]
+
+
+def of_repository(name: str) -> sa.ColumnElement[bool]:
+    """Be true for a fork of this name; GitHub's names ignore case."""
+    return sa.or_(*(sql.equally(Fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
+
+
+def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
+    """Count the runs that pass the filters, in the one table that they ask for where that is enough."""
+    query = sa.select(sa.func.count())
+    if not filters & _OF_STATE:
+        query = query.select_from(Test)
+    elif not filters & _OF_TEST:
+        query = query.select_from(state.test_id.table)
+    else:
+        query = query.select_from(state.test_id.table).join(Test, Test.id == state.test_id)
+    return query.where(*_conditions(state, filters))
+
+
+def _chosen(state: Any, filters: frozenset[str], sort: str) -> sa.Select[Any]:
+    """Select the ids of the runs of a page, by an index in the order asked for."""
+    # Run 0 is a mark, and no run (see `RunState`).
+    matches = sa.select(state.test_id).where(state.test_id != 0, *_conditions(state, filters))
+    if filters & _OF_TEST:
+        matches = matches.join(Test, Test.id == state.test_id)
+    order = _order(state, sort)
+    if sort != "started_at":
+        return paginate(matches.order_by(*order))
+    # What has not started comes last, but first in the index.
+    most = sa.bindparam("most", type_=sa.Integer)
+    parts = (
+        matches.add_columns(state.started_at).where(condition).order_by(*order[1:]).limit(most).subquery()
+        for condition in (state.started_at.is_not(None), state.started_at.is_(None))
+    )
+    both = sa.union_all(*(sa.select(part) for part in parts)).subquery("both").c
+    return paginate(sa.select(both.test_id).order_by(*_order(both, sort)))
+
+
+def _order(state: Any, sort: str) -> list[sa.ColumnElement[Any]]:
+    """Order by a key and then by id, so that pages neither repeat nor skip; what has not started comes last."""
+    key = sort.removeprefix("-")
+    column = state.test_id if key == "run_id" else getattr(state, key)
+    if sort.startswith("-"):
+        return [column.desc(), state.test_id.desc()]
+    columns = [column.asc(), state.test_id.asc()]
+    return [column.is_(None), *columns] if key == "started_at" else columns
+
+
+#: What a `Run` takes from the run's state as it is.
+_STATE = (
+    *("status", "created_at", "started_at", "completed_at"),
+    *("total", "passed", "failed", "missing_output", "absent", "errors"),
+)
+
+
+def _columns(state: Any) -> sa.Select[Any]:
+    """Select what a `Run` is made of."""
+    recorded = (
+        sa.select(User.name)
+        .join(RunCreation, RunCreation.user_id == User.id)
+        .where(RunCreation.test_id == Test.id)
+        .correlate(Test)
+        .scalar_subquery()
+    )
+    owner = (
+        sa.select(User.name)
+        .join(TestFork, TestFork.user_id == User.id)
+        .where(TestFork.test_id == Test.id)
+        .order_by(TestFork.id)
+        .limit(1)
+        .correlate(Test)
+        .scalar_subquery()
+    )
+    return (
+        sa.select(
+            Test.id,
+            Test.platform,
+            Test.test_type,
+            Test.branch,
+            Test.commit,
+            Test.pr_nr,
+            Test.token,
+            Fork.github,
+            sa.func.coalesce(recorded, owner).label("triggered_by"),
+            *(state[name] for name in _STATE),
+            TestProgress.timestamp.label("last_at"),
+            TestProgress.message.label("last_message"),
+        )
+        .join(Test, Test.id == state.test_id)
+        .outerjoin(TestProgress, TestProgress.id == state.last_progress_id)
+        .outerjoin(Fork, Fork.id == Test.fork_id)
+    )
+
+
+def _run(row: Any, machine_minutes: int) -> Run:
+    is_pull_request = row.test_type == TestType.pull_request and row.pr_nr > 0
+    return Run(
+        run_id=row.id,
+        repository=repository_name(row.github),
+        branch=row.branch,
+        commit_sha=row.commit,
+        pull_request=row.pr_nr if is_pull_request else None,
+        platform=row.platform.value,
+        triggered_by=row.triggered_by,
+        last_at=row.last_at,
+        last_message=_cancellation(row),
+        machine_minutes=machine_minutes,
+        **{name: getattr(row, name) for name in _STATE},
+    )
+
+
+def _cancellation(row: Any) -> str | None:
+    """Return the message with which a run was canceled."""
+    if row.status != RunStatus.CANCELED:
+        return None
+    return Redactor(known=[row.token]).credentials(row.last_message or "")

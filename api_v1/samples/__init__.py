@@ -1,0 +1,1 @@
+"""What is tested: media samples and regression tests."""

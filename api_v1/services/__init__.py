@@ -1,1 +1,0 @@
-"""The work behind the operations: plain functions on a session, without Flask."""

@@ -1,0 +1,314 @@
+"""The verdict rule: when a regression test passes, and what that makes of its run.
+
+The rule stands here twice, and a property test holds both against each other and against the platform's own
+`get_test_results`: as functions over plain facts, and as SQL over the platform's tables. Source: decisions, "Statuses";
+platform, "Pass and fail".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.database.platform import (
+    CustomizedTest,
+    RegressionTestOutput,
+    RegressionTestOutputFiles,
+    TestResult,
+    TestResultFile,
+    TestStatus,
+    regression_test_category,
+)
+from api_v1.database.sql import exactly
+from api_v1.enums import StrEnum
+
+
+class Verdict(StrEnum):
+    """The state of one regression test in one run (contract: `RunSample.status`)."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    MISSING_OUTPUT = "missing_output"
+    SKIPPED = "skipped"
+    RUNNING = "running"
+    NOT_STARTED = "not_started"
+
+
+class RunStatus(StrEnum):
+    """The state of a run (contract: `Run.status`)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PASS = "pass"
+    FAIL = "fail"
+    CANCELED = "canceled"
+    ERROR = "error"
+    INCOMPLETE = "incomplete"
+
+
+#: The verdicts that make a run fail.
+FAILING = (Verdict.FAIL.value, Verdict.MISSING_OUTPUT.value)
+
+#: The states of a run that is over.
+FINISHED = (
+    RunStatus.PASS,
+    RunStatus.FAIL,
+    RunStatus.CANCELED,
+    RunStatus.ERROR,
+    RunStatus.INCOMPLETE,
+)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """One stored result file: the hash the worker uploaded, None when it said "equal", and the accepted variants."""
+
+    got: str | None
+    variants: frozenset[str] = frozenset()
+
+    @property
+    def matches(self) -> bool:
+        """Whether the file is right: equal, or an accepted variant. An empty hash is neither."""
+        return self.got is None or self.got in self.variants
+
+
+def result_verdict(
+    exit_code: int | None,
+    expected_rc: int | None,
+    files: Iterable[FileFacts],
+    *,
+    needs_output: bool,
+) -> Verdict:
+    """Judge a test that has a result row.
+
+    Args:
+        exit_code: what the program returned.
+        expected_rc: what it should have returned; two NULLs are equal.
+        files: the result files, without sentinel rows.
+        needs_output: whether the test has an output with ignore = false.
+    """
+    files = list(files)
+    if not files and needs_output:
+        return Verdict.MISSING_OUTPUT
+    if exit_code != expected_rc:
+        return Verdict.FAIL
+    return Verdict.PASS if all(file.matches for file in files) else Verdict.FAIL
+
+
+def absent_verdict(run: RunStatus, *, has_files: bool) -> Verdict:
+    """Judge a test of the run's set that has no result row.
+
+    Args:
+        run: the state of the run.
+        has_files: whether the worker already posted files of the test.
+    """
+    if run in FINISHED:
+        return Verdict.SKIPPED
+    if run is RunStatus.RUNNING and has_files:
+        return Verdict.RUNNING
+    return Verdict.NOT_STARTED
+
+
+def run_status(last: str | None, *, results: int, failing: int, missing: int) -> RunStatus:
+    """Derive the state of a run.
+
+    Args:
+        last: the value of the last progress row's status (by id), None without progress.
+        results: number of result rows.
+        failing: number of tests of the run's set that are fail or missing_output.
+        missing: number of tests of the run's set without a result.
+    """
+    if last is None:
+        return RunStatus.QUEUED
+    if last == TestStatus.canceled.value:
+        return RunStatus.CANCELED
+    if last != TestStatus.completed.value:
+        return RunStatus.RUNNING
+    if not results:
+        return RunStatus.ERROR
+    if failing:
+        return RunStatus.FAIL
+    return RunStatus.INCOMPLETE if missing else RunStatus.PASS
+
+
+def run_errors(status: str, *, failing: int, missing: int) -> str:
+    """Tell whether something is wrong with a run: "true", "false", or "unknown" while that is not settled.
+
+    Args:
+        status: the state of the run.
+        failing: number of tests of the run's set that are fail or missing_output.
+        missing: number of tests of the run's set without a result.
+    """
+    completed = status in (RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE)
+    if failing or (completed and (missing or status == RunStatus.ERROR)):
+        return "true"
+    return "false" if completed else "unknown"
+
+
+#: Narrows a query to some runs or some tests: given the column of the run's id and that of the test's id.
+Narrow = Callable[[Any, Any], sa.ColumnElement[bool]]
+
+
+def stored_file(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
+    """Be true for a row that stands for a file; the platform's sentinel rows (platform, "Pass and fail") do not."""
+    sentinel = sa.or_(
+        file.test_id == -1,
+        file.regression_test_id == -1,
+        file.regression_test_output_id == -1,
+        sa.and_(file.expected == "", exactly(file.got, "error")),
+    )
+    return sa.func.coalesce(sentinel, sa.false()) == sa.false()
+
+
+def mismatch(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
+    """Be true for a file that is neither equal nor an accepted variant."""
+    variant = RegressionTestOutputFiles
+    accepted = (
+        sa.select(sa.literal(1))
+        .where(
+            variant.regression_test_output_id == file.regression_test_output_id,
+            exactly(variant.file_hashes, file.got),
+        )
+        .correlate(file)
+        .exists()
+    )
+    return sa.and_(file.got.is_not(None), ~accepted)
+
+
+class Deviation(StrEnum):
+    """A way in which a result is not what was expected."""
+
+    EXIT_CODE = "exit_code"
+    DIFFERENCE = "difference"
+    #: No output of the test has a file.
+    NO_FILE = "no_file"
+    #: This output has no file, another one has.
+    NO_OUTPUT = "no_output"
+
+
+#: The deviations that make a test fail; the platform passes a test whose outputs are partly missing.
+FAILING_DEVIATIONS = (Deviation.EXIT_CODE, Deviation.DIFFERENCE, Deviation.NO_FILE)
+
+
+def deviations(narrow: Narrow, kinds: Iterable[Deviation] = tuple(Deviation)) -> sa.CompoundSelect[Any]:
+    """Select how results deviate from what was expected. This is the verdict rule as SQL.
+
+    There are few deviations, and each kind reads one index; judging every result instead would cost several times as
+    much. MySQL is told the order of the joins: it would begin with the few outputs, and read the whole history of each
+    test.
+
+    Returns:
+        Rows of test_id, regression_id, kind, output_id (0 for an exit code), baseline (whether one is recorded).
+    """
+    select = {
+        Deviation.EXIT_CODE: _wrong_exit_codes,
+        Deviation.DIFFERENCE: _differing_files,
+        Deviation.NO_FILE: _tests_without_file,
+        Deviation.NO_OUTPUT: _outputs_without_file,
+    }
+    return sa.union_all(*(select[kind](narrow) for kind in kinds))
+
+
+def _deviation(kind: Deviation, key: Any, output_id: Any, baseline: Any) -> sa.Select[Any]:
+    """Select a kind of deviation, by tables joined in the order given."""
+    columns = (key.test_id, key.regression_test_id.label("regression_id"), sa.literal(kind.value).label("kind"))
+    query = sa.select(*columns, output_id.label("output_id"), baseline.label("baseline"))
+    for dialect in ("mysql", "mariadb"):
+        query = query.prefix_with("STRAIGHT_JOIN", dialect=dialect)
+    return query
+
+
+def _wrong_exit_codes(narrow: Narrow) -> sa.Select[Any]:
+    result = TestResult
+    return _deviation(Deviation.EXIT_CODE, result, sa.literal(0), sa.true()).where(
+        narrow(result.test_id, result.regression_test_id), result.exit_code.is_distinct_from(result.expected_rc)
+    )
+
+
+def _differing_files(narrow: Narrow) -> sa.Select[Any]:
+    result, file = TestResult, TestResultFile
+    return (
+        _deviation(Deviation.DIFFERENCE, file, file.regression_test_output_id, file.expected != "")
+        .join(result, _same_test(file, result))
+        .where(narrow(file.test_id, file.regression_test_id), mismatch(), stored_file())
+    )
+
+
+def _tests_without_file(narrow: Narrow) -> sa.Select[Any]:
+    result, file, output = TestResult, TestResultFile, RegressionTestOutput
+    return (
+        _deviation(Deviation.NO_FILE, result, output.id, _has_baseline())
+        .select_from(result)
+        .outerjoin(file, sa.and_(_same_test(file, result), stored_file()))
+        .join(output, _needed_by(result.regression_test_id))
+        .where(narrow(result.test_id, result.regression_test_id), file.test_id.is_(None))
+    )
+
+
+def _outputs_without_file(narrow: Narrow) -> sa.Select[Any]:
+    result, file, output = TestResult, TestResultFile, RegressionTestOutput
+    own = sa.orm.aliased(TestResultFile)
+    of_output = sa.and_(_same_test(own, file), own.regression_test_output_id == output.id, stored_file(own))
+    return (
+        _deviation(Deviation.NO_OUTPUT, file, output.id, _has_baseline())
+        .select_from(file)
+        .join(output, sa.and_(_needed_by(file.regression_test_id), output.id != file.regression_test_output_id))
+        .outerjoin(own, of_output)
+        .join(result, _same_test(file, result))
+        .where(narrow(file.test_id, file.regression_test_id), stored_file(), own.test_id.is_(None))
+        # A test may have several other files.
+        .distinct()
+    )
+
+
+def _same_test(one: Any, other: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(one.test_id == other.test_id, one.regression_test_id == other.regression_test_id)
+
+
+def _needed_by(regression_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for an output of the test that has to be produced (NULL counts as ignored)."""
+    output = RegressionTestOutput
+    return sa.and_(output.regression_id == regression_id, output.ignore.is_(False))
+
+
+def _has_baseline() -> sa.ColumnElement[bool]:
+    return sa.func.coalesce(RegressionTestOutput.correct, "") != ""
+
+
+def failing_results(narrow: Narrow) -> sa.Select[Any]:
+    """Select the results that do not pass; the SQL of `result_verdict`.
+
+    Returns:
+        Rows of test_id, regression_id, verdict.
+    """
+    found = deviations(narrow, FAILING_DEVIATIONS).subquery("deviations").c
+    missing = found.kind == Deviation.NO_FILE.value
+    # missing_output outweighs fail, and is the greater word.
+    verdict = sa.func.max(sa.case((missing, Verdict.MISSING_OUTPUT.value), else_=Verdict.FAIL.value))
+    return sa.select(found.test_id, found.regression_id, verdict.label("verdict")).group_by(
+        found.test_id, found.regression_id
+    )
+
+
+def in_a_category(regression_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for a test that is in a category; others are neither sent to a worker nor shown by the platform."""
+    link = regression_test_category.c
+    return (
+        sa.select(sa.literal(1))
+        .where(link.regression_id == regression_id)
+        .correlate_except(link.regression_id.table)
+        .exists()
+    )
+
+
+def custom_sets(narrow: Narrow) -> sa.Select[Any]:
+    """Select the distinct CustomizedTest rows: test_id, regression_id (the platform writes duplicates)."""
+    custom = CustomizedTest
+    return (
+        sa.select(custom.test_id, custom.regression_id)
+        .where(custom.regression_id.is_not(None), narrow(custom.test_id, custom.regression_id))
+        .distinct()
+    )

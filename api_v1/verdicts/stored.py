@@ -1,0 +1,257 @@
+"""The stored states of runs, as readers see them: whether they can be relied upon, and what stands in where not.
+
+A run's verdict follows from up to a thousand rows and changes when any of them does. Counting runs by verdict therefore
+needs the verdicts stored, and stored verdicts must notice every change. Three things see to that, none of which touches
+the platform's tables: the observer notes what the platform's own code changes (`observer`); `pending` finds runs that
+were inserted, progressed or got results by others; the audit compares the rest, some runs at a time (`refresher`).
+
+The tables' content is disposable. What is missing or changed is derived for the answer, slower and no less right.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+
+from api_v1.database import sql
+from api_v1.database.platform import DbSession, Test
+from api_v1.database.tables import Change, Refresh, RunState
+from api_v1.date_times import iso
+from api_v1.errors import VerdictsRebuilding
+from api_v1.verdicts import derivation, freshness, refresher
+from api_v1.verdicts.change_log import Kind
+from api_v1.verdicts.derivation import State
+from api_v1.verdicts.rule import FINISHED, RunStatus
+
+#: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
+DERIVED_AT_MOST = 100
+
+#: Seconds between looks for what nobody noted; each costs a request more than most of them cost in all.
+LOOK_EVERY = 1.0
+
+#: How often a request stores what changed while it stored what had changed before.
+ATTEMPTS = 5
+
+#: The states that need a look at the results of a run.
+OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE})
+
+
+# --- What changed ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What has to be derived before the stored states are right.
+
+    Attributes:
+        runs: the runs that changed.
+        unknown: whether it is more than some runs.
+        position: the runs from this one on are stored; None when nothing stored can be relied upon.
+    """
+
+    runs: Sequence[int]
+    unknown: bool
+    position: int | None
+
+    def __bool__(self) -> bool:
+        return bool(self.runs) or self.unknown
+
+
+def pending(session: DbSession | sa.Connection, *, look: bool = True) -> Pending:
+    """Ask in one statement what changed since the states were stored.
+
+    Args:
+        look: whether to look also for what nobody noted, as far as that is seen cheaply.
+    """
+    found = session.execute(_pending(look)).all()
+    position = next((row.target for row in found if row.kind == _POSITION), None)
+    runs = sorted({row.target for row in found if row.kind == Kind.RUN})
+    others = any(row.kind not in (Kind.RUN, _POSITION) for row in found)
+    return Pending(runs, others or position != 0 or len(runs) > DERIVED_AT_MOST, position)
+
+
+_POSITION = "position"
+
+
+@functools.cache
+def _pending(look: bool) -> sa.CompoundSelect[Any]:
+    """Select kind and target of what changed, and how far the states are stored, if they can be relied upon."""
+    changed = sa.select(Change.kind, Change.target).where(Change.kind != Kind.GENERATION.value)
+    parts = [changed, *(freshness.unnoted() if look else ()), _trusted()]
+    most = DERIVED_AT_MOST + 1
+    return sa.union_all(*(sa.select(part.limit(most).subquery()) for part in parts))
+
+
+def _trusted() -> sa.Select[Any]:
+    """Select how far the states are stored, where none of our tables was emptied."""
+    return (
+        sa.select(sa.literal(_POSITION).label("kind"), sa.case((Refresh.complete, 0), else_=Refresh.position))
+        .select_from(Refresh)
+        .where(Refresh.id == freshness.ONLY)
+        .where(*freshness.intact(Refresh.generation))
+    )
+
+
+def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
+    """Be true when the stored state of a run is what its rows say, as far as that is known or can be seen."""
+    changed = sa.select(Change.kind).where(
+        Change.kind != Kind.GENERATION.value,
+        sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id, _may_expect_more(run_id)),
+    )
+    refresh = sa.select(Refresh.id).where(
+        Refresh.id == freshness.ONLY,
+        Refresh.generation == RunState.generation,
+        *freshness.intact(Refresh.generation),
+    )
+    return sa.and_(
+        refresh.correlate(RunState).exists(), ~changed.correlate_except(Change).exists(), freshness.as_stored(run_id)
+    )
+
+
+def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for a change of an earlier run whose results may tell which tests existed when this one took place."""
+    expects = sa.and_(RunState.recorded == sa.false(), RunState.status.in_(FINISHED))
+    return sa.and_(expects, Change.target < run_id)
+
+
+# --- What to read ---------------------------------------------------------------------------------
+
+
+class Sources:
+    """What to select the state of runs and their failures from.
+
+    Attributes:
+        state: columns of `RunState` to filter, sort and count by; while the states are not known, only those that need
+            no look at the results of a run.
+        complete: whether it has all columns of `RunState`.
+        derived: the states of runs that could not be stored.
+    """
+
+    def __init__(self, derived: Sequence[State] = (), *, changed: Sequence[int] = (), complete: bool = True) -> None:
+        """Choose.
+
+        Args:
+            derived: the states of runs that could not be stored, as they are now.
+            changed: the runs that could not be stored, those that do not exist any more included.
+            complete: whether the other states can be relied upon.
+        """
+        self.complete = complete
+        self.derived = derived
+        self._changed = list(changed)
+        if not complete:
+            self.state: Any = derivation.facts_of_all().subquery("state").c
+        elif not changed:
+            self.state = RunState.__table__.c
+        else:
+            kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS))
+            kept = kept.where(RunState.test_id.not_in(self._changed))
+            self.state = sa.union_all(kept, *literals(derived)).subquery("state").c
+
+    def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
+        """Return `build(sources, *form)`; of our tables alone it is built once, as that takes as long as to run it.
+
+        Args:
+            build: makes statements; what differs between requests are their parameters.
+            form: all that decides on the text of the statements.
+        """
+        if self.complete and not self._changed:
+            return _built(build, *form)
+        return build(self, *form)
+
+    def kept(self, run_id: Any) -> list[sa.ColumnElement[bool]]:
+        """Return the conditions under which what is stored of a run can be relied upon."""
+        return [run_id.not_in(self._changed)] if self._changed else []
+
+
+def literals(states: Iterable[State]) -> list[sa.Select[Any]]:
+    """Return derived states as rows of a statement."""
+    return [_literal_row(state.columns()) for state in states]
+
+
+def of_states(states: Sequence[State]) -> Any:
+    """Return the columns of `RunState` with derived states, of which there is at least one."""
+    return sa.union_all(*literals(states)).subquery("state").c
+
+
+def _literal_row(values: Mapping[str, Any]) -> sa.Select[Any]:
+    types = RunState.__table__.c
+    return sa.select(
+        *(sql.literal(value, types[name].type if name in types else None).label(name) for name, value in values.items())
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _built(build: Callable[..., Any], *form: Hashable) -> Any:
+    return build(Sources(), *form)
+
+
+def sources(session: DbSession, *, status: str | None = None) -> Sources:
+    """Return what to read: our tables once they are right, and what could not be stored as it is now.
+
+    Ends the session's transaction when there was something to store, so that what is read next is as new.
+
+    Args:
+        status: the run status that is filtered by, if any.
+
+    Raises:
+        VerdictsRebuilding: it takes a look at the results of more runs than one request can derive.
+    """
+    engine = session.get_bind().engine
+    found = pending(session, look=_is_time_to_look(engine))
+    for _ in range(ATTEMPTS):
+        if not found:
+            break
+        session.rollback()
+        done = refresher.refresh(engine)
+        found = pending(session)
+        # What was noted since is more than some runs only when baselines are edited at this moment.
+        if not (done and found.unknown):
+            break
+    if found:
+        # Not all of it was noted by somebody: the next request has to look again.
+        _looked.pop(engine, None)
+    if not found.unknown:
+        return Sources(derivation.derive(session, found.runs), changed=found.runs)
+    if status in OF_RESULTS:
+        raise VerdictsRebuilding(*progress(session, found))
+    return Sources(complete=False)
+
+
+def _is_time_to_look(engine: sa.Engine) -> bool:
+    """Tell whether this process looked for what nobody noted some time ago, and remember that it does now."""
+    last = _looked.get(engine)
+    if last is not None and time.monotonic() - last < LOOK_EVERY:
+        return False
+    _looked[engine] = time.monotonic()
+    return True
+
+
+_looked: MutableMapping[sa.Engine, float] = WeakKeyDictionary()
+
+
+def progress(session: DbSession | sa.Connection, found: Pending) -> tuple[int, int]:
+    """Return how many runs have a state that can be relied upon, and how many there are."""
+    runs = sa.func.count()
+    total = session.scalar(sa.select(runs).select_from(Test)) or 0
+    if found.position is None:
+        return 0, total
+    return session.scalar(sa.select(runs).select_from(Test).where(Test.id >= found.position)) or 0, total
+
+
+def backlog(connection: sa.Connection) -> str:
+    """Say how far the stored states are behind, and since when all of them are known to be right."""
+    found = pending(connection)
+    if found.position != 0:
+        known, runs = progress(connection, found)
+        return f"The states of {known} of {runs} runs are stored; the others are derived when they are asked for."
+    if found.unknown:
+        return "Changes that concern many runs wait for the next reader."
+    waiting = f"{len(found.runs)} runs wait for the next reader. " if found.runs else ""
+    ended = connection.scalar(sa.select(Refresh.audit_ended_at))
+    return f"{waiting}All runs were last compared with the platform's rows at {iso(ended)}." if ended else waiting

@@ -1,0 +1,119 @@
+"""From any exception to the one JSON error shape: `{"code", "message", "details"}` (contract schema `ErrorResponse`).
+
+Flask prefers an application's handler for a specific code to a blueprint's generic one, and the platform has HTML pages
+for 400, 403, 404 and 500, so those codes are registered one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, current_app, request
+from sqlalchemy import exc
+from werkzeug.exceptions import HTTPException, TooManyRequests
+
+from api_v1.database import outages
+from api_v1.errors import ApiError, NotFound, RateLimited
+from api_v1.web import access_log
+from api_v1.web.errors import HttpError, PayloadTooLarge, UnsupportedMediaType, headers_of, status_of
+
+logger = logging.getLogger(__name__)
+
+
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Serialise a plain value. The app's own JSON provider belongs to the host and may be configured otherwise.
+
+    Half of a surrogate pair, which JSON can name and UTF-8 cannot hold, is sent as a question mark.
+    """
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return Response(text.encode(errors="replace"), status, headers, mimetype="application/json")
+
+
+def empty_response(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer without a body, and so without a media type."""
+    response = Response(status=status, headers=headers)
+    del response.headers["Content-Type"]
+    return response
+
+
+def render(error: ApiError) -> Response:
+    """Turn an error into its answer; from 500 on it names the request, so that the log can be searched for it."""
+    details, status = error.details, status_of(error)
+    if status >= 500:
+        details = details | {"request_id": access_log.request_id()}
+    body = {"code": error.code, "message": error.message, "details": details}
+    return json_response(body, status, headers_of(error))
+
+
+def translate(error: Exception) -> ApiError:
+    """Find the API's error for an exception raised anywhere while a request was served."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        return _from_http(error)
+    if (outage := outages.explain(error)) is not None:
+        logger.error("%s: %s", outage.code, outages.in_short(error))
+        return outage
+    logger.error("unhandled %s", type(error).__name__, exc_info=_without_parameters(error))
+    return ApiError()
+
+
+def _from_http(error: HTTPException) -> ApiError:
+    """Give the exceptions that Flask and Werkzeug raise by themselves our codes."""
+    status = error.code or 500
+    known: dict[int, type[ApiError]] = {404: NotFound, 413: PayloadTooLarge, 415: UnsupportedMediaType}
+    if status in known:
+        return known[status]()
+    if status >= 500:
+        return ApiError()
+    code = "validation_error" if status == 400 else error.name.lower().replace(" ", "_")
+    return HttpError(status, code, error.description or error.name)
+
+
+def _without_parameters(error: Exception) -> Exception:
+    """Keep statement parameters, which may be secrets, out of the log's traceback, and of those it leads back to."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        link = waiting.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        waiting += [link.__cause__, link.__context__]
+        if isinstance(link, exc.StatementError):
+            link.hide_parameters = True
+    return error
+
+
+def handle(error: Exception) -> Response:
+    """Answer any exception.
+
+    A view may answer despite some of them (`despite`, a tuple of exception types): health without the database, and
+    the unknown URL whose caller has no budget left.
+    """
+    view: Any = current_app.view_functions[request.endpoint or ""]
+    if isinstance(error, getattr(view, "despite", ())):
+        try:
+            response: Response = view(**(request.view_args or {}))
+        except ApiError as answer:
+            return render(answer)
+        return response
+    limits = current_app.extensions["api_v1"].limits
+    if isinstance(error, TooManyRequests):
+        return render(limits.refusal())
+    if isinstance(error, RateLimited):
+        error.details |= limits.budget_details()
+    if request.method in ("GET", "HEAD") and outages.is_wait(error):
+        current_app.extensions["api_v1"].tables.report((request.endpoint or "").rpartition(".")[2])
+    return render(translate(error))
+
+
+def register(blueprint: Blueprint) -> None:
+    """Make every failure below the blueprint's prefix ours."""
+    for code in (400, 403, 404, 500):
+        blueprint.register_error_handler(code, handle)
+    blueprint.register_error_handler(HTTPException, handle)
+    blueprint.register_error_handler(Exception, handle)

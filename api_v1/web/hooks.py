@@ -1,0 +1,185 @@
+"""The path of a request, in order: identify, rate limit, authorize, the operation, headers.
+
+The platform's own hooks run first when mounted. The limiter registers itself behind `identify`, because an
+application's hooks run in the order of registration and `install` is called before the limiter's `init_app`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, request, request_started
+from werkzeug.exceptions import HTTPException, TooManyRequests
+from werkzeug.routing import RoutingException, Rule
+from werkzeug.routing.converters import PathConverter
+
+from api_v1.access import tokens
+from api_v1.database import connections, outages
+from api_v1.database.session import db
+from api_v1.errors import NotFound
+from api_v1.web import access_log, handlers, operation, request_context
+from api_v1.web.errors import MethodNotAllowed
+from api_v1.web.rate_limits import Limits
+
+logger = logging.getLogger(__name__)
+
+#: The endpoint that answers every URL and method below the prefix that no operation has.
+UNMATCHED = "unmatched"
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class AnyPath(PathConverter):
+    """What is left of a URL, whatever it is: the empty string, slashes and line breaks included."""
+
+    regex = "(?s:.*?)"
+    weight = 1000
+    # Werkzeug derives this anew for a class with a regex of its own.
+    part_isolating = False
+
+
+def install(app: Flask, blueprint: Blueprint) -> None:
+    """Register the hooks on a blueprint that is not registered yet."""
+    handlers.register(blueprint)
+    request_started.connect(_only_ours(blueprint, access_log.begin), app, weak=False)
+    blueprint.before_app_request(_only_ours(blueprint, identify))
+    blueprint.before_request(authorize)
+    blueprint.after_request(finish)
+    blueprint.teardown_request(release)
+
+
+def add_unmatched(app: Flask, blueprint: Blueprint, prefix: str) -> None:
+    """Catch every URL and every method below the prefix, so that unknown ones are JSON too.
+
+    Without a rule no hook and no handler of the blueprint would see them; as a rule for any method it takes what the
+    operations' rules, which are preferred, do not.
+    """
+    endpoint = f"{blueprint.name}.{UNMATCHED}"
+    app.url_map.converters["api_v1_any"] = AnyPath
+    for rule in (prefix, f"{prefix}/<api_v1_any:rest>"):
+        app.url_map.add(Rule(rule, endpoint=endpoint, methods=None, strict_slashes=False, merge_slashes=False))
+    app.view_functions[endpoint] = unmatched
+
+
+def _only_ours(blueprint: Blueprint, hook: Any) -> Any:
+    """Run an application-wide hook for requests of the blueprint only."""
+
+    def guarded(*arguments: Any, **keywords: Any) -> Any:
+        if request.blueprint == blueprint.name:
+            return hook(*arguments, **keywords)
+        return None
+
+    return guarded
+
+
+def identify() -> None:
+    """Find the caller by the bearer token. Never refuses: what a caller may do is for `authorize` to say.
+
+    For an operation that needs no token none is looked up, so that its answer needs no database.
+    """
+    connections.begin_time()
+    request_context.remember_caller(None)
+    declared = operation.current()
+    kind, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not secret or (declared is not None and declared.access.public):
+        return
+    if declared is not None and declared.method == "GET":
+        current_app.extensions["api_v1"].tables.check(declared.endpoint)
+    try:
+        caller = tokens.find(db.session, secret.strip())
+    except outages.DATABASE_ERRORS:
+        if declared is not None:
+            raise
+        # Whose budget pays for an unknown URL is not worth an outage.
+        return
+    request_context.remember_caller(caller)
+    if caller is not None:
+        _remember_use(caller)
+
+
+def _remember_use(caller: tokens.Caller) -> None:
+    """Note when the token was used; that this cannot be written is no reason to refuse an answer."""
+    try:
+        tokens.touch(db.session, caller.token_id, caller.last_used_at)
+    except outages.DATABASE_ERRORS as error:
+        operation.drop_session()
+        logger.warning("the use of a token could not be noted: %s", outages.in_short(error))
+
+
+def authorize() -> None:
+    """The blueprint's one `before_request` hook: token, scope and role, by the operation's declared access."""
+    declared = operation.current()
+    if declared is not None:
+        declared.access.check(request_context.current_caller())
+
+
+def unmatched(rest: str = "") -> Response:
+    """Answer a URL or a method that no operation has.
+
+    Raises:
+        MethodNotAllowed: the URL exists with other methods.
+        NotFound: it does not exist.
+    """
+    allowed = _allowed_methods()
+    if not allowed:
+        raise NotFound()
+    if request.method == "OPTIONS":
+        return handlers.empty_response(headers={"Allow": ", ".join(allowed)})
+    raise MethodNotAllowed(request.method, allowed)
+
+
+unmatched.despite = (TooManyRequests, *outages.DATABASE_ERRORS)  # type: ignore[attr-defined]
+
+
+def _allowed_methods() -> list[str]:
+    """Return the methods of the operations at the current URL, sorted."""
+    adapter = current_app.create_url_adapter(request)
+    assert adapter is not None
+    allowed = set()
+    for method in {declared.method for declared in operation.REGISTRY.values()}:
+        try:
+            endpoint, _ = adapter.match(method=method)
+        except (HTTPException, RoutingException):
+            continue
+        if endpoint.rpartition(".")[2] != UNMATCHED:
+            allowed |= {method, "OPTIONS"} | ({"HEAD"} if method == "GET" else set())
+    return sorted(allowed)
+
+
+def finish(response: Response) -> Response:
+    """Give an answer, of whatever kind, the headers that all have, and leave its log line."""
+    _limits().write_headers(response)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    declared = operation.current()
+    about_tokens = declared is not None and declared.tag == "Auth"
+    response.headers["Cache-Control"] = "private, no-store" if about_tokens else "private, no-cache"
+    response.headers["X-Request-ID"] = access_log.request_id()
+    response.vary.add("Authorization")
+    if request.method in ("GET", "HEAD") and response.status_code == 200:
+        response.add_etag()
+        response.make_conditional(request)
+    caller = request_context.current_caller()
+    who = {} if caller is None else {"user_id": caller.user_id, "token_id": caller.token_id}
+    access_log.log_request(response, who)
+    if caller is not None and request.method == "GET":
+        response.call_on_close(current_app.extensions["api_v1"].auditor.run)
+    return response
+
+
+def release(_error: BaseException | None) -> None:
+    """End the request's session: what was not committed is rolled back, even where tests keep the context open."""
+    operation.drop_session()
+    connections.end_time()
+
+
+def _limits() -> Limits:
+    limits: Limits = current_app.extensions["api_v1"].limits
+    return limits

@@ -1,0 +1,47 @@
+"""What the bodies of operations need of the current request and app."""
+
+from __future__ import annotations
+
+from flask import current_app, request
+
+from api_v1.access.tokens import Caller
+from api_v1.acting.audit_log import Actor
+from api_v1.database import platform
+from api_v1.files.storage import Storage
+from api_v1.web import access_log
+
+_CALLER = "api_v1.caller"
+
+
+def current_actor() -> Actor:
+    """Return the caller of the current request, as the audit log names it."""
+    return Actor.of(required_caller(), access_log.request_id())
+
+
+def stores() -> Storage:
+    """Return where the app's files are."""
+    storage: Storage = current_app.extensions["api_v1"].storage
+    return storage
+
+
+def machine_minutes() -> int:
+    """Return for how many minutes the platform lets a worker's machine live."""
+    return platform.machine_minutes(current_app.config)
+
+
+def remember_caller(caller: Caller | None) -> None:
+    """Keep who makes the current request (in its WSGI environment: `flask.g` may outlive a request in tests)."""
+    request.environ[_CALLER] = caller
+
+
+def current_caller() -> Caller | None:
+    """Return who makes the current request, or None without a valid token."""
+    caller: Caller | None = request.environ.get(_CALLER)
+    return caller
+
+
+def required_caller() -> Caller:
+    """Return who makes the current request of an operation that needs a token."""
+    caller = current_caller()
+    assert caller is not None, "the policy hook lets nobody pass without a token"
+    return caller
