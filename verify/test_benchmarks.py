@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks import dataset
-from tests.fixtures import MARIADB
-from tests.packages import ROOT
+from tests.support.fixtures import MARIADB
+from tests.support.paths import ROOT
 
 #: As few runs as show every outcome.
 RUNS = 400

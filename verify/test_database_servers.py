@@ -15,9 +15,9 @@ from flask import Flask
 
 import api_v1
 from benchmarks.operations import CASES
-from tests.client import Api
-from tests.database_servers import DatabaseServer, PlainSchema
-from tests.fixtures import platform_config
+from tests.support.client import Api
+from tests.support.database_servers import DatabaseServer, PlainSchema
+from tests.support.fixtures import platform_config
 
 #: Operations that tell of the service, not of what the database holds.
 OF_THE_SERVICE = ("/bare", "/bare-select", "/openapi.json", "/system/health")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages import ROOT, copy_sources, package_files
+from tests.support.packages import copy_sources, package_files
+from tests.support.paths import ROOT
 
 PLATFORM = os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")
 

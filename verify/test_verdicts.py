@@ -6,11 +6,9 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-from tests.database_servers import ACCOUNT, PASSWORD, DatabaseServer
-
-ROOT = Path(__file__).parent.parent
+from tests.support.database_servers import ACCOUNT, PASSWORD, DatabaseServer
+from tests.support.paths import ROOT
 
 #: The account of these tests may do everything with the schemas that the tests make, and nothing beyond: as the
 #: platform's account with its one schema.

@@ -16,11 +16,11 @@ from api_v1.database import platform
 from api_v1.database.platform import DbSession, RegressionTestOutput
 from api_v1.database.tables import BaselineChange
 from api_v1.web.validation import MAX_ID
-from tests import factories
-from tests.acting.test_run_actions import FINISHED, accepted, added, contents, refused
-from tests.client import Api
-from tests.factories import hash_of
-from tests.fixtures import on_one_database
+from tests.acting.test_triggering import FINISHED, accepted, added, contents, refused
+from tests.support import factories
+from tests.support.client import Api
+from tests.support.factories import hash_of
+from tests.support.fixtures import on_one_database
 
 REASON = "The new timing is right, see issue 1234."
 

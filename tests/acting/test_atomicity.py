@@ -14,11 +14,11 @@ from api_v1.access import tokens
 from api_v1.database import platform
 from api_v1.database.platform import Base
 from api_v1.database.session import db
-from tests import factories
+from tests.access.test_tokens import PASSWORD, QUICK_HASH
 from tests.acting.test_approvals import Court, court_of, review_mode
-from tests.acting.test_run_actions import BODY, Contents, contents
-from tests.client import Api
-from tests.test_tokens import PASSWORD, QUICK_HASH
+from tests.acting.test_triggering import BODY, Contents, contents
+from tests.support import factories
+from tests.support.client import Api
 
 #: Rows that are new and rows that are gone, by table; a changed row is both.
 Difference = dict[str, tuple[int, int]]

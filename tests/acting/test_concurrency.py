@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from api_v1.database import platform
 from api_v1.database.platform import Base, RegressionTestOutput, TestStatus
 from api_v1.database.tables import AuditRecord, BaselineApproval, BaselineChange, IdempotentRequest
-from tests import factories, servers
 from tests.acting.test_approvals import Dispute, dispute, store
-from tests.acting.test_run_actions import BODY, FINISHED
-from tests.fixtures import platform_config
+from tests.acting.test_triggering import BODY, FINISHED
+from tests.support import factories, servers
+from tests.support.fixtures import platform_config
 
 MANY = 20
 REVIEW = {"decision": "approve", "reason": "I compared both files."}

@@ -32,9 +32,10 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Mapper, RelationshipProperty, Session
 from werkzeug.exceptions import Forbidden
 
+from tests.support.paths import DATA
+
 pytestmark = pytest.mark.skipif(bool(os.environ.get("SAMPLE_PLATFORM")), reason="the real platform is in use")
 
-DATA = Path(__file__).parent.parent / "data"
 SCHEMA: dict[str, dict[str, Any]] = json.loads((DATA / "platform_schema.json").read_text())
 ENUMS: dict[str, dict[str, Any]] = json.loads((DATA / "platform_enums.json").read_text())
 OWN_PREFIX = "api_v1_"

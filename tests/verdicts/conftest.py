@@ -12,10 +12,10 @@ from api_v1.database import connections
 from api_v1.database.platform import Base
 from api_v1.database.session import db
 from api_v1.verdicts import refresher
-from tests import factories
-from tests.client import Api
-from tests.fixtures import empty
-from tests.verdicts.world import World, populate
+from tests.support import factories
+from tests.support.client import Api
+from tests.support.fixtures import empty
+from tests.support.verdict_scenarios import World, populate
 
 
 @pytest.fixture(autouse=True)

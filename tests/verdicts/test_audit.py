@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from api_v1.database import platform
 from api_v1.database.tables import RunCreation, own_tables
 from api_v1.verdicts import refresher
-from tests import servers
-from tests.fixtures import platform_config
-from tests.verdicts.world import (
+from tests.support import servers
+from tests.support.fixtures import platform_config
+from tests.support.verdict_scenarios import (
     CHANGES,
     DIFFERENT,
     STATUSES,

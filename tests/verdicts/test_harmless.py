@@ -19,8 +19,8 @@ from api_v1.database.platform import Base
 from api_v1.database.session import db
 from api_v1.database.tables import own_tables
 from api_v1.verdicts import change_log, observer, refresher
-from tests.fixtures import MARIADB, empty
-from tests.verdicts.world import CHANGES, DIFFERENT, World, by_flush, by_query, populate
+from tests.support.fixtures import MARIADB, empty
+from tests.support.verdict_scenarios import CHANGES, DIFFERENT, World, by_flush, by_query, populate
 
 #: The writes of the platform, of every kind that is observed; each is a transaction.
 WRITES: list[tuple[str, Callable[..., None]]] = [

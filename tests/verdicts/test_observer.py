@@ -12,14 +12,7 @@ from sqlalchemy.orm import Session
 from api_v1.database import platform
 from api_v1.database.tables import RunCreation
 from api_v1.verdicts import observer
-from tests.verdicts.world import (
-    CHANGES,
-    DIFFERENT,
-    World,
-    by_flush,
-    by_query,
-    restart,
-)
+from tests.support.verdict_scenarios import CHANGES, DIFFERENT, World, by_flush, by_query, restart
 
 WRITERS: list[Callable[..., None]] = [by_flush, by_query]
 CASES = [(name, how) for name, change in CHANGES.items() for how in WRITERS if how not in change.not_by]

@@ -21,9 +21,9 @@ from api_v1.database.platform import Base
 from api_v1.database.tables import Refresh, RunState
 from api_v1.verdicts import change_log, derivation, refresher, stored
 from api_v1.verdicts.change_log import EVERYTHING, Kind, Named
-from tests import factories, servers, worlds
-from tests.client import Api
-from tests.verdicts.world import CHANGES, STATUSES, World, by_query, by_sql
+from tests.support import factories, scenarios, servers
+from tests.support.client import Api
+from tests.support.verdict_scenarios import CHANGES, STATUSES, World, by_query, by_sql
 
 
 @pytest.fixture
@@ -508,10 +508,10 @@ def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Nam
     return Named(Kind.OUTPUT, chosen.id)
 
 
-@worlds.examples()
-@given(drawn=worlds.worlds(), disturbance=disturbances())
+@scenarios.examples()
+@given(drawn=scenarios.worlds(), disturbance=disturbances())
 def test_judging_a_test_and_recounting_sets_is_as_good_as_rebuilding(
-    drawn: worlds.World, disturbance: tuple[int, list[tuple[str, int, int]]], api: Api
+    drawn: scenarios.World, disturbance: tuple[int, list[tuple[str, int, int]]], api: Api
 ) -> None:
     _, steps = disturbance
     world = World(api, {}, {})

@@ -1,1 +1,0 @@
-"""Tests that hold the generated document, and every answer, to the contract."""

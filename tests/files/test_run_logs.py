@@ -1,0 +1,350 @@
+"""The log of a run through HTTP: found where it is, read in parts, page by page, without the worker's secret."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from api_v1.access.tokens import new_secret
+from api_v1.database import platform
+from api_v1.database.session import db
+from api_v1.errors import ValidationFailed
+from api_v1.files import bucket as bucket_service
+from api_v1.files import run_logs, storage
+from tests.support import factories
+from tests.support.bucket import Bucket, put_local
+from tests.support.client import Api
+from tests.support.fixtures import on_one_database
+
+pytestmark = [on_one_database, pytest.mark.usefixtures("no_logs")]
+
+TOKEN = "hunter2hunter2"
+LOG = f"""\
+Posting preparation - Loaded variables to the server:
+OK
+=== CCExtractor Binary Version ===
+CCExtractor 0.94
+=== End Version Info ===
+C:\\repository>Tester.exe --url https://platform.example.org/progress-reporter/7/{TOKEN}
+[INFO] Starting with entry 1 of 2
+[ERROR] Opening file: repository/TestFiles/{{one}}.ts
+[WARN] Aborting CCExtractor, maximum time elapsed.
+[INFO] Finished entry 1 with exit code: 0
+[INFO] Starting with entry 2 of 2
+[ERROR] Opening file: repository/TestFiles/{{other}}.ts
+[INFO] Finished entry 2 with exit code: 10
+[INFO] Runtime: 00:00:01.0000000
+Sending log to the server:
+"""
+
+
+class Logged:
+    """A run of two samples."""
+
+    def __init__(self, api: Api) -> None:
+        with api.rows() as session:
+            samples = [factories.sample(session) for _ in range(2)]
+            tests = [factories.regression_test(session, sample) for sample in samples]
+            self.run_id: int = factories.run(session, "preparation", "testing", "completed", tests=tests).id
+            self.samples = [sample.id for sample in samples]
+            self.tests = [test.id for test in tests]
+            self.text = LOG.format(one=samples[0].sha, other=samples[1].sha)
+        self.name = f"LogFiles/{self.run_id}.txt"
+        self.path = f"/runs/{self.run_id}/logs"
+        self._api, self._headers = api, api.bearer()
+
+    def get(self, path: str | None = None, status: int = 200, **query: Any) -> Any:
+        response = self._api.get(path or self.path, query=query, headers=self._headers)
+        assert response.status_code == status, response.text
+        return response.json
+
+    def messages(self, path: str | None = None, **query: Any) -> list[str]:
+        """The messages of one page."""
+        return [line["message"] for line in self.get(path, **query)["data"]]
+
+    def all_by_link(self, **query: Any) -> list[str]:
+        """The messages of all pages, by following the `Link` header."""
+        path, text, found = self.path, "&".join(f"{name}={value}" for name, value in query.items()), []
+        while True:
+            response = self._api.get(path, query=text, headers=self._headers)
+            assert response.status_code == 200
+            found += [line["message"] for line in response.json["data"]]
+            link, cursor = response.headers.get("Link"), response.json["pagination"]["next_cursor"]
+            assert (link is None) == (cursor is None)
+            if link is None:
+                return found
+            assert link.endswith('>; rel="next"')
+            url = urlsplit(link.partition(">")[0].lstrip("<"))
+            path, text = url.path.removeprefix(self._api.prefix), url.query
+
+
+@pytest.fixture
+def logged(api: Api, repository: Path) -> Logged:
+    made = Logged(api)
+    put_local(repository, made.name, made.text.encode())
+    return made
+
+
+def shown(logged: Logged) -> list[str]:
+    return logged.text.replace(TOKEN, "[redacted]").splitlines()
+
+
+def test_a_log(logged: Logged) -> None:
+    body = logged.get()
+    assert [line["message"] for line in body["data"]] == shown(logged)
+    assert body["pagination"] == {"limit": 50, "next_cursor": None}
+    assert body["data"][7] | {"message": ""} == {
+        "timestamp": "2026-01-01T12:00:00Z",
+        "level": "error",
+        "source": "test_runner",
+        "message": "",
+        "run_id": logged.run_id,
+        "sample_id": logged.samples[0],
+    }
+    one, other = logged.samples
+    assert [line["sample_id"] for line in body["data"]] == [None] * 6 + [one] * 4 + [other] * 3 + [None] * 2
+    assert (body["truncated"], body["stale"]) == (False, False)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 14, 15])
+def test_page_by_page_by_link(logged: Logged, limit: int) -> None:
+    assert logged.all_by_link(limit=limit) == shown(logged)
+
+
+def test_filters_stay_in_the_link(logged: Logged) -> None:
+    lines = shown(logged)
+    assert logged.all_by_link(limit=1, level="error") == [lines[7], lines[11]]
+    assert logged.all_by_link(limit=1, source="build") == lines[2:5]
+    assert logged.all_by_link(limit=1, contains="ENTRY%201") == [lines[6], lines[9]]
+    assert logged.all_by_link(limit=2, contains="aborting", context=1) == lines[7:10]
+    assert logged.all_by_link(limit=3, tail=7) == lines[-7:]
+
+
+def test_the_end_of_a_log(logged: Logged) -> None:
+    body = logged.get(tail=3)
+    assert ([line["message"] for line in body["data"]], body["truncated"]) == (shown(logged)[-3:], False)
+    assert logged.messages(tail=1000) == shown(logged)
+
+
+def test_the_part_of_a_sample(logged: Logged) -> None:
+    lines = shown(logged)
+    one, other = (f"/runs/{logged.run_id}/samples/{sample_id}/logs" for sample_id in logged.samples)
+    body = logged.get(one)
+    assert [line["message"] for line in body["data"]] == lines[6:10]
+    assert {line["sample_id"] for line in body["data"]} == {logged.samples[0]}
+    assert logged.messages(other) == lines[10:13]
+    assert logged.messages(other, regression_id=logged.tests[1], level="error") == [lines[11]]
+    assert logged.get(other, 404, regression_id=logged.tests[0])["details"]["resource"] == "regression_test"
+    assert logged.get(f"/runs/{logged.run_id}/samples/99999/logs", 404)["details"]["resource"] == "sample"
+
+
+def test_the_workers_token_stays_here(logged: Logged) -> None:
+    for query in ({}, {"tail": 20}, {"contains": "progress-reporter"}, {"contains": "tester", "context": 3}):
+        assert TOKEN not in str(logged.get(**query))
+    assert logged.messages(contains=TOKEN) == []
+
+
+def test_the_token_of_the_run_and_our_own_stay_here_wherever_they_stand(
+    logged: Logged, api: Api, repository: Path
+) -> None:
+    with api.rows() as session:
+        token = session.scalars(sa.select(platform.Test.token).where(platform.Test.id == logged.run_id)).one() or ""
+    secrets = [token, new_secret(), new_secret().replace("_", "%5F")]
+    text = LOG.format(one="x", other="y").replace(TOKEN, token)
+    text += "".join(f"a {secret} b\nContinue%2Fprogress-reporter%2F7%2F{secret}\n" for secret in secrets)
+    put_local(repository, logged.name, text.encode())
+    for query in ({}, {"tail": 20}, {"contains": "a "}, {"contains": "continue", "context": 3}):
+        shown = str(logged.get(**query))
+        assert "[redacted]" in shown
+        assert not [secret for secret in secrets if secret[-40:] in shown]
+    assert [logged.messages(contains=secret) for secret in secrets] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"cursor": "abc"}, "cursor"),
+        ({"cursor": "A" * 88}, "cursor"),
+        ({"cursor": "x" * 256}, "cursor"),
+        ({"tail": 0}, "tail"),
+        ({"tail": 1001}, "tail"),
+        ({"context": 11, "contains": "x"}, "context"),
+        ({"context": 1}, "context"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 101}, "limit"),
+        ({"level": "fatal"}, "level"),
+        ({"source": "nobody"}, "source"),
+        ({"contains": "x" * 101}, "contains"),
+        ({"offset": 1}, "offset"),
+    ],
+)
+def test_nonsense_is_refused(logged: Logged, query: dict[str, Any], field: str) -> None:
+    assert list(logged.get(status=400, **query)["details"]["fields"]) == [field]
+
+
+def test_a_cursor_is_of_its_log_and_filters(logged: Logged, api: Api, repository: Path) -> None:
+    cursor = logged.get(limit=2)["pagination"]["next_cursor"]
+    other = Logged(api)
+    put_local(repository, other.name, other.text.encode())
+    assert other.get(status=400, cursor=cursor)["code"] == "validation_error"
+    for wrong in ({"level": "error"}, {"tail": 3}, {"contains": "x"}):
+        assert logged.get(status=400, cursor=cursor, **wrong)["code"] == "validation_error"
+    changed = ("B" if cursor[0] != "B" else "C") + cursor[1:]
+    assert logged.get(status=400, cursor=changed)["code"] == "validation_error"
+    sample = f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"
+    assert logged.get(sample, 400, cursor=cursor)["code"] == "validation_error"
+
+
+def test_cursors_are_sealed_by_the_key_that_is_given(logged: Logged, api: Api) -> None:
+    with api.app.app_context():
+        stores = storage.Storage(api.app.config)
+        keys: list[run_logs.CursorKey] = [lambda _: b"one key", lambda _: b"another", run_logs.derived_key]
+        session = db.session()
+        cursors = [run_logs.of_run(session, stores, logged.run_id, cursor_key=key, limit=2).next_cursor for key in keys]
+        assert len(set(cursors)) == 3
+        for key, cursor in zip(keys, cursors, strict=True):
+            run_logs.of_run(session, stores, logged.run_id, cursor_key=key, limit=2, cursor=cursor)
+        with pytest.raises(ValidationFailed):
+            run_logs.of_run(session, stores, logged.run_id, cursor_key=keys[0], limit=2, cursor=cursors[1])
+
+
+# Of which attempt it is
+
+HOUR = 3600
+
+
+def written(path: Path, at: datetime) -> None:
+    moment = at.replace(tzinfo=timezone.utc).timestamp()
+    os.utime(path, (moment, moment))
+
+
+@pytest.mark.parametrize(("after", "stale"), [(-HOUR, True), (-1, True), (0, False), (HOUR, False)])
+def test_a_log_from_before_the_runs_first_progress_is_stale(
+    logged: Logged, api: Api, repository: Path, after: int, stale: bool
+) -> None:
+    with api.rows() as session:
+        first = (
+            sa.select(platform.TestProgress.timestamp)
+            .where(platform.TestProgress.test_id == logged.run_id)
+            .order_by(platform.TestProgress.id)
+        )
+        begun = session.scalars(first).first()
+        assert begun is not None
+    written(repository / logged.name, begun.replace(tzinfo=None) + timedelta(seconds=after))
+    for path in (logged.path, f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"):
+        for query in ({}, {"tail": 2}, {"contains": "nowhere"}):
+            assert logged.get(path, **query)["stale"] is stale
+
+
+def test_a_log_of_a_run_that_was_restarted_and_waits_is_stale(logged: Logged, api: Api) -> None:
+    with api.rows() as session:
+        session.execute(sa.delete(platform.TestProgress).where(platform.TestProgress.test_id == logged.run_id))
+    assert logged.get()["stale"] is True
+
+
+def test_a_log_in_the_bucket_has_its_time_too(api: Api, bucket: Bucket) -> None:
+    logged = Logged(api)
+    bucket.put(logged.name, logged.text.encode())
+    assert logged.get()["stale"] is False
+    with api.rows() as session:
+        later = sa.update(platform.TestProgress).where(platform.TestProgress.test_id == logged.run_id)
+        session.execute(later.values(timestamp=datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(hours=1)))
+    assert logged.get()["stale"] is True
+
+
+# Where it is
+
+
+def test_no_log(api: Api) -> None:
+    logged = Logged(api)
+    for path in (logged.path, f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"):
+        assert logged.get(path, 404) == {
+            "code": "log_not_found",
+            "message": f"Log file for run {logged.run_id} does not exist in any storage backend.",
+            "details": {"run_id": logged.run_id, "checked": ["local"]},
+        }
+    assert logged.get("/runs/99999/logs", 404)["code"] == "not_found"
+
+
+def test_no_log_in_the_bucket_either(api: Api, bucket: Bucket) -> None:
+    logged = Logged(api)
+    assert logged.get(status=404)["details"]["checked"] == ["local", "gcs"]
+
+
+def test_an_empty_log(api: Api, repository: Path) -> None:
+    logged = Logged(api)
+    put_local(repository, logged.name, b"")
+    assert logged.get()["data"] == []
+
+
+def test_a_log_in_the_folder_is_read_without_the_bucket(logged: Logged, bucket: Bucket) -> None:
+    with bucket.watched() as asked:
+        assert logged.messages() == shown(logged)
+    assert asked == []
+
+
+def test_a_log_in_the_bucket_only(api: Api, bucket: Bucket) -> None:
+    logged = Logged(api)
+    bucket.put(logged.name, logged.text.encode())
+    assert logged.messages() == shown(logged)
+    assert logged.all_by_link(limit=4) == shown(logged)
+
+
+@pytest.mark.parametrize("query", [{}, {"tail": 5}, {"contains": "entry 77 "}])
+def test_of_a_large_log_in_the_bucket_parts_are_read(api: Api, bucket: Bucket, query: dict[str, Any]) -> None:
+    logged = Logged(api)
+    content = "".join(f"[INFO] Starting with entry {n} of 200000\n" for n in range(200_000)).encode()
+    bucket.put(logged.name, content)
+    with bucket.watched() as asked:
+        assert logged.messages(limit=5, **query)
+    downloads = [request.bytes for request in asked if request.is_download]
+    assert downloads and max(downloads) <= 1024 * 1024 < len(content)
+    if "contains" not in query:
+        assert sum(downloads) <= 1024 * 1024
+    cursor = logged.get(limit=5)["pagination"]["next_cursor"]
+    with bucket.watched() as asked:
+        assert logged.messages(limit=5, cursor=cursor)[0].endswith("entry 5 of 200000")
+    assert sum(request.bytes for request in asked if request.is_download) <= 128 * 1024
+
+
+def test_with_a_broken_bucket_the_folder_serves(
+    api: Api, repository: Path, broken_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_service, "BUCKET_SECONDS", 0.4)
+    logged, lost = Logged(api), Logged(api)
+    put_local(repository, logged.name, logged.text.encode())
+    assert logged.messages() == shown(logged)
+    assert lost.get(status=503)["code"] == "storage_unavailable"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd")])
+def test_what_is_no_file_of_the_folder_is_no_log(api: Api, repository: Path, make: Callable[[Path], None]) -> None:
+    logged = Logged(api)
+    path = put_local(repository, logged.name, b"")
+    path.unlink()
+    make(path)
+    assert logged.get(status=404)["code"] == "log_not_found"
+
+
+@settings(
+    max_examples=10,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    content=st.binary(max_size=300) | st.lists(st.sampled_from(LOG.splitlines())).map(lambda x: "\r\n".join(x).encode())
+)
+def test_random_bytes_are_a_log(logged: Logged, repository: Path, content: bytes) -> None:
+    put_local(repository, logged.name, content)
+    sample = f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"
+    for path in (logged.path, sample):
+        for query in ({"limit": 3}, {"tail": 3}, {"contains": "e", "context": 2, "level": "info"}):
+            logged.get(path, **query)

@@ -1,0 +1,43 @@
+"""Who waits for a run is told when to ask again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import factories
+from tests.support.client import Api
+
+LIVES = {
+    (): "30",
+    ("preparation",): "10",
+    ("preparation", "testing"): "10",
+    ("preparation", "testing", "completed"): None,
+    ("canceled",): None,
+}
+
+
+@pytest.mark.parametrize("progress", LIVES)
+@pytest.mark.parametrize("path", ["/runs/{}", "/runs/{}/progress", "/runs/{}/progress?status=queued"])
+def test_an_unfinished_run_says_when_to_ask_again(path: str, progress: tuple[str, ...], api: Api) -> None:
+    headers = api.bearer()
+    with api.rows() as session:
+        url, _, query = path.format(factories.run(session, *progress).id).partition("?")
+    first = api.get(url, headers=headers, query=query)
+    assert (first.status_code, first.headers.get("Retry-After")) == (200, LIVES[progress])
+    again = api.get(url, headers={**headers, "If-None-Match": first.headers["ETag"]}, query=query)
+    assert (again.status_code, again.headers.get("Retry-After")) == (304, LIVES[progress])
+
+
+def test_other_answers_have_no_such_header(api: Api) -> None:
+    headers = api.bearer()
+    with api.rows() as session:
+        run_id = factories.run(session).id
+    for path in (f"/runs/{run_id}/summary", f"/runs/{run_id}/config", "/runs", "/runs/4711"):
+        assert "Retry-After" not in api.get(path, headers=headers).headers
+
+
+def test_the_document_declares_it(api: Api) -> None:
+    paths = api.document["paths"]
+    for path in ("/runs/{run_id}", "/runs/{run_id}/progress"):
+        assert paths[path]["get"]["responses"]["200"]["headers"]["Retry-After"]["schema"]["type"] == "integer"
+    assert "Retry-After" not in paths["/runs"]["get"]["responses"]["200"]["headers"]

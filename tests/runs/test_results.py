@@ -1,0 +1,486 @@
+"""The results of a run: a page of them, and that of one media sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.database import platform
+from api_v1.database.platform import DbSession
+from tests.support import factories
+from tests.support.client import Api
+from tests.support.factories import hash_of
+from tests.support.reading import ELLIPSIS, FINISHED, get, reader, refused
+
+BAD, WORSE, ACCEPTED = (hash_of(word) for word in ("bad", "worse", "accepted"))
+
+
+def results(api: Api, run_id: int) -> list[dict[str, Any]]:
+    """The results of a run, which fit one page."""
+    page = get(api, f"/runs/{run_id}/samples")
+    found: list[dict[str, Any]] = page["data"]
+    assert page["pagination"]["total"] == len(found)
+    return found
+
+
+# --- What a result says ----------------------------------------------------------------------
+
+
+def test_a_result_says_all_of_itself(each_api: Api) -> None:
+    with each_api.rows() as session:
+        sample = factories.sample(session, tags=["teletext", "DVB"])
+        test = factories.regression_test(session, sample, categories=("DVB", "Broken"), command="-out=srt -latin1")
+        output = factories.output(session, test)
+        run = factories.run(session, *FINISHED, tests=[test])
+        factories.result(session, run, test, (output, BAD), exit_code=10, expected_rc=0, runtime=2500)
+        run_id, expected = run.id, {"sample_id": sample.id, "regression_id": test.id}
+        output_id, correct = output.id, output.correct
+    assert results(each_api, run_id) == [
+        expected
+        | {
+            "run_id": run_id,
+            "category": "Broken",
+            "command": "-out=srt -latin1",
+            "status": "fail",
+            "runtime_ms": 2500,
+            "exit_code": 10,
+            "expected_exit_code": 0,
+            "result_message": f"Exit code 10, expected 0. Output {output_id} differs from the expected file.",
+            "tags": ["DVB", "teletext"],
+            "outputs": [
+                {"output_id": output_id, "status": "diff_mismatch", "expected_hash": correct, "actual_hash": BAD}
+            ],
+        }
+    ]
+
+
+def test_a_sample_is_told_alone_as_in_the_list(api: Api) -> None:
+    with api.rows() as session:
+        run = factories.run(session, *FINISHED)
+        for status in SEVERITY[FINISHED]:
+            with_state(session, run, factories.sample(session, tags=[status]), status)
+        run_id = run.id
+    listed = results(api, run_id)
+    assert len(listed) == 4
+    for result in listed:
+        alone = get(api, f"/runs/{run_id}/samples/{result['sample_id']}")
+        assert alone == result | {"other_regression_ids": []}
+
+
+def test_a_test_without_a_result_says_what_it_will_be_held_to(api: Api) -> None:
+    with api.rows() as session:
+        test = factories.regression_test(session, expected_rc=10)
+        factories.output(session, test)
+        runs = {name: factories.run(session, *progress, tests=[test]).id for name, progress in ABSENT.items()}
+        expected = {"sample_id": test.sample_id, "regression_id": test.id, "command": test.command}
+    for status, run_id in runs.items():
+        assert results(api, run_id) == [
+            expected
+            | {
+                "run_id": run_id,
+                "status": status,
+                "runtime_ms": None,
+                "exit_code": None,
+                "expected_exit_code": 10,
+                "result_message": None,
+                "category": "General",
+                "tags": [],
+                "outputs": [],
+            }
+        ]
+
+
+#: The progress of a run in which a test without anything has this state.
+ABSENT: dict[str, tuple[str, ...]] = {
+    "not_started": ("preparation", "testing"),
+    "skipped": FINISHED,
+}
+
+
+def test_a_test_that_has_files_and_no_result(api: Api) -> None:
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        output = factories.output(session, test)
+        file = (test.id, output.id, output.correct, None)
+        ids = {}
+        for status, progress in {"not_started": (), "running": ("testing",), "skipped": FINISHED}.items():
+            run = factories.run(session, *progress, tests=[test])
+            session.add(platform.TestResultFile(run.id, *file))
+            ids[status] = run.id
+    for status, run_id in ids.items():
+        (result,) = results(api, run_id)
+        assert (result["status"], result["result_message"]) == (status, None)
+        assert [one["status"] for one in result["outputs"]] == ["match"]
+
+
+#: The exit code, the expected one, and the verdict with the message.
+EXIT_CODES: list[tuple[int | None, int | None, str, str | None]] = [
+    (0, 0, "pass", None),
+    (10, 10, "pass", None),
+    (None, None, "pass", None),
+    (-1, 0, "fail", "Exit code -1, expected 0."),
+    (None, 0, "fail", "Exit code none, expected 0."),
+    (0, None, "fail", "Exit code 0, expected none."),
+]
+
+
+def test_exit_codes(api: Api) -> None:
+    with api.rows() as session:
+        tests = [factories.regression_test(session, expected_rc=77) for _ in EXIT_CODES]
+        run = factories.run(session, *FINISHED, tests=tests)
+        for test, (exit_code, expected_rc, *_) in zip(tests, EXIT_CODES, strict=True):
+            factories.result(session, run, test, exit_code=exit_code, expected_rc=expected_rc)
+        run_id = run.id
+    names = ("exit_code", "expected_exit_code", "status", "result_message")
+    assert [tuple(result[name] for name in names) for result in results(api, run_id)] == EXIT_CODES
+
+
+def test_a_negative_runtime_is_none_at_all(api: Api) -> None:
+    runtimes = (-5, 0, None, 2**31 - 1)
+    with api.rows() as session:
+        tests = [factories.regression_test(session) for _ in runtimes]
+        run = factories.run(session, *FINISHED, tests=tests)
+        for test, runtime in zip(tests, runtimes, strict=True):
+            factories.result(session, run, test, runtime=runtime)
+        run_id = run.id
+    assert [result["runtime_ms"] for result in results(api, run_id)] == [0, 0, None, 2**31 - 1]
+
+
+def test_long_texts_of_a_result_are_cut(api: Api) -> None:
+    with api.rows() as session:
+        tags = [f"{number:02}{'t' * 60}" for number in range(51)]
+        sample = factories.sample(session, tags=tags)
+        test = factories.regression_test(session, sample, command="c" * 501)
+        outputs = [factories.output(session, test) for _ in range(21)]
+        run = factories.run(session, *FINISHED, tests=[test])
+        factories.result(session, run, test, *((output, BAD) for output in outputs))
+        run_id, ids = run.id, [output.id for output in outputs]
+    (result,) = results(api, run_id)
+    assert result["command"] == "c" * 499 + ELLIPSIS
+    assert result["tags"] == [tag[:49] + ELLIPSIS for tag in tags[:50]]
+    assert [output["output_id"] for output in result["outputs"]] == ids[:20]
+    assert (len(result["result_message"]), result["result_message"][-1]) == (500, ELLIPSIS)
+
+
+# --- Outputs ---------------------------------------------------------------------------------
+
+
+def test_outputs_of_a_result(api: Api) -> None:
+    """One entry per output that is to be compared, and per file of one that is not."""
+    with api.rows() as session:
+        test = factories.regression_test(session)
+
+        def output(**more: Any) -> Any:
+            return factories.output(session, test, **more)
+
+        equal, variant, different, missing = output(), output(variants=[ACCEPTED]), output(), output()
+        ignored_file = output(ignore=True)
+        for ignore in (True, None):
+            output().ignore = ignore
+        unrecorded, unrecorded_file = output(), output()
+        unrecorded.correct = unrecorded_file.correct = None
+        session.flush()
+        run = factories.run(session, *FINISHED, tests=[test])
+        files = [(equal, None), (variant, ACCEPTED), (different, BAD), (ignored_file, BAD), (unrecorded_file, WORSE)]
+        factories.result(session, run, test, *files)
+        run_id = run.id
+        entries = [
+            (equal, "match", equal.correct, None),
+            (variant, "match", variant.correct, ACCEPTED),
+            (different, "diff_mismatch", different.correct, BAD),
+            (missing, "missing_output", missing.correct, None),
+            (ignored_file, "diff_mismatch", ignored_file.correct, BAD),
+            (unrecorded, "missing_expected", None, None),
+            (unrecorded_file, "missing_expected", None, WORSE),
+        ]
+        names = ("output_id", "status", "expected_hash", "actual_hash")
+        expected = [dict(zip(names, (output.id, *rest), strict=True)) for output, *rest in entries]
+        ids = [entry["output_id"] for entry in expected]
+    (result,) = results(api, run_id)
+    assert result["outputs"] == expected
+    assert result["status"] == "fail"
+    assert result["result_message"] == " ".join(
+        [
+            f"Output {ids[2]} differs from the expected file.",
+            f"Output {ids[3]} was not produced.",
+            f"Output {ids[4]} differs from the expected file.",
+            f"Output {ids[5]} has no recorded baseline.",
+            f"Output {ids[6]} has no recorded baseline.",
+        ]
+    )
+
+
+def test_the_expected_file_is_that_of_the_day_of_the_run(api: Api) -> None:
+    """A baseline that changed since is not what the run was held to, and what is accepted now counts."""
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        moved, since_accepted = (factories.output(session, test, correct=hash_of(name)) for name in ("old", "other"))
+        run = factories.run(session, *FINISHED, tests=[test])
+        factories.result(session, run, test, (moved, hash_of("new")), (since_accepted, ACCEPTED))
+        moved.correct = hash_of("new")
+        session.add(platform.RegressionTestOutputFiles(ACCEPTED, since_accepted.id))
+        run_id = run.id
+    (result,) = results(api, run_id)
+    assert [output["status"] for output in result["outputs"]] == ["diff_mismatch", "match"]
+    assert [output["expected_hash"] for output in result["outputs"]] == [hash_of("old"), hash_of("other")]
+
+
+def test_a_partly_missing_output_passes_and_is_told(api: Api) -> None:
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        there, missing = (factories.output(session, test) for _ in range(2))
+        run = factories.run(session, *FINISHED, tests=[test])
+        factories.result(session, run, test, (there, None))
+        run_id, missing_id = run.id, missing.id
+    (result,) = results(api, run_id)
+    assert [output["status"] for output in result["outputs"]] == ["match", "missing_output"]
+    assert (result["status"], result["result_message"]) == ("pass", f"Output {missing_id} was not produced.")
+    assert get(api, f"/runs/{run_id}")["status"] == "pass"
+    assert get(api, f"/runs/{run_id}/summary")["error_count"] == 1
+
+
+def test_what_is_no_hash_is_not_sent_as_one(api: Api) -> None:
+    hashes = ("", "error", "../../etc/passwd", "g" * 64, "a" * 63, "a" * 65, "A" * 64)
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        outputs = [factories.output(session, test, correct=text or None) for text in hashes]
+        run = factories.run(session, *FINISHED, tests=[test])
+        factories.result(session, run, test, *zip(outputs, hashes, strict=True))
+        run_id = run.id
+    (result,) = results(api, run_id)
+    assert [output["actual_hash"] for output in result["outputs"]] == [None] * 6 + ["A" * 64]
+    assert [output["expected_hash"] for output in result["outputs"]][1:] == [None] * 5 + ["A" * 64]
+
+
+def test_sentinel_rows_are_no_files(api: Api) -> None:
+    """Neither the rows that the platform's pages make up (ids of -1) nor "error" instead of a hash."""
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        marked, made_up = (factories.output(session, test) for _ in range(2))
+        run = factories.run(session, *FINISHED, tests=[test])
+        factories.result(session, run, test)
+        session.add(platform.TestResultFile(run.id, test.id, marked.id, "", "error"))
+        session.flush()
+        run_id, ids = run.id, [marked.id, made_up.id]
+        made_up_keys = [(-1, -1, -1), (run.id, test.id, -1), (run.id, -1, made_up.id), (-1, test.id, marked.id)]
+        without_checks(session, made_up_keys)
+    (result,) = results(api, run_id)
+    assert result["status"] == "missing_output"
+    assert [(output["output_id"], output["status"]) for output in result["outputs"]] == [
+        (output_id, "missing_output") for output_id in ids
+    ]
+    assert get(api, f"/runs/{run_id}/summary")["missing_output_count"] == 1
+    response = api.get(f"/runs/{run_id}/samples", headers=reader(api))
+    assert "-1" not in response.text and '"error"' not in response.text
+
+
+def without_checks(session: DbSession, keys: list[tuple[int, int, int]]) -> None:
+    """Store result files whose run, test or output does not exist."""
+    mysql = session.get_bind().dialect.name != "sqlite"
+    if mysql:
+        session.execute(sa.text("SET foreign_key_checks = 0"))
+    session.add_all(platform.TestResultFile(*key, "", "error") for key in keys)
+    session.flush()
+    if mysql:
+        session.execute(sa.text("SET foreign_key_checks = 1"))
+
+
+# --- Filters and pages -----------------------------------------------------------------------
+
+
+def filterable(session: DbSession) -> tuple[int, dict[int, str]]:
+    """A run, and the names of its results by the ids of the tests."""
+
+    def test(name: str, tags: tuple[str, ...] = (), categories: tuple[str, ...] = ("General",)) -> Any:
+        return factories.regression_test(session, factories.sample(session, name, tags=tags), categories)
+
+    tests = {
+        "pass": test("plain", tags=("DVB",)),
+        "fail": test("PLAIN", tags=("dvb-t", "dvb"), categories=("General", "Broken")),
+        "missing_output": test("100%"),
+        "skipped": test("under_score", categories=("general things",)),
+        "other": test("back\\slash", categories=()),
+        "umlaut": test("Größe"),
+    }
+    output = factories.output(session, tests["missing_output"])
+    assert output.ignore is False
+    run = factories.run(session, *FINISHED, tests=tests.values())
+    for name in tests.keys() - {"skipped"}:
+        factories.result(session, run, tests[name], exit_code=int(name == "fail"))
+    return run.id, {row.id: name for name, row in tests.items()}
+
+
+FILTERS: dict[str, set[str]] = {
+    "status=pass": {"pass", "other", "umlaut"},
+    "status=fail": {"fail"},
+    "status=missing_output": {"missing_output"},
+    "status=skipped": {"skipped"},
+    "status=running": set(),
+    "status=not_started": set(),
+    "name=plain": {"pass", "fail"},
+    "name=LAI": {"pass", "fail"},
+    "name=%25": {"missing_output"},
+    "name=_": {"skipped"},
+    "name=%5C": {"other"},
+    "name=p%25n": set(),
+    "name=gr%C3%B6%C3%9Fe": {"umlaut"},
+    "name=%F0%9F%8E%AC": set(),
+    "tag=dvb": {"pass", "fail"},
+    "tag=DVB-T": {"fail"},
+    "tag=dv": set(),
+    "tag=dvb%20": set(),
+    "tag=dv_": set(),
+    "category=general": {"pass", "fail", "missing_output", "umlaut"},
+    "category=BROKEN": {"fail"},
+    "category=gene%25": set(),
+    "category=general%20": set(),
+    "name=plain&tag=dvb&category=general&status=pass": {"pass"},
+    "name=plain&category=broken&status=pass": set(),
+}
+
+
+def test_filters_of_results(api: Api) -> None:
+    with api.rows() as session:
+        run_id, names = filterable(session)
+    found = {query: get(api, f"/runs/{run_id}/samples", query) for query in FILTERS}
+    assert {query: {names[one["regression_id"]] for one in page["data"]} for query, page in found.items()} == FILTERS
+    totals = {query: page["pagination"]["total"] for query, page in found.items()}
+    assert totals == {query: len(expected) for query, expected in FILTERS.items()}
+
+
+def test_results_of_a_run_that_are_filtered_by_what_makes_no_sense(api: Api) -> None:
+    with api.rows() as session:
+        run_id = factories.run(session).id
+    wrong = {
+        "status=incomplete": "status",
+        f"name={'n' * 101}": "name",
+        f"tag={'t' * 51}": "tag",
+        f"category={'c' * 51}": "category",
+        "platform=linux": "platform",
+        "name=a%00": "name",
+    }
+    for query, field in wrong.items():
+        status, code, details = refused(api, f"/runs/{run_id}/samples", query)
+        assert (status, code, list(details["fields"])) == (400, "validation_error", [field]), query
+
+
+def test_pages_of_results_are_in_the_order_of_the_tests(api: Api) -> None:
+    with api.rows() as session:
+        tests = [factories.regression_test(session) for _ in range(5)]
+        run = factories.run(session, *FINISHED, tests=reversed(tests))
+        run_id, ids = run.id, [test.id for test in tests]
+    path = f"/runs/{run_id}/samples"
+    pages = [get(api, path, f"status=skipped&limit=2&offset={offset}") for offset in (0, 2, 4, 6)]
+    found = [[result["regression_id"] for result in page["data"]] for page in pages]
+    assert found == [ids[:2], ids[2:4], ids[4:], []]
+    assert [page["pagination"]["next_offset"] for page in pages] == [2, 4, None, None]
+    assert {page["pagination"]["total"] for page in pages} == {5}
+
+
+def test_only_the_tests_of_the_run_are_its_results(api: Api) -> None:
+    """A recorded set is the whole truth: a result outside it, or of another run, is not the run's."""
+    with api.rows() as session:
+        chosen, other, deactivated = (factories.regression_test(session) for _ in range(3))
+        deactivated.active = False
+        run = factories.run(session, *FINISHED, tests=[chosen, deactivated])
+        for test in (chosen, other):
+            factories.result(session, run, test)
+        factories.result(session, factories.run(session, *FINISHED), deactivated)
+        run_id, ids = run.id, [chosen.id, deactivated.id]
+    assert [(one["regression_id"], one["status"]) for one in results(api, run_id)] == [
+        (ids[0], "pass"),
+        (ids[1], "skipped"),
+    ]
+
+
+# --- One sample ------------------------------------------------------------------------------
+
+
+def with_state(session: DbSession, run: Any, sample: Any, status: str) -> None:
+    """A test of a sample that is in this state in a run whose progress allows it."""
+    test = factories.regression_test(session, sample)
+    output = factories.output(session, test)
+    session.add(platform.CustomizedTest(run.id, test.id))
+    if status in ("pass", "fail"):
+        factories.result(session, run, test, (output, None), exit_code=int(status == "fail"))
+    elif status == "missing_output":
+        factories.result(session, run, test)
+    elif status == "running":
+        session.add(platform.TestResultFile(run.id, test.id, output.id, output.correct))
+
+
+#: The states of the tests of a run by its progress, the most severe first.
+SEVERITY = {
+    FINISHED: ("missing_output", "fail", "skipped", "pass"),
+    ("testing",): ("missing_output", "fail", "running", "not_started", "pass"),
+}
+
+
+def test_of_several_results_the_most_severe_is_told(api: Api) -> None:
+    asked = {}
+    with api.rows() as session:
+        for progress, states in SEVERITY.items():
+            run = factories.run(session, *progress)
+            for start, status in enumerate(states):
+                sample = factories.sample(session)
+                # The least severe has the lowest id, so that it is not the ids that decide.
+                for other in reversed(states[start:]):
+                    with_state(session, run, sample, other)
+                asked[f"/runs/{run.id}/samples/{sample.id}"] = (status, len(states) - start - 1)
+    told = {path: get(api, path) for path in asked}
+    assert {path: (body["status"], len(body["other_regression_ids"])) for path, body in told.items()} == asked
+
+
+def test_one_of_several_results_can_be_picked(each_api: Api) -> None:
+    with each_api.rows() as session:
+        sample = factories.sample(session)
+        tests = [factories.regression_test(session, sample) for _ in range(3)]
+        run = factories.run(session, *FINISHED, tests=tests)
+        for test in tests:
+            factories.result(session, run, test)
+        path, ids = f"/runs/{run.id}/samples/{sample.id}", [test.id for test in tests]
+    default = get(each_api, path)
+    assert (default["regression_id"], default["other_regression_ids"]) == (ids[0], ids[1:])
+    picked = get(each_api, path, f"regression_id={ids[1]}")
+    assert (picked["regression_id"], picked["other_regression_ids"]) == (ids[1], [ids[0], ids[2]])
+
+
+def test_what_is_not_in_the_run_is_not_found(api: Api) -> None:
+    with api.rows() as session:
+        sample, other = (factories.sample(session) for _ in range(2))
+        test, elsewhere, of_other = (factories.regression_test(session, of) for of in (sample, sample, other))
+        run_id = factories.run(session, *FINISHED, tests=[test, of_other]).id
+        unused_id = factories.sample(session).id
+        factories.run(session, *FINISHED, tests=[elsewhere])
+        sample_id, elsewhere_id, of_other_id = sample.id, elsewhere.id, of_other.id
+    cases = {
+        f"{run_id}/samples/4711": ("sample", 4711),
+        f"{run_id}/samples/{unused_id}": ("sample", unused_id),
+        f"4711/samples/{sample_id}": ("run", 4711),
+    }
+    for path, (resource, missing) in cases.items():
+        assert refused(api, f"/runs/{path}") == (404, "not_found", {"resource": resource, "id": missing})
+    for regression_id in (elsewhere_id, of_other_id, 4711):
+        expected = (404, "not_found", {"resource": "regression_test", "id": regression_id})
+        assert refused(api, f"/runs/{run_id}/samples/{sample_id}", f"regression_id={regression_id}") == expected
+    assert refused(api, f"/runs/{run_id}/samples/{sample_id}", "regression_id=0")[0] == 400
+
+
+# --- What the contract has no place for ------------------------------------------------------
+
+
+def test_a_result_of_a_deleted_sample_stays_in_the_list(api: Api) -> None:
+    """Not held to the document: it promises an id of a sample, and the platform keeps none of a deleted one."""
+    with api.rows() as session:
+        gone, there = (factories.regression_test(session) for _ in range(2))
+        run = factories.run(session, *FINISHED, tests=[gone, there])
+        factories.result(session, run, gone, exit_code=1)
+        gone.sample_id = None
+        run_id, ids = run.id, [gone.id, there.id]
+    path = f"{api.prefix}/runs/{run_id}/samples"
+    page = api.app.test_client(use_cookies=False).get(path, headers=reader(api)).json or {}
+    assert [(one["regression_id"], one["status"]) for one in page["data"]] == [(ids[0], "fail"), (ids[1], "skipped")]
+    assert ["sample_id" in one for one in page["data"]] == [False, True]
+    assert get(api, f"/runs/{run_id}")["status"] == "fail"
+    assert get(api, f"/runs/{run_id}/summary")["total_samples"] == 2
