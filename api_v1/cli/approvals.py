@@ -16,7 +16,7 @@ from api_v1.database.platform import User
 from api_v1.database.session import db
 from api_v1.database.sql import equally
 from api_v1.errors import ApiError, ValidationFailed
-from api_v1.schemas import results as schemas
+from api_v1.schemas import baseline_approvals as schemas
 
 group = AppGroup("approvals", help="Baseline approvals.")
 

@@ -10,7 +10,7 @@ from flask.cli import with_appcontext
 
 from api_v1.acting import audit_log
 from api_v1.database.session import db
-from api_v1.schemas.system import AuditRecord
+from api_v1.schemas.audit_log import AuditRecord
 
 
 @click.command("audit")

@@ -1,5 +1,35 @@
-"""The operations, one module per tag of the contract: a declaration each, and a body of one sentence."""
+"""The operations, one module per subject: each is a declaration and a body of one sentence."""
 
-from api_v1.routes import auth, errors_logs, results, runs, samples, system
+from api_v1.routes import (
+    artifacts,
+    audit_log,
+    auth,
+    baseline_approvals,
+    branches,
+    environments,
+    errors,
+    logs,
+    outputs,
+    queue,
+    regression_tests,
+    runs,
+    samples,
+    system,
+)
 
-__all__ = ["auth", "errors_logs", "results", "runs", "samples", "system"]
+__all__ = [
+    "artifacts",
+    "audit_log",
+    "auth",
+    "baseline_approvals",
+    "branches",
+    "environments",
+    "errors",
+    "logs",
+    "outputs",
+    "queue",
+    "regression_tests",
+    "runs",
+    "samples",
+    "system",
+]

@@ -1,4 +1,4 @@
-"""Media samples and regression test definitions, and their results."""
+"""Media samples, and the results of their regression tests."""
 
 from __future__ import annotations
 
@@ -102,21 +102,3 @@ def list_sample_history(sample_id: int, query: dict[str, Any]) -> Page:
     values by the state of the entry's run. Use failure_signature to tell a regression from noise.
     """
     return history.page(db.session, sample_id, **query)
-
-
-@operation(
-    "GET",
-    "/regression-tests",
-    tag="Samples",
-    access=needs(Scope.RUNS_READ),
-    query=schemas.RegressionTestQuery(),
-    answers={200: Answer("Paginated regression test definitions", schemas.RegressionTest(), page=True)},
-    errors=(400, 401, 403, 429),
-)
-def list_regression_tests(query: dict[str, Any]) -> Page:
-    """List regression test definitions.
-
-    By id, active and inactive ones unless active says otherwise. expected_outputs refers to today's baseline files and
-    sends nothing of their content.
-    """
-    return samples.definitions(db.session, stores(), **query)

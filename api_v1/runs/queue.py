@@ -1,25 +1,18 @@
-"""The queue, and the branches that runs test."""
+"""The queue: runs that wait for a worker or run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from api_v1.database import sql
-from api_v1.database.platform import DbSession, Fork, GcpInstance, Test, TestPlatform
-from api_v1.database.tables import now
+from api_v1.database.platform import DbSession, GcpInstance, Test, TestPlatform
 from api_v1.paging import Page, paginate
-from api_v1.runs.results import Counted, full_commit
-from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.rule import RunStatus
 from api_v1.verdicts.stored import Sources
-
-#: The branch that the platform gives to every pull-request run.
-PULL_REQUEST_BRANCH = "pull_request"
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class Job:
     position: int | None
 
 
-def queue(
+def page(
     session: DbSession, *, limit: int, offset: int = 0, platform: str | None = None, status: str | None = None
 ) -> Page:
     """Return a page of the queue: what runs first, then what waits, each in the order in which the worker takes it.
@@ -95,81 +88,4 @@ def _job(row: Any) -> Job:
         queued_at=row.created_at,
         started_at=row.started_at,
         position=row.position if row.status == RunStatus.QUEUED else None,
-    )
-
-
-@dataclass(frozen=True)
-class Branch:
-    """A branch of a repository that has runs; `head_sha` is the commit of the newest one."""
-
-    repository: str
-    name: str
-    head_sha: str | None
-    active: bool
-
-
-def branches(
-    session: DbSession,
-    *,
-    active_days: int,
-    limit: int,
-    offset: int = 0,
-    repository: str | None = None,
-    name: str | None = None,
-    active: bool | None = None,
-) -> Page:
-    """Return a page of the branches, by repository and name.
-
-    Args:
-        active_days: a branch is active when a run of it was created within so many days.
-        name: a part of the name; pull-request runs are left out unless it is exactly `pull_request`.
-    """
-    source = stored.sources(session)
-    form = (name is not None, name == PULL_REQUEST_BRANCH, repository is not None, active)
-    matches = source.built(_branches, *form)
-    parameters: dict[str, Any] = {"since": now() - timedelta(days=active_days), "name": name}
-    if repository is not None:
-        parameters["forks"] = session.scalars(sa.select(Fork.id).where(of_repository(repository))).all()
-    rows, total = matches.fetch(session, limit, offset, parameters)
-    found = [Branch(repository_name(row.github), row.branch, full_commit(row.commit), bool(row.active)) for row in rows]
-    return Page(found, total)
-
-
-def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> Counted:
-    """Build the statement for a page of branches; name, since and the repository's forks are parameters."""
-    state = source.state
-    # In the order of the index, in which MySQL then skips from one branch to the next.
-    branch = (state.branch_key.label("key"), state.fork_id)
-    grouped = sa.select(*branch, sa.func.max(state.test_id).label("newest")).group_by(*branch)
-    if not pull_requests:
-        grouped = grouped.where(state.of_pull_request == sa.false())
-    recent = sa.select(*branch).where(state.created_at > sa.bindparam("since")).distinct()
-    groups = _of_one_repository(grouped.subquery("groups").c, recent.subquery("recent").c).subquery("branches")
-    newest = sa.orm.aliased(Test)
-    matches = (
-        sa.select(Fork.github, newest.branch, newest.commit, groups.c.active)
-        .select_from(groups)
-        .join(newest, newest.id == groups.c.newest)
-        .join(Fork, Fork.id == newest.fork_id)
-        .order_by(Fork.github, Fork.id, newest.branch, newest.id)
-    )
-    if named:
-        matches = matches.where(sql.contains(newest.branch, sql.parameter("name")))
-    if of_forks:
-        matches = matches.where(Fork.id.in_(sa.bindparam("forks", expanding=True)))
-    if active is not None:
-        matches = matches.where((groups.c.active == 1) == active)
-    return Counted(matches)
-
-
-def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
-    """Merge branches of forks that are one repository: the platform may store its URL with and without `.git`."""
-    # Only the last .git of a URL is followed by a line break.
-    name = sa.func.lower(sa.func.replace(Fork.github + "\n", ".git\n", "\n"))
-    is_recent = sa.case((recent.fork_id.is_not(None), 1), else_=0)
-    return (
-        sa.select(sa.func.max(groups.newest).label("newest"), sa.func.max(is_recent).label("active"))
-        .join(Fork, Fork.id == groups.fork_id)
-        .outerjoin(recent.key.table, sa.and_(recent.fork_id == groups.fork_id, recent.key == groups.key))
-        .group_by(sql.identity(name), groups.key)
     )

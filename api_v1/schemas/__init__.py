@@ -1,1 +1,1 @@
-"""What goes in and out: marshmallow schemas, one module per tag of the contract. No queries here."""
+"""The marshmallow schemas of requests and responses, one module per subject, named as in `routes`. No queries here."""

@@ -93,6 +93,11 @@ class AtMost(fields.List[Any]):
         return super()._serialize(None if value is None else list(value)[: self._length], attr, obj, **kwargs)
 
 
+def tags_field() -> AtMost:
+    """The tags of a sample."""
+    return AtMost(50, Cut(50))
+
+
 def storage_status_field() -> fields.String:
     """Where a file is."""
     return fields.String(

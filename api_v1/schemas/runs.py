@@ -19,7 +19,7 @@ from api_v1.schemas.common import (
     commit_sha,
     repository,
 )
-from api_v1.schemas.system import Environment
+from api_v1.schemas.environments import Environment
 from api_v1.web import links
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import MAX_ID, RequestSchema, StrictFlag, Text, Unique, UtcDateTime, WholeMatch, choice

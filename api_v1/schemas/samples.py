@@ -1,4 +1,4 @@
-"""Media samples, regression tests, and their results (contract tag `Samples`)."""
+"""Media samples, and the results of their regression tests (contract schemas `Sample` and `RunSample`)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from api_v1.schemas.common import (
     ResponseSchema,
     RunFilter,
     entity_id,
+    tags_field,
 )
-from api_v1.schemas.results import OutputFile
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, Flag, RequestSchema, Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import Digits, RequestSchema, Text, UtcDateTime, WholeMatch, choice
 
 RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
-
-
-def _tags() -> AtMost:
-    return AtMost(50, Cut(50))
 
 
 class RunSampleQuery(PageQuery):
@@ -67,7 +63,7 @@ class RunSample(ResponseSchema):
     exit_code = fields.Integer(allow_none=True)
     expected_exit_code = fields.Integer(allow_none=True)
     result_message = Cut(500, allow_none=True)
-    tags = _tags()
+    tags = tags_field()
     outputs = AtMost(20, fields.Nested(RunSampleOutput))
 
 
@@ -100,7 +96,7 @@ class Sample(ResponseSchema):
     sha256 = fields.String(required=True, validate=validate.Regexp(HASH_PATTERN))
     name = Cut(255)
     extension = Cut(10)
-    tags = _tags()
+    tags = tags_field()
     media_info = fields.Dict(
         metadata={
             "additionalProperties": True,
@@ -139,24 +135,3 @@ class SampleHistoryEntry(ResponseSchema):
             "across runs."
         },
     )
-
-
-class RegressionTestQuery(PageQuery):
-    """Filters of the regression tests."""
-
-    active = Flag()
-    category = Text(validate=validate.Length(max=50))
-    tag = Text(validate=validate.Length(max=50))
-    sample_id = Digits(validate=validate.Range(min=1))
-
-
-class RegressionTest(ResponseSchema):
-    """The definition of a regression test."""
-
-    regression_id = entity_id(required=True)
-    sample_id = entity_id(required=True)
-    command = Cut(500, required=True)
-    active = fields.Boolean()
-    category = Cut(100)
-    tags = _tags()
-    expected_outputs = AtMost(20, fields.Nested(OutputFile))

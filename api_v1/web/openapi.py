@@ -94,7 +94,8 @@ def document() -> dict[str, Any]:
         plugins=[plugin],
     )
     _add_components(spec)
-    for operation in REGISTRY.values():
+    tags = list(_TAGS)
+    for operation in sorted(REGISTRY.values(), key=lambda operation: tags.index(operation.tag)):
         spec.path(operation.path, operations={operation.method.lower(): _operation(operation)})
     return spec.to_dict()
 

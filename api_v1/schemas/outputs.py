@@ -1,4 +1,4 @@
-"""Output files, diffs and baseline management (contract tag `Results`)."""
+"""Output files and diffs (contract schemas `OutputFile` and `Diff`)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,7 @@ from api_v1.schemas.common import (
     storage_status_field,
     verified_field,
 )
-from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, RequestSchema, StrictFlag, Text, UtcDateTime, choice
-
-APPROVAL_STATUSES = ("pending_review", "approved", "rejected")
-
-
-def _body_id() -> fields.Integer:
-    return fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
+from api_v1.web.validation import Digits, RequestSchema, choice
 
 
 class OutputQuery(RequestSchema):
@@ -130,103 +123,3 @@ class Diff(ResponseSchema):
         metadata={"description": "In which ways the files differ."},
     )
     truncated = fields.Boolean(metadata={"description": "Whether anything of the difference is not shown."})
-
-
-def _reason(description: str) -> Text:
-    return Text(required=True, validate=validate.Length(10, 500), metadata={"description": description})
-
-
-class BaselineApprovalRequest(RequestSchema):
-    """Which output shall become the baseline, and why."""
-
-    regression_id = _body_id()
-    output_id = _body_id()
-    reason = _reason("Required justification, stored in the audit log. Placeholders are refused.")
-    apply_to_variants = StrictFlag(
-        load_default=False,
-        metadata={
-            "description": "Also replace the baseline of every other regression test output of the sample that "
-            "expects the very same file: the command variants."
-        },
-    )
-
-
-class BaselineApproval(ResponseSchema):
-    """A request to replace a baseline, and what became of it."""
-
-    approval_id = fields.String(required=True, validate=validate.Length(max=100))
-    status = fields.String(required=True, validate=choice(APPROVAL_STATUSES))
-    run_id = entity_id(required=True)
-    sample_id = entity_id(required=True)
-    regression_id = entity_id(required=True)
-    output_id = entity_id(required=True)
-    requested_by = fields.String(required=True, validate=validate.Length(max=255), metadata={"format": "email"})
-    created_at = UtcDateTime(required=True)
-    reason = fields.String()
-    apply_to_variants = fields.Boolean()
-    expected_hash = fields.String(allow_none=True)
-    actual_hash = fields.String()
-    reviewed_by = fields.String(allow_none=True)
-    review_reason = fields.String(allow_none=True)
-    reviewed_at = UtcDateTime(allow_none=True)
-    reverted_by = fields.String(allow_none=True)
-    reverted_at = UtcDateTime(allow_none=True)
-
-
-class ApprovalQuery(PageQuery):
-    """Filters of the approvals."""
-
-    status = fields.String(validate=choice(APPROVAL_STATUSES))
-    run_id = Digits(validate=validate.Range(min=1))
-    regression_id = Digits(validate=validate.Range(min=1))
-    output_id = Digits(validate=validate.Range(min=1))
-
-
-class ReviewRequest(RequestSchema):
-    """A decision on a pending approval."""
-
-    decision = fields.String(required=True, validate=choice(("approve", "reject")))
-    reason = _reason("Why; stored in the audit log.")
-    dry_run = StrictFlag(
-        load_default=False, metadata={"description": "Change nothing, and say what approving would change."}
-    )
-
-
-class RevertRequest(RequestSchema):
-    """Why an approval is taken back."""
-
-    reason = _reason("Why; stored in the audit log.")
-
-
-class OutputChange(ResponseSchema):
-    """An output whose baseline changes."""
-
-    regression_id = entity_id(required=True)
-    output_id = entity_id(required=True)
-    old_hash = fields.String(allow_none=True)
-    new_hash = fields.String(allow_none=True)
-
-
-class Flip(ResponseSchema):
-    """A run whose file would compare otherwise with the new baseline."""
-
-    run_id = entity_id(required=True)
-    regression_id = entity_id(required=True)
-    output_id = entity_id(required=True)
-    now_status = fields.String()
-    then_status = fields.String()
-
-
-class ReviewResult(ResponseSchema):
-    """What a review or a revert changed, or what a review would change."""
-
-    approval = fields.Nested(BaselineApproval, required=True)
-    dry_run = fields.Boolean(required=True)
-    changes = fields.List(fields.Nested(OutputChange), required=True)
-    would_flip = fields.List(
-        fields.Nested(Flip),
-        metadata={
-            "description": "With dry_run: the newest runs whose stored file would compare otherwise, were they run "
-            "against the new baseline. Stored verdicts do not change."
-        },
-    )

@@ -1,0 +1,32 @@
+"""The files of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_v1.access.policy import Scope, needs
+from api_v1.database.session import db
+from api_v1.files import artifacts
+from api_v1.paging import Page
+from api_v1.schemas import artifacts as schemas
+from api_v1.web.operation import Answer, operation
+from api_v1.web.request_context import stores
+
+
+@operation(
+    "GET",
+    "/runs/{run_id}/artifacts",
+    tag="System",
+    access=needs(Scope.RESULTS_READ),
+    query=schemas.ArtifactQuery(),
+    answers={200: Answer("Paginated run artifacts", schemas.Artifact(), page=True)},
+    errors=(400, 401, 403, 404, 429),
+)
+def list_run_artifacts(run_id: int, query: dict[str, Any]) -> Page:
+    """List downloadable artifacts for a run.
+
+    Log, binary and media reports, then the files of the run's tests. Each is looked up in the local folder and in the
+    bucket when it is listed; download_url is only there for what the bucket has, and for diffs. The binary, and the log
+    of a run that has not ended, are only listed when they are there or a store did not answer.
+    """
+    return artifacts.page(db.session, stores(), run_id, **query)

@@ -1,0 +1,29 @@
+"""Who changed what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_v1.access.policy import RoleName, Scope, needs
+from api_v1.acting import audit_log
+from api_v1.database.session import db
+from api_v1.paging import Page
+from api_v1.schemas import audit_log as schemas
+from api_v1.web.operation import Answer, operation
+
+
+@operation(
+    "GET",
+    "/audit-log",
+    tag="System",
+    access=needs(Scope.SYSTEM_READ, RoleName.ADMIN),
+    query=schemas.AuditQuery(),
+    answers={200: Answer("Paginated audit log", schemas.AuditRecord(), page=True)},
+    errors=(400, 401, 403, 429),
+)
+def list_audit_log(query: dict[str, Any]) -> Page:
+    """List the audit log.
+
+    Newest first: who changed what, when and why. actor is an email, target such as run:17; both are whole values.
+    """
+    return audit_log.page(db.session, **query)

@@ -1,0 +1,43 @@
+"""The files of a run (contract schema `Artifact`)."""
+
+from __future__ import annotations
+
+from marshmallow import fields, validate
+
+from api_v1.schemas.common import Count, Cut, ResponseSchema, storage_status_field, verified_field
+from api_v1.web import links
+from api_v1.web.pages import PageQuery
+from api_v1.web.validation import choice
+
+ARTIFACT_TYPES = ("build_log", "sample_output", "expected_output", "diff", "media_info", "binary")
+
+
+class ArtifactQuery(PageQuery):
+    """Filters of a run's artifacts."""
+
+    type = fields.String(validate=choice(ARTIFACT_TYPES))
+
+
+class Artifact(ResponseSchema):
+    """A file of a run."""
+
+    artifact_id = fields.String(required=True, validate=validate.Length(max=100))
+    run_id = fields.Integer(required=True, validate=validate.Range(min=1))
+    sample_id = fields.Integer(allow_none=True, validate=validate.Range(min=1))
+    type = fields.String(required=True, validate=choice(ARTIFACT_TYPES))
+    filename = Cut(255, required=True)
+    content_type = fields.String(required=True, validate=validate.Length(max=100))
+    size_bytes = Count(allow_none=True)
+    storage_status = storage_status_field()
+    verified = verified_field()
+    download_url = fields.Function(
+        links.of_artifact,
+        metadata={
+            "type": "string",
+            "format": "uri",
+            "nullable": True,
+            "description": "A signed URL of an object that was just verified to exist, or our own /diff. Null for a "
+            "file that is only in the local folder, or missing.",
+        },
+        allow_none=True,
+    )

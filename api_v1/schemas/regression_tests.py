@@ -1,0 +1,31 @@
+"""Definitions of regression tests (contract schema `RegressionTest`)."""
+
+from __future__ import annotations
+
+from marshmallow import fields, validate
+
+from api_v1.schemas.common import AtMost, Cut, ResponseSchema, entity_id, tags_field
+from api_v1.schemas.outputs import OutputFile
+from api_v1.web.pages import PageQuery
+from api_v1.web.validation import Digits, Flag, Text
+
+
+class RegressionTestQuery(PageQuery):
+    """Filters of the regression tests."""
+
+    active = Flag()
+    category = Text(validate=validate.Length(max=50))
+    tag = Text(validate=validate.Length(max=50))
+    sample_id = Digits(validate=validate.Range(min=1))
+
+
+class RegressionTest(ResponseSchema):
+    """The definition of a regression test."""
+
+    regression_id = entity_id(required=True)
+    sample_id = entity_id(required=True)
+    command = Cut(500, required=True)
+    active = fields.Boolean()
+    category = Cut(100)
+    tags = tags_field()
+    expected_outputs = AtMost(20, fields.Nested(OutputFile))
