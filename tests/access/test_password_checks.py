@@ -40,7 +40,6 @@ def quick(password: str, scheme: Any = sha512_crypt) -> str:
 
 
 STORED = quick(PASSWORD)
-
 Make = Callable[..., PasswordChecks]
 
 

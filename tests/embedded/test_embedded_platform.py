@@ -419,7 +419,7 @@ def test_demo_is_below_the_current_directory(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.fixture
-def run(no_engine: None, unimported: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(no_engine: None, fresh_platform_import: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Import the application, on an empty database in memory and answering errors with pages."""
     module = import_module("run")
     monkeypatch.setitem(module.config, "DATABASE_URI", database.IN_MEMORY)

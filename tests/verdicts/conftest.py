@@ -1,4 +1,4 @@
-"""The world that the tests of stored verdicts share."""
+"""The scenario that the tests of stored verdicts share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api_v1.verdicts import refresher
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import empty
-from tests.support.verdict_scenarios import World, populate
+from tests.support.verdict_scenarios import VerdictScenario, populate
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +24,13 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 60)
 
 
-#: The rows of the world by table, as they were once made.
+#: The rows of the scenario by table, as they were once made.
 Rows = dict[sa.Table, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
 def original(standalone: Flask) -> tuple[Rows, dict[str, int], dict[str, str]]:
-    """The world's rows, ids and a bearer token: to make them with the ORM for every test takes long."""
+    """The scenario's rows, ids and a bearer token: to make them with the ORM for every test takes long."""
     empty(standalone)
     with standalone.app_context():
         session = db.session
@@ -46,10 +46,10 @@ def original(standalone: Flask) -> tuple[Rows, dict[str, int], dict[str, str]]:
 
 
 @pytest.fixture
-def world(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api) -> World:
+def scenario(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api) -> VerdictScenario:
     """The runs of STATUSES, their states stored."""
     rows, ids, headers = original
-    made = World(api, headers, dict(ids))
+    made = VerdictScenario(api, headers, dict(ids))
     with made.engine.begin() as connection:
         for table, values in rows.items():
             if values:

@@ -40,7 +40,9 @@ MakeApi = Callable[[str], Api]
 
 
 @pytest.fixture
-def bare_platform(repository: Path, real_platform_config: dict[str, Any], unimported: None) -> Callable[[str], Flask]:
+def bare_platform(
+    repository: Path, real_platform_config: dict[str, Any], fresh_platform_import: None
+) -> Callable[[str], Flask]:
     """Imports the platform once more, without the API."""
     return lambda uri: import_platform(platform_config(uri, repository, **real_platform_config))
 

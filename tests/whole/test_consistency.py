@@ -21,9 +21,10 @@ from api_v1.runs import runs
 from api_v1.verdicts import change_log, derivation, refresher, stored
 from api_v1.verdicts.change_log import Kind, Named
 from api_v1.verdicts.stored import Pending
-from tests.support import factories, scenarios
+from tests.support import factories, oracle, scenarios
 from tests.support.client import Api
-from tests.support.scenarios import FAILING, RESULT_STATUSES, RUN_STATUSES, RegressionTest, Run, World, examples
+from tests.support.oracle import FAILING, RESULT_STATUSES, RUN_STATUSES, RegressionTest, Run, Scenario
+from tests.support.scenarios import examples
 
 SEVERITY = ("missing_output", "fail", "running", "not_started", "skipped", "pass")
 
@@ -39,7 +40,7 @@ SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def _backwards(moment: str) -> float:
-    return -(datetime.fromisoformat(moment).replace(tzinfo=None) - scenarios.EPOCH).total_seconds()
+    return -(datetime.fromisoformat(moment).replace(tzinfo=None) - oracle.EPOCH).total_seconds()
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -48,17 +49,17 @@ def iso(moment: datetime | None) -> str | None:
 
 
 class Reader:
-    """Reads one world after the other through the operations."""
+    """Reads one scenario after the other through the operations."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
         self.headers = api.bearer()
 
-    def fill(self, world: World) -> None:
-        """Make the world the whole content of the database."""
+    def fill(self, scenario: Scenario) -> None:
+        """Make the scenario the whole content of the database."""
         with self.api.rows() as session:
-            scenarios.clear(session)
-            world.insert(session)
+            oracle.clear(session)
+            scenario.insert(session)
 
     def get(self, path: str, **query: Any) -> Any:
         """The body of an answer."""
@@ -89,22 +90,22 @@ class Reader:
             yield from found
             between()
 
-    def everything(self, world: World) -> dict[str, Any]:
-        """The body of every answer about a world that may come from what is stored of its runs."""
+    def everything(self, scenario: Scenario) -> dict[str, Any]:
+        """The body of every answer about a scenario that may come from what is stored of its runs."""
         urls: list[tuple[str, dict[str, Any]]] = [("/system/queue", {}), ("/branches", {})]
         urls += [("/runs", {"sort": sort}) for sort in SORTS]
         urls += [("/runs", {"status": status}) for status in ("queued", "running", "canceled")]
-        for run in world.runs:
+        for run in scenario.runs:
             urls += [(f"/runs/{run.id}", {}), (f"/runs/{run.id}/summary", {})]
-        for sample_id in {test.sample_id for test in world.tests}:
+        for sample_id in {test.sample_id for test in scenario.tests}:
             path = f"/samples/{sample_id}/history"
             urls += [(path, {}), *((path, {"status": status}) for status in ("queued", "canceled"))]
         return {f"{path} {query}": self.get(path, **query) for path, query in urls}
 
-    def by_verdict(self, world: World) -> dict[str, Any]:
+    def by_verdict(self, scenario: Scenario) -> dict[str, Any]:
         """The bodies of the answers that filter by the verdicts of runs."""
         urls: list[tuple[str, dict[str, Any]]] = [("/runs", {"sort": "started_at"})]
-        urls += [(f"/samples/{sample_id}/history", {}) for sample_id in {test.sample_id for test in world.tests}]
+        urls += [(f"/samples/{sample_id}/history", {}) for sample_id in {test.sample_id for test in scenario.tests}]
         statuses = ("pass", "fail", "error", "incomplete")
         urls = [(path, query | {"status": status}) for path, query in urls for status in statuses]
         return {f"{path} {query}": self.get(path, **query) for path, query in urls}
@@ -125,23 +126,23 @@ def has(item: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
 
 
 @examples(0.24)
-@given(world=scenarios.worlds(most_runs=4))
-def test_operations_tell_the_story_of_the_facts(reader: Reader, world: World) -> None:
-    reader.fill(world)
-    check_runs(reader, world)
-    for run in world.runs:
-        check_results(reader, world, run)
-    for sample_id in scenarios.SAMPLES:
-        check_history(reader, world, sample_id)
-    check_queue(reader, world)
+@given(scenario=scenarios.scenarios(most_runs=4))
+def test_operations_tell_the_story_of_the_facts(reader: Reader, scenario: Scenario) -> None:
+    reader.fill(scenario)
+    check_runs(reader, scenario)
+    for run in scenario.runs:
+        check_results(reader, scenario, run)
+    for sample_id in oracle.SAMPLES:
+        check_history(reader, scenario, sample_id)
+    check_queue(reader, scenario)
 
 
-def check_runs(reader: Reader, world: World) -> None:
+def check_runs(reader: Reader, scenario: Scenario) -> None:
     """Each run is the same alone and in lists; those of the seven states are all there are."""
     every = {run["run_id"]: run for run in reader.every("/runs")}
-    assert every.keys() == {run.id for run in world.runs}
-    for run in world.runs:
-        has(every[run.id], run_facts(world, run))
+    assert every.keys() == {run.id for run in scenario.runs}
+    for run in scenario.runs:
+        has(every[run.id], run_facts(scenario, run))
         assert reader.get(f"/runs/{run.id}") == every[run.id]
     for status in RUN_STATUSES:
         assert {run["run_id"]: run for run in reader.every("/runs", status=status)} == {
@@ -149,74 +150,74 @@ def check_runs(reader: Reader, world: World) -> None:
         }
 
 
-#: The progress of all worlds is long ago.
+#: The progress of all scenarios is long ago.
 STALLED = {"code": "stalled", "message": ANY}
 
 
-def run_facts(world: World, run: Run) -> dict[str, Any]:
+def run_facts(scenario: Scenario, run: Run) -> dict[str, Any]:
     """What is to be said of a run."""
     return {
-        "status": world.status(run),
-        "run_errors": world.run_errors(run),
-        "status_reason": STALLED if run.phase == "running" else world.status_reason(run),
+        "status": scenario.status(run),
+        "run_errors": scenario.run_errors(run),
+        "status_reason": STALLED if run.phase == "running" else scenario.status_reason(run),
         "platform": run.host,
-        "created_at": iso(world.created_at(run)),
-        "queued_at": iso(world.created_at(run)),
+        "created_at": iso(scenario.created_at(run)),
+        "queued_at": iso(scenario.created_at(run)),
         "started_at": iso(run.started_at),
         "completed_at": iso(run.completed_at),
         "duration_ms": run.duration_ms,
     }
 
 
-def check_results(reader: Reader, world: World, run: Run) -> None:
+def check_results(reader: Reader, scenario: Scenario, run: Run) -> None:
     """A run's results are the same in the list, by status, one by one, and in the summary."""
     base = f"/runs/{run.id}"
     every = {item["regression_id"]: item for item in reader.every(f"{base}/samples")}
-    assert list(every) == [test.id for test in world.members(run)]
-    for test in world.members(run):
-        has(every[test.id], result_facts(world, run, test))
+    assert list(every) == [test.id for test in scenario.members(run)]
+    for test in scenario.members(run):
+        has(every[test.id], result_facts(scenario, run, test))
         has(reader.get(f"{base}/samples/{test.sample_id}", regression_id=test.id), every[test.id])
     counts = {}
     for status in RESULT_STATUSES:
         found = reader.every(f"{base}/samples", status=status)
         assert found == [item for item in every.values() if item["status"] == status]
         counts[f"{status}_count"] = len(found)
-    summary = {"total_samples": len(every), "error_count": len(world.faults(run)), "duration_ms": run.duration_ms}
+    summary = {"total_samples": len(every), "error_count": len(scenario.faults(run)), "duration_ms": run.duration_ms}
     has(reader.get(f"{base}/summary"), counts | summary)
     assert sum(counts.values()) == len(every)
     assert reader.get(f"{base}/config")["regression_test_ids"] == list(every)
-    check_errors(world, run, reader.every(f"{base}/errors"))
-    for sample_id in {test.sample_id for test in world.members(run)}:
+    check_errors(scenario, run, reader.every(f"{base}/errors"))
+    for sample_id in {test.sample_id for test in scenario.members(run)}:
         check_most_severe(reader.get(f"{base}/samples/{sample_id}"), list(every.values()))
 
 
-def result_facts(world: World, run: Run, test: RegressionTest) -> dict[str, Any]:
+def result_facts(scenario: Scenario, run: Run, test: RegressionTest) -> dict[str, Any]:
     """What is to be said of a test in a run."""
     result = run.results.get(test.id)
     runtime = result.runtime if result else None
     return {
         "run_id": run.id,
         "sample_id": test.sample_id,
-        "status": world.verdict(run, test),
+        "status": scenario.verdict(run, test),
         "exit_code": result and result.exit_code,
         "expected_exit_code": result.expected_rc if result else test.expected_rc,
         "runtime_ms": None if runtime is None else max(0, runtime),
-        "outputs": [output_facts(world, run, test, id_) for id_ in shown_outputs(world, run, test)],
+        "outputs": [output_facts(scenario, run, test, id_) for id_ in shown_outputs(scenario, run, test)],
     }
 
 
-def shown_outputs(world: World, run: Run, test: RegressionTest) -> list[int]:
+def shown_outputs(scenario: Scenario, run: Run, test: RegressionTest) -> list[int]:
     """The outputs of a test that are shown: needed ones once there is a result, and those with a file."""
-    with_file = {file.output for file in world.files(run, test)}
+    with_file = {file.output for file in scenario.files(run, test)}
     needed = {output.id for output in test.needed} if test.id in run.results else set()
     return sorted((needed | with_file) & {output.id for output in test.outputs})
 
 
-def output_facts(world: World, run: Run, test: RegressionTest, output_id: int) -> dict[str, Any]:
+def output_facts(scenario: Scenario, run: Run, test: RegressionTest, output_id: int) -> dict[str, Any]:
     """What is to be said of an output; only what looks like a hash is shown as one."""
-    file = next((file for file in world.files(run, test) if file.output == output_id), None)
-    baseline = file.expected if file else world.output(output_id).correct
-    if file and not world.wrong(file):
+    file = next((file for file in scenario.files(run, test) if file.output == output_id), None)
+    baseline = file.expected if file else scenario.output(output_id).correct
+    if file and not scenario.wrong(file):
         status = "match"
     elif not baseline:
         status = "missing_expected"
@@ -227,15 +228,15 @@ def output_facts(world: World, run: Run, test: RegressionTest, output_id: int) -
     return {"output_id": output_id, "status": status} | shown
 
 
-def check_errors(world: World, run: Run, errors: list[dict[str, Any]]) -> None:
+def check_errors(scenario: Scenario, run: Run, errors: list[dict[str, Any]]) -> None:
     """A run's errors are its faults, each with an id of its own, at the time of the run's last progress."""
     found = [
         (error["type"], error["severity"], error["location"]["regression_id"], error["location"].get("output_id", 0))
         for error in errors
     ]
-    assert sorted(found) == world.faults(run)
+    assert sorted(found) == scenario.faults(run)
     assert len({error["error_id"] for error in errors}) == len(errors)
-    last = run.progress[-1][1] if run.progress else world.created_at(run)
+    last = run.progress[-1][1] if run.progress else scenario.created_at(run)
     assert {error["occurred_at"] for error in errors} <= {iso(last)}
 
 
@@ -247,18 +248,18 @@ def check_most_severe(chosen: dict[str, Any], every: list[dict[str, Any]]) -> No
     assert chosen == by_severity[0] | {"other_regression_ids": others}
 
 
-def check_history(reader: Reader, world: World, sample_id: int) -> None:
+def check_history(reader: Reader, scenario: Scenario, sample_id: int) -> None:
     """A sample's history is what its runs say, in full and by every status."""
     path = f"/samples/{sample_id}/history"
-    expected = world.history(sample_id)
+    expected = scenario.history(sample_id)
     every = reader.every(path)
     assert [(entry["run_id"], entry["regression_id"], entry["status"]) for entry in every] == [
         (run.id, id_, verdict) for run, id_, verdict in expected
     ]
     of_run = {}
     for entry, (run, _, verdict) in zip(every, expected, strict=True):
-        of_run[run.id] = world.status(run)
-        has(entry, {"run_created_at": iso(world.created_at(run)), "platform": run.host, "sample_id": sample_id})
+        of_run[run.id] = scenario.status(run)
+        has(entry, {"run_created_at": iso(scenario.created_at(run)), "platform": run.host, "sample_id": sample_id})
         assert (entry["failure_signature"] is not None) is (verdict in FAILING)
     for status in RUN_STATUSES:
         by_verdict = {"pass": ("pass",), "fail": FAILING}.get(status)
@@ -269,10 +270,10 @@ def check_history(reader: Reader, world: World, sample_id: int) -> None:
         ]
 
 
-def check_queue(reader: Reader, world: World) -> None:
+def check_queue(reader: Reader, scenario: Scenario) -> None:
     """The queue holds what waits or runs, and numbers what waits; it agrees with the runs."""
     jobs, body = reader.every("/system/queue"), reader.get("/system/queue")
-    expected = world.jobs()
+    expected = scenario.jobs()
     assert {job["run_id"]: job["status"] for job in jobs} == expected
     assert [job["run_id"] for job in jobs] == sorted(expected, key=lambda id_: (expected[id_] == "queued", id_))
     numbers = Counter(expected.values())
@@ -299,24 +300,24 @@ def ids(found: list[dict[str, Any]]) -> list[int]:
 
 
 @examples(0.2)
-@given(world=scenarios.worlds(most_runs=5), limit=st.integers(1, 3))
-def test_pages_hold_every_row_once_in_order(reader: Reader, world: World, limit: int) -> None:
-    reader.fill(world)
+@given(scenario=scenarios.scenarios(most_runs=5), limit=st.integers(1, 3))
+def test_pages_hold_every_row_once_in_order(reader: Reader, scenario: Scenario, limit: int) -> None:
+    reader.fill(scenario)
     every = reader.every("/runs")
     for sort, key in SORTS.items():
         assert list(reader.walk("/runs", limit, sort=sort)) == sorted(every, key=key)
     lists = ["/system/queue", "/samples", "/regression-tests"]
-    lists += [f"/runs/{run.id}/{rows}" for run in world.runs for rows in ("samples", "errors")]
-    lists += [f"/samples/{sample_id}/history" for sample_id in scenarios.SAMPLES]
+    lists += [f"/runs/{run.id}/{rows}" for run in scenario.runs for rows in ("samples", "errors")]
+    lists += [f"/samples/{sample_id}/history" for sample_id in oracle.SAMPLES]
     for path in lists:
         assert list(reader.walk(path, limit)) == reader.every(path)
 
 
 @examples(0.16)
-@given(world=scenarios.worlds())
-def test_bounds_of_creation_are_exclusive(reader: Reader, world: World) -> None:
-    reader.fill(world)
-    created = {run.id: world.created_at(run) for run in world.runs}
+@given(scenario=scenarios.scenarios())
+def test_bounds_of_creation_are_exclusive(reader: Reader, scenario: Scenario) -> None:
+    reader.fill(scenario)
+    created = {run.id: scenario.created_at(run) for run in scenario.runs}
     second = timedelta(seconds=1)
     for time in set(created.values()):
         after = reader.every("/runs", created_after=iso(time), sort="run_id")
@@ -325,16 +326,16 @@ def test_bounds_of_creation_are_exclusive(reader: Reader, world: World) -> None:
         assert ids(before) == [id_ for id_, other in created.items() if other < time]
         around = reader.every("/runs", created_after=iso(time - second), created_before=iso(time + second))
         assert sorted(ids(around)) == [id_ for id_, other in created.items() if other == time]
-        for sample_id in scenarios.SAMPLES:
+        for sample_id in oracle.SAMPLES:
             entries = reader.every(f"/samples/{sample_id}/history", created_after=iso(time))
-            expected = [run.id for run, _, _ in world.history(sample_id) if created[run.id] > time]
+            expected = [run.id for run, _, _ in scenario.history(sample_id) if created[run.id] > time]
             assert ids(entries) == expected
 
 
 @examples(0.16)
-@given(world=scenarios.worlds(), limit=st.integers(1, 3), inserted=st.integers(1, 4))
-def test_runs_that_arrive_between_pages(reader: Reader, world: World, limit: int, inserted: int) -> None:
-    reader.fill(world)
+@given(scenario=scenarios.scenarios(), limit=st.integers(1, 3), inserted=st.integers(1, 4))
+def test_runs_that_arrive_between_pages(reader: Reader, scenario: Scenario, limit: int, inserted: int) -> None:
+    reader.fill(scenario)
     arrivals = iter(range(inserted))
     new: list[int] = []
 
@@ -344,7 +345,7 @@ def test_runs_that_arrive_between_pages(reader: Reader, world: World, limit: int
                 new.append(factories.run(session).id)
 
     found = ids(list(reader.walk("/runs", limit, arrive, sort="run_id")))
-    everything = [run.id for run in world.runs] + new
+    everything = [run.id for run in scenario.runs] + new
     assert found == everything[: len(found)]
     # What arrives while the last page is read is not on it.
     assert len(found) >= len(everything) - 1
@@ -374,27 +375,27 @@ def nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch, found: Pending) -> It
 
 
 @examples(0.12)
-@given(world=scenarios.worlds(most_runs=3), data=st.data())
+@given(scenario=scenarios.scenarios(most_runs=3), data=st.data())
 def test_answers_do_not_depend_on_what_is_stored(
-    reader: Reader, world: World, data: st.DataObject, monkeypatch: pytest.MonkeyPatch
+    reader: Reader, scenario: Scenario, data: st.DataObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader.fill(world)
-    first, by_verdict = reader.everything(world), reader.by_verdict(world)
-    run_ids = [run.id for run in world.runs]
+    reader.fill(scenario)
+    first, by_verdict = reader.everything(scenario), reader.by_verdict(scenario)
+    run_ids = [run.id for run in scenario.runs]
     changed = data.draw(st.lists(st.sampled_from(run_ids), min_size=1, unique=True).map(sorted))
     # One that was deleted changed, too.
     for some in (changed, [*run_ids, max(run_ids) + 1]):
         with nothing_can_be_stored(monkeypatch, Pending(some, unknown=False, position=0)):
-            assert reader.everything(world) == first
-            assert reader.by_verdict(world) == by_verdict
+            assert reader.everything(scenario) == first
+            assert reader.by_verdict(scenario) == by_verdict
     emptied = data.draw(st.lists(st.sampled_from(DISPOSABLE), min_size=1, unique=True))
     forget(reader, emptied)
     with nothing_can_be_stored(monkeypatch, Pending([], unknown=True, position=None)):
-        assert reader.everything(world) == first
-        check_refused(reader, len(world.runs))
-    assert reader.everything(world) == first
+        assert reader.everything(scenario) == first
+        check_refused(reader, len(scenario.runs))
+    assert reader.everything(scenario) == first
     forget(reader, emptied)
-    assert reader.by_verdict(world) == by_verdict
+    assert reader.by_verdict(scenario) == by_verdict
 
 
 def check_refused(reader: Reader, number: int) -> None:
@@ -406,7 +407,7 @@ def check_refused(reader: Reader, number: int) -> None:
         assert refused.headers["Retry-After"] == "1"
 
 
-#: What may happen to a world: SQL, with a run, a test or an output of the world.
+#: What may happen to a scenario: SQL, with a run, a test or an output of the scenario.
 CHANGES: dict[str, str] = {
     "an output becomes needed": "UPDATE regression_test_output SET `ignore` = 0 WHERE id = :output",
     "an output becomes ignored": "UPDATE regression_test_output SET `ignore` = 1 WHERE id = :output",
@@ -445,15 +446,15 @@ def note(name: str, named: Mapping[str, int]) -> Named:
 
 
 @examples(0.48)
-@given(world=scenarios.worlds(most_runs=3), data=st.data())
+@given(scenario=scenarios.scenarios(most_runs=3), data=st.data())
 def test_changes_show_everywhere_once_they_are_noted_or_found(
-    reader: Reader, world: World, data: st.DataObject
+    reader: Reader, scenario: Scenario, data: st.DataObject
 ) -> None:
-    reader.fill(world)
-    outputs = [output.id for test in world.tests for output in test.outputs]
+    reader.fill(scenario)
+    outputs = [output.id for test in scenario.tests for output in test.outputs]
     values = {
-        "run": st.sampled_from([run.id for run in world.runs]),
-        "test": st.sampled_from([test.id for test in world.tests]),
+        "run": st.sampled_from([run.id for run in scenario.runs]),
+        "test": st.sampled_from([test.id for test in scenario.tests]),
         "output": st.sampled_from(outputs or [0]),
         "hash": st.sampled_from([factories.hash_of("one"), factories.hash_of("other")]),
     }

@@ -13,21 +13,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.contract.document import (
+from tests.support.contract.differences import (
     DEVIATIONS,
-    BrokenDocument,
-    Json,
     added_operations,
     differences,
-    flattened,
     main,
     missing_operations,
-    operations,
     request_schemas,
-    resolved,
     settled,
     unsettled,
 )
+from tests.support.contract.document import BrokenDocument, Json, flattened, operations, resolved
 from tests.support.paths import CONTRACT_FILE
 
 CONTRACT_TEXT = CONTRACT_FILE.read_text("utf-8")
@@ -975,9 +971,9 @@ def test_runs_as_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     document = written(tmp_path, settled(CONTRACT))
     monkeypatch.setattr(sys, "argv", ["document", str(CONTRACT_FILE), document])
     # A module that runs as a program is not the one that is imported already.
-    monkeypatch.delitem(sys.modules, "tests.support.contract.document")
+    monkeypatch.delitem(sys.modules, "tests.support.contract.differences")
 
     with pytest.raises(SystemExit) as stop:
-        runpy.run_module("tests.support.contract.document", run_name="__main__")
+        runpy.run_module("tests.support.contract.differences", run_name="__main__")
 
     assert stop.value.code == 0
