@@ -288,3 +288,12 @@ class VerdictScenario:
 def iso(moment: datetime) -> str:
     """A date-time as the API writes it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def forget_everything(scenario: VerdictScenario) -> None:
+    """Empty the tables whose content can be made again."""
+    scenario.execute(*(f"DELETE FROM api_v1_{name}" for name in ("run_state", "run_failure", "change", "refresh")))
+
+
+def asked(scenario: VerdictScenario, status: str) -> Any:
+    return scenario.api.get("/runs", query={"status": status, "limit": 100}, headers=scenario.headers)

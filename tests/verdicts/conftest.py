@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -55,3 +56,18 @@ def scenario(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api) ->
             if values:
                 connection.execute(sa.insert(table), values, execution_options={"render_nulls": True})
     return made
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """Afterwards a request has again all the time it needs."""
+    yield
+    refresher.set_budget(60_000)
+
+
+@pytest.fixture
+def server(scenario: VerdictScenario) -> VerdictScenario:
+    """The scenario on a server with locks of rows."""
+    if scenario.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks the whole database")
+    return scenario

@@ -152,14 +152,6 @@ def test_the_audit_finds_creation_times_that_changed(name: str, scenario: Verdic
 # --- Whole tables ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(scenario: VerdictScenario) -> VerdictScenario:
-    """The scenario on a server; SQLite knows no such thing."""
-    if scenario.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite knows no such thing")
-    return scenario
-
-
 TRUNCATED = {
     "test_progress": dict.fromkeys(STATUSES, "queued"),
     "test_result_file": {"varied": "fail", "different": "fail", "passing": "fail", "crossed": "pass"},

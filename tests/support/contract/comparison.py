@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -16,6 +15,7 @@ from tests.support.contract.document import (
     _open_or,
     flattened,
 )
+from tests.support.contract.values import NOTHING, canonical, shown
 
 # `x-` extensions that restrict the caller: adding one narrows an operation, unlike other additions.
 RESTRICTIONS = frozenset({"x-required-scope", "x-required-roles"})
@@ -42,34 +42,7 @@ class Direction(Enum):
     RESPONSE = "response"
 
 
-class _Nothing(Enum):
-    """The value of what is not there, which is not the same as null."""
-
-    NOTHING = "nothing"
-
-
-NOTHING = _Nothing.NOTHING
-
-
 # --- Saying what differs --------------------------------------------------------------------------
-
-
-_CANONICAL_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
-
-
-def canonical(value: Any) -> str:
-    """The value as text that is equal exactly when JSON values are (true is not 1, 1.0 is)."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return _CANONICAL_JSON.encode(value)
-
-
-def shown(value: Any) -> str:
-    """The value as a sentence can carry it."""
-    if value is NOTHING:
-        return "nothing"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 @dataclass(frozen=True)

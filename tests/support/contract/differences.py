@@ -19,19 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support.contract.comparison import (
-    NOTHING,
     RESTRICTIONS,
     Differences,
     Direction,
     Rule,
     Spot,
     are_same,
-    canonical,
     check_equal,
     check_schema,
     guarded,
     once_per_reference,
-    shown,
 )
 from tests.support.contract.document import (
     ANNOTATIONS,
@@ -41,6 +38,7 @@ from tests.support.contract.document import (
     resolved,
     target,
 )
+from tests.support.contract.values import NOTHING, canonical, shown
 
 
 class Deviation(NamedTuple):
