@@ -14,11 +14,11 @@ from api_v1.access.policy import Scope
 from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import Token, now
-from tests.acting.test_audit_log import statements
-from tests.acting.test_triggering import refused
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
+from tests.support.statements import statements
+from tests.support.writing import refused
 
 
 @dataclass(frozen=True)

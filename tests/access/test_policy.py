@@ -12,11 +12,11 @@ import pytest
 from api_v1.access import tokens
 from api_v1.access.policy import RoleName, Scope
 from api_v1.web.operation import REGISTRY, Operation
-from tests.access.test_tokens import QUICK_HASH
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
+from tests.support.operations import call
 from tests.support.paths import CONTRACT_FILE
-from tests.whole.test_operations import call
+from tests.support.people import QUICK_HASH
 
 ROLES: tuple[str | None, ...] = (*(role.value for role in RoleName), None)
 SCOPES = tuple(scope.value for scope in Scope)

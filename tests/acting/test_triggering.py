@@ -1,9 +1,8 @@
-"""Acting on runs: what creating, canceling and retrying one writes, answers and refuses."""
+"""Creating, canceling and retrying runs: what each writes, answers and refuses."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,55 +12,13 @@ import sqlalchemy as sa
 
 from api_v1.access.policy import RoleName
 from api_v1.database import platform
-from api_v1.database.platform import Base, DbSession, TestPlatform, TestStatus, TestType
+from api_v1.database.platform import DbSession, TestPlatform, TestStatus, TestType
 from api_v1.database.tables import RunCreation, now
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.factories import MAIN_FORK, hash_of
 from tests.support.fixtures import on_one_database
-
-FINISHED = ("preparation", "testing", "completed")
-COMMIT = "0632bff4e382d5f86eff9073b9ddd37f03f9778c"
-BODY = {"repository": "CCExtractor/ccextractor", "commit_sha": COMMIT, "platform": "linux"}
-
-#: What is derived from other rows, or written by being used.
-DERIVED = {"api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh"}
-Contents = dict[str, Counter[tuple[Any, ...]]]
-
-
-def contents(session: DbSession) -> Contents:
-    """All rows of all tables, apart from what is derived and when a token was used."""
-    found = {}
-    for table in Base.metadata.sorted_tables:
-        if table.name not in DERIVED:
-            columns = [column for column in table.columns if column.name != "last_used_at"]
-            found[table.name] = Counter(tuple(row) for row in session.execute(sa.select(*columns)))
-    return found
-
-
-def added(before: Contents, after: Contents) -> dict[str, int]:
-    """How many rows each table has more; none may have changed or gone."""
-    assert all(not rows - after[name] for name, rows in before.items())
-    return {name: rows.total() - before[name].total() for name, rows in after.items() if rows != before[name]}
-
-
-def post(api: Api, path: str, body: Any = None, role: str = "admin", **more: Any) -> Any:
-    """The answer to a caller of this role."""
-    headers = more.pop("headers", None) or api.bearer(role)
-    return api.post(path, headers=headers, **({} if body is None else {"json": body}), **more)
-
-
-def accepted(response: Any) -> Any:
-    """The body of an answer that must be 202."""
-    assert response.status_code == 202, response.json
-    return response.json
-
-
-def refused(response: Any, status: int, code: str) -> dict[str, Any]:
-    """The details of an answer that must be this refusal."""
-    assert (response.status_code, response.json["code"]) == (status, code), response.json
-    details: dict[str, Any] = response.json["details"]
-    return details
+from tests.support.writing import BODY, COMMIT, FINISHED, accepted, added, contents, post, refused
 
 
 def set_of(session: DbSession, run_id: int) -> list[int | None]:
@@ -90,7 +47,7 @@ def three_tests(api: Api) -> list[int]:
         return made
 
 
-# --- Create ----------------------------------------------------------------------------------
+# --- Create ---------------------------------------------------------------------------------------
 
 
 def test_a_new_run_has_what_the_worker_needs(each_api: Api) -> None:
@@ -262,7 +219,8 @@ def test_runs_of_everybody_else_get_a_creation_time_without_author(api: Api) -> 
         assert timedelta(0) <= now() - created.created_at < timedelta(minutes=1)
 
 
-# --- Cancel ----------------------------------------------------------------------------------
+# --- Cancel ---------------------------------------------------------------------------------------
+
 
 LIVES: dict[str, Sequence[str]] = {
     "queued": (),
@@ -270,6 +228,7 @@ LIVES: dict[str, Sequence[str]] = {
     "testing": ("preparation", "testing"),
     "alive again": ("testing", "canceled", "preparation"),
 }
+
 ENDS: dict[str, Sequence[str]] = {
     "completed": FINISHED,
     "canceled": ("preparation", "canceled"),
@@ -374,7 +333,7 @@ def test_anybody_who_may_run_tests_may_act_on_any_run(api: Api, action: str, rol
     accepted(post(api, f"/runs/{run_id}/{action}", role=role))
 
 
-# --- Retry -----------------------------------------------------------------------------------
+# --- Retry ----------------------------------------------------------------------------------------
 
 
 def finished_run(session: DbSession, **more: Any) -> tuple[Any, dict[str, int]]:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from api_v1.database import platform
 from api_v1.files import bucket as bucket_service
-from tests.support import factories, scenarios
+from tests.support import factories, oracle, scenarios
 from tests.support.bucket import Bucket, make_case, put_local, put_result, with_fresh_storage
 from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.fixtures import on_one_database
-from tests.support.scenarios import World, examples
+from tests.support.oracle import Scenario
+from tests.support.scenarios import examples
 
 pytestmark = pytest.mark.usefixtures("no_logs")
 
@@ -180,18 +181,18 @@ def test_a_sample_without_a_hash_has_no_report(api: Api) -> None:
     assert get(api, case.run_id, type="media_info")["data"] == []
 
 
-@given(world=scenarios.worlds(most_runs=3), stored=st.sets(st.integers(0, 3)))
+@given(scenario=scenarios.scenarios(most_runs=3), stored=st.sets(st.integers(0, 3)))
 @examples(0.3)
-def test_every_diff_that_has_a_url_answers(api: Api, repository: Path, world: World, stored: set[int]) -> None:
+def test_every_diff_that_has_a_url_answers(api: Api, repository: Path, scenario: Scenario, stored: set[int]) -> None:
     """Also in runs with files of tests outside their set, and of outputs of other tests."""
     headers = api.bearer()
     with api.rows() as session:
-        scenarios.clear(session)
-        world.insert(session)
+        oracle.clear(session)
+        scenario.insert(session)
     names = [hash_of(name) for name in ("one", "two", "correct", "other")]
     paths = [put_local(repository, f"TestResults/{names[n]}.srt", f"{n}\n".encode()) for n in stored]
     try:
-        for run in world.runs:
+        for run in scenario.runs:
             entries = get(api, run.id, headers, limit=100)["data"]
             ids = [entry["artifact_id"] for entry in entries]
             assert len(set(ids)) == len(ids)

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.support import factories, scenarios
+from tests.support import factories, oracle, scenarios
 from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.fixtures import on_one_database
-from tests.support.scenarios import CATEGORIES, World, examples
+from tests.support.oracle import CATEGORIES, Scenario
+from tests.support.scenarios import examples
 
 GROUPS = ("type", "sample_id", "regression_id", "category", "severity")
 RANK = ("info", "warning", "error", "critical")
@@ -214,15 +215,15 @@ def test_a_test_of_several_categories_counts_once(api: Api) -> None:
     assert {bucket["key"]: bucket["count"] for bucket in buckets} == {"Ant": 1, "uncategorized": 1}
 
 
-@given(world=scenarios.worlds())
+@given(scenario=scenarios.scenarios())
 @examples(0.16)
-def test_all_count_the_same_faults(api: Api, world: World) -> None:
+def test_all_count_the_same_faults(api: Api, scenario: Scenario) -> None:
     headers = api.bearer()
     with api.rows() as session:
-        scenarios.clear(session)
-        world.insert(session)
-    for run in world.runs:
-        path, faults = f"/runs/{run.id}", world.faults(run)
+        oracle.clear(session)
+        scenario.insert(session)
+    for run in scenario.runs:
+        path, faults = f"/runs/{run.id}", scenario.faults(run)
         errors = every(api, f"{path}/errors", headers)
         found = [
             (error["type"], error["severity"], error["regression_id"], error["location"].get("output_id", 0))
@@ -232,20 +233,20 @@ def test_all_count_the_same_faults(api: Api, world: World) -> None:
         assert len({error["error_id"] for error in errors}) == len(errors)
         assert get(api, f"{path}/summary", headers)["error_count"] == len(faults)
         for group_by in GROUPS:
-            check_groups(world, errors, every(api, f"{path}/error-summary", headers, group_by=group_by), group_by)
+            check_groups(scenario, errors, every(api, f"{path}/error-summary", headers, group_by=group_by), group_by)
         severe = [error for error in errors if error["severity"] == "error"]
         check_groups(
-            world, severe, every(api, f"{path}/error-summary", headers, severity="error", group_by="type"), "type"
+            scenario, severe, every(api, f"{path}/error-summary", headers, severity="error", group_by="type"), "type"
         )
 
 
-def check_groups(world: World, errors: list[Any], buckets: list[Any], group_by: str) -> None:
+def check_groups(scenario: Scenario, errors: list[Any], buckets: list[Any], group_by: str) -> None:
     """The groups are those of the errors one by one."""
 
     def key(error: Any) -> str:
         if group_by != "category":
             return str(error[group_by])
-        names = [CATEGORIES[id_] for id_ in world.test(error["regression_id"]).categories]
+        names = [CATEGORIES[id_] for id_ in scenario.test(error["regression_id"]).categories]
         return min(names, default="uncategorized")
 
     members = defaultdict(list)

@@ -25,7 +25,6 @@ IN_CI = bool(os.environ.get("CI"))
 #: One schema per process, so that two test runs on one server do not meet.
 SCHEMA = f"api_v1_test_{os.getpid()}"
 
-
 #: Marks tests of what no database decides, so that they run on one only.
 on_one_database = pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
 
@@ -186,7 +185,7 @@ def empty(app: Flask) -> None:
 
 
 @pytest.fixture
-def unimported(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_platform_import(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the test import the platform's application anew, as a new process would; afterwards the old one is back."""
     for name in ("run", "config"):
         # Setting it first makes monkeypatch take away what the test imports.

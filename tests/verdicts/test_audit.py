@@ -17,18 +17,8 @@ from api_v1.database.tables import RunCreation, own_tables
 from api_v1.verdicts import refresher
 from tests.support import servers
 from tests.support.fixtures import platform_config
-from tests.support.verdict_scenarios import (
-    CHANGES,
-    DIFFERENT,
-    STATUSES,
-    World,
-    by_sql,
-    iso,
-    progress,
-    restart,
-    result,
-    statement,
-)
+from tests.support.verdict_changes import CHANGES, by_sql, progress, restart, result, statement
+from tests.support.verdict_scenarios import DIFFERENT, STATUSES, VerdictScenario, iso
 
 #: What shows at once, because it adds progress, or changes a run that is not finished.
 AT_ONCE = {
@@ -47,67 +37,67 @@ AT_ONCE = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_the_audit_finds_every_change_within_one_cycle(name: str, world: World) -> None:
-    by_sql(world, CHANGES[name].writes)
-    assert world.changes() == set()
+def test_the_audit_finds_every_change_within_one_cycle(name: str, scenario: VerdictScenario) -> None:
+    by_sql(scenario, CHANGES[name].writes)
+    assert scenario.changes() == set()
     if name in AT_ONCE:
-        world.check(CHANGES[name].expected)
+        scenario.check(CHANGES[name].expected)
     else:
-        world.audit()
-        world.check_healed(CHANGES[name].expected)
+        scenario.audit()
+        scenario.check_healed(CHANGES[name].expected)
 
 
-def test_one_cycle_compares_every_run_once(world: World) -> None:
-    by_sql(world, [*restart("passing"), *CHANGES["a variant changes"].writes])
+def test_one_cycle_compares_every_run_once(scenario: VerdictScenario) -> None:
+    by_sql(scenario, [*restart("passing"), *CHANGES["a variant changes"].writes])
     steps = 0
-    while not refresher.audit(world.engine, 4):
+    while not refresher.audit(scenario.engine, 4):
         steps += 1
     assert steps == len(STATUSES) // 4
-    assert {run for kind, run in world.changes() if kind == "run"} == {
-        world[name] for name in ("passing", "failing", "varied", "different")
+    assert {run for kind, run in scenario.changes() if kind == "run"} == {
+        scenario[name] for name in ("passing", "failing", "varied", "different")
     }
-    world.check({"passing": "queued", "failing": "fail", "varied": "fail", "different": "pass"})
+    scenario.check({"passing": "queued", "failing": "fail", "varied": "fail", "different": "pass"})
 
 
-def test_the_audit_finds_nothing_where_nothing_changed(world: World) -> None:
-    while not refresher.audit(world.engine, 3):
+def test_the_audit_finds_nothing_where_nothing_changed(scenario: VerdictScenario) -> None:
+    while not refresher.audit(scenario.engine, 3):
         pass
-    assert world.changes() == set()
+    assert scenario.changes() == set()
 
 
-def test_rebuilding_heals_everything_at_once(world: World) -> None:
+def test_rebuilding_heals_everything_at_once(scenario: VerdictScenario) -> None:
     for name in ("restarted with a set", "a variant changes", "a late result fails", "the last run is deleted"):
-        by_sql(world, CHANGES[name].writes)
-    refresher.rebuild(world.engine, everything=True)
-    assert world.differing() == set()
-    world.check({"partial": "queued", "varied": "fail", "different": "pass", "passing": "fail", "queued": None})
+        by_sql(scenario, CHANGES[name].writes)
+    refresher.rebuild(scenario.engine, everything=True)
+    assert scenario.differing() == set()
+    scenario.check({"partial": "queued", "varied": "fail", "different": "pass", "passing": "fail", "queued": None})
 
 
-def test_a_run_by_its_id_shows_results_that_others_wrote_before_any_audit(world: World) -> None:
-    by_sql(world, [result("passing", "ignored", exit_code=1)])
-    assert world.get(f"/runs/{world['passing']}")["status"] == "fail"
-    assert world.get(f"/runs/{world['passing']}/summary")["fail_count"] == 1
+def test_a_run_by_its_id_shows_results_that_others_wrote_before_any_audit(scenario: VerdictScenario) -> None:
+    by_sql(scenario, [result("passing", "ignored", exit_code=1)])
+    assert scenario.get(f"/runs/{scenario['passing']}")["status"] == "fail"
+    assert scenario.get(f"/runs/{scenario['passing']}/summary")["fail_count"] == 1
 
 
 # --- New runs -------------------------------------------------------------------------------------
 
 
-def insert_run(world: World, name: str) -> int:
+def insert_run(scenario: VerdictScenario, name: str) -> int:
     """A run by somebody who knows nothing of us."""
     names = "platform, test_type, token, fork_id, branch, `commit`, pr_nr"
-    world.execute(
+    scenario.execute(
         f"INSERT INTO test ({names}) SELECT platform, test_type, '{name}', fork_id, branch, `commit`, 0"
         " FROM test WHERE id = {old}"
     )
-    with world.engine.connect() as connection:
-        world.ids[name] = connection.scalars(sa.select(sa.func.max(platform.Test.id))).one()
-    return world[name]
+    with scenario.engine.connect() as connection:
+        scenario.ids[name] = connection.scalars(sa.select(sa.func.max(platform.Test.id))).one()
+    return scenario[name]
 
 
-def test_a_run_that_others_insert_is_seen_at_once_through_its_whole_life(world: World) -> None:
-    new = insert_run(world, "new")
-    assert new > max(world[name] for name in STATUSES)
-    assert world.get(f"/runs/{new}")["status"] == "queued"
+def test_a_run_that_others_insert_is_seen_at_once_through_its_whole_life(scenario: VerdictScenario) -> None:
+    new = insert_run(scenario, "new")
+    assert new > max(scenario[name] for name in STATUSES)
+    assert scenario.get(f"/runs/{new}")["status"] == "queued"
     steps: list[tuple[Any, str]] = [
         (None, "queued"),
         (progress("new", "testing"), "running"),
@@ -115,31 +105,31 @@ def test_a_run_that_others_insert_is_seen_at_once_through_its_whole_life(world: 
         (progress("new", "completed"), "incomplete"),
     ]
     for write, status in steps:
-        by_sql(world, [write] if write else [])
-        assert world.get(f"/runs/{new}")["status"] == status
-        assert [run["run_id"] for run in world.get("/runs", limit=1, sort="-run_id", status=status)["data"]] == [new]
-        world.check_history(world.now())
-    world.check_stored()
+        by_sql(scenario, [write] if write else [])
+        assert scenario.get(f"/runs/{new}")["status"] == status
+        assert [run["run_id"] for run in scenario.get("/runs", limit=1, sort="-run_id", status=status)["data"]] == [new]
+        scenario.check_history(scenario.now())
+    scenario.check_stored()
 
 
-def test_a_run_that_others_insert_is_created_when_it_is_first_seen(world: World) -> None:
-    new = insert_run(world, "new")
-    seen = world.get("/runs", limit=1, sort="-run_id")["data"][0]["created_at"]
-    with world.engine.connect() as connection:
+def test_a_run_that_others_insert_is_created_when_it_is_first_seen(scenario: VerdictScenario) -> None:
+    new = insert_run(scenario, "new")
+    seen = scenario.get("/runs", limit=1, sort="-run_id")["data"][0]["created_at"]
+    with scenario.engine.connect() as connection:
         recorded = connection.scalars(sa.select(RunCreation.created_at).where(RunCreation.test_id == new)).one()
     assert seen == iso(recorded)
-    world.check({})
+    scenario.check({})
 
 
-def test_ids_that_become_visible_out_of_order(world: World) -> None:
+def test_ids_that_become_visible_out_of_order(scenario: VerdictScenario) -> None:
     """A transaction that began earlier commits later: its run is older than one that is stored already."""
-    first = insert_run(world, "first")
-    insert_run(world, "second")
-    world.execute("UPDATE test SET id = id + 100 WHERE id = {second}", "DELETE FROM test WHERE id = {first}")
-    world.get("/runs")
-    new = insert_run(world, "third")
-    world.execute(f"UPDATE test SET id = {first} WHERE id = {new}")
-    assert first in {run["run_id"] for run in world.get("/runs", status="queued", limit=100)["data"]}
+    first = insert_run(scenario, "first")
+    insert_run(scenario, "second")
+    scenario.execute("UPDATE test SET id = id + 100 WHERE id = {second}", "DELETE FROM test WHERE id = {first}")
+    scenario.get("/runs")
+    new = insert_run(scenario, "third")
+    scenario.execute(f"UPDATE test SET id = {first} WHERE id = {new}")
+    assert first in {run["run_id"] for run in scenario.get("/runs", status="queued", limit=100)["data"]}
 
 
 # --- Creation times -------------------------------------------------------------------------------
@@ -153,21 +143,13 @@ CREATION_TIMES = {
 
 
 @pytest.mark.parametrize("name", CREATION_TIMES)
-def test_the_audit_finds_creation_times_that_changed(name: str, world: World) -> None:
-    world.execute(CREATION_TIMES[name])
-    world.audit()
-    world.check_healed({})
+def test_the_audit_finds_creation_times_that_changed(name: str, scenario: VerdictScenario) -> None:
+    scenario.execute(CREATION_TIMES[name])
+    scenario.audit()
+    scenario.check_healed({})
 
 
 # --- Whole tables ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server(world: World) -> World:
-    """The world on a server; SQLite knows no such thing."""
-    if world.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite knows no such thing")
-    return world
 
 
 TRUNCATED = {
@@ -186,7 +168,7 @@ TRUNCATED = {
 
 
 @pytest.mark.parametrize("table", TRUNCATED)
-def test_the_audit_finds_a_truncated_table(table: str, server: World) -> None:
+def test_the_audit_finds_a_truncated_table(table: str, server: VerdictScenario) -> None:
     server.execute("SET foreign_key_checks = 0", f"TRUNCATE TABLE {table}", "SET foreign_key_checks = 1")
     server.audit()
     expected = {name: state.status for name in STATUSES if (state := server.now().get(server[name]))}
@@ -194,7 +176,7 @@ def test_the_audit_finds_a_truncated_table(table: str, server: World) -> None:
     server.check(dict(expected))
 
 
-def test_runs_that_are_truncated_are_gone(server: World) -> None:
+def test_runs_that_are_truncated_are_gone(server: VerdictScenario) -> None:
     server.execute("SET foreign_key_checks = 0", "TRUNCATE TABLE test", "SET foreign_key_checks = 1")
     assert server.get("/runs")["data"] == []
     server.audit()
@@ -205,15 +187,15 @@ def test_runs_that_are_truncated_are_gone(server: World) -> None:
     assert server.get("/runs", status=server.now()[new].status)["pagination"]["total"] == 1
 
 
-def insert_run_of_nothing(world: World) -> int:
+def insert_run_of_nothing(scenario: VerdictScenario) -> int:
     names = "platform, test_type, token, fork_id, branch, `commit`, pr_nr"
     values = f"'linux', 'commit', 'new', (SELECT MIN(id) FROM fork), 'master', '{'a' * 40}', 0"
-    world.execute(f"INSERT INTO test ({names}) VALUES ({values})")
-    with world.engine.connect() as connection:
+    scenario.execute(f"INSERT INTO test ({names}) VALUES ({values})")
+    with scenario.engine.connect() as connection:
         return connection.scalars(sa.select(sa.func.max(platform.Test.id))).one()
 
 
-def test_the_audit_finds_what_was_deleted_without_foreign_keys(server: World) -> None:
+def test_the_audit_finds_what_was_deleted_without_foreign_keys(server: VerdictScenario) -> None:
     server.execute(
         "SET foreign_key_checks = 0",
         "DELETE FROM test WHERE id = {resultless}",
@@ -225,7 +207,7 @@ def test_the_audit_finds_what_was_deleted_without_foreign_keys(server: World) ->
 
 
 @pytest.mark.parametrize("table", ["test_result", "test_progress", "regression_test_output_files"])
-def test_the_audit_finds_a_table_that_took_another_ones_place(table: str, server: World) -> None:
+def test_the_audit_finds_a_table_that_took_another_ones_place(table: str, server: VerdictScenario) -> None:
     server.execute(
         f"CREATE TABLE swap_in LIKE {table}",
         f"INSERT INTO swap_in SELECT * FROM {table}",
@@ -244,7 +226,7 @@ def test_the_audit_finds_a_table_that_took_another_ones_place(table: str, server
         server.execute("SET foreign_key_checks = 0", f"DROP TABLE {table}", f"RENAME TABLE swapped_out TO {table}")
 
 
-def test_the_audit_finds_rows_that_were_loaded(server: World, tmp_path: Path) -> None:
+def test_the_audit_finds_rows_that_were_loaded(server: VerdictScenario, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("".join(f"{server[name]},{server['plain']},5,1,0\n" for name in ("resultless", "varied")))
     url = server.engine.url.update_query_dict({"local_infile": "1"})
@@ -274,20 +256,20 @@ DUMPS = [
 ]
 
 
-def rows_of(world: World, tables: list[str]) -> dict[str, list[Any]]:
+def rows_of(scenario: VerdictScenario, tables: list[str]) -> dict[str, list[Any]]:
     metadata = platform.Base.metadata.tables
-    with world.elsewhere() as connection:
+    with scenario.foreign_transaction() as connection:
         return {
             name: [dict(row) for row in connection.execute(sa.select(metadata[name])).mappings()] for name in tables
         }
 
 
-def restore(world: World, dump: dict[str, list[Any]]) -> None:
+def restore(scenario: VerdictScenario, dump: dict[str, list[Any]]) -> None:
     """Put tables back as they were, as `mysqldump` and `mysql` do, without regard to foreign keys."""
     metadata = platform.Base.metadata.tables
     # SQLite does not enforce foreign keys on the platform's connections.
-    mysql = world.engine.dialect.name != "sqlite"
-    with world.elsewhere() if mysql else world.engine.begin() as connection:
+    mysql = scenario.engine.dialect.name != "sqlite"
+    with scenario.foreign_transaction() if mysql else scenario.engine.begin() as connection:
         if mysql:
             connection.exec_driver_sql("SET foreign_key_checks = 0")
         for name, rows in dump.items():
@@ -299,24 +281,24 @@ def restore(world: World, dump: dict[str, list[Any]]) -> None:
 
 
 @pytest.mark.parametrize("tables", DUMPS, ids="+".join)
-def test_the_audit_finds_a_restored_dump(tables: list[str], world: World) -> None:
-    dump = rows_of(world, tables)
+def test_the_audit_finds_a_restored_dump(tables: list[str], scenario: VerdictScenario) -> None:
+    dump = rows_of(scenario, tables)
     names = ("restarted with a set", "a variant changes", "an output is ignored", "preparation begins")
     for name in names:
-        by_sql(world, CHANGES[name].writes)
-    world.audit()
-    assert world.differing() == set()
-    restore(world, dump)
-    world.audit()
-    assert world.differing() == set()
-    assert world.changes() == set()
+        by_sql(scenario, CHANGES[name].writes)
+    scenario.audit()
+    assert scenario.differing() == set()
+    restore(scenario, dump)
+    scenario.audit()
+    assert scenario.differing() == set()
+    assert scenario.changes() == set()
 
 
 # --- By hand --------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("mariadb") is None, reason="no mariadb client")
-def test_the_audit_finds_what_is_typed_by_hand(server: World) -> None:
+def test_the_audit_finds_what_is_typed_by_hand(server: VerdictScenario) -> None:
     url = server.engine.url
     typed = [
         "DELETE FROM test_result WHERE test_id = {passing}",
@@ -345,7 +327,7 @@ assert not any(name.startswith("api_v1") for name in sys.modules)
 """
 
 
-def test_a_process_of_the_platform_without_us(server: World, tmp_path: Path) -> None:
+def test_a_process_of_the_platform_without_us(server: VerdictScenario, tmp_path: Path) -> None:
     uri = server.engine.url.render_as_string(hide_password=False)
     environment = servers.python_environment(tmp_path, platform_config(uri, tmp_path))
     modules = (
@@ -367,15 +349,15 @@ SUBSETS = [[name for bit, name in enumerate(DISPOSABLE) if number >> bit & 1] fo
 
 
 @pytest.mark.parametrize("tables", SUBSETS, ids="+".join)
-def test_emptied_tables_of_ours_make_no_answer_wrong(tables: list[str], world: World) -> None:
+def test_emptied_tables_of_ours_make_no_answer_wrong(tables: list[str], scenario: VerdictScenario) -> None:
     writes = [write for name in ("restarted with a set", "a variant changes") for write in CHANGES[name].writes]
-    with world.session() as session:
+    with scenario.session() as session:
         for write in writes:
-            session.execute(statement(world, write))
-    world.execute(*(f"DELETE FROM {table}" for table in tables))
+            session.execute(statement(scenario, write))
+    scenario.execute(*(f"DELETE FROM {table}" for table in tables))
     if tables == ["api_v1_change"]:
-        assert ("run", world["partial"]) not in world.changes()
-    world.check({"partial": "queued", "varied": "fail", "different": "pass"})
+        assert ("run", scenario["partial"]) not in scenario.changes()
+    scenario.check({"partial": "queued", "varied": "fail", "different": "pass"})
 
 
 SINGLE_ROWS = {
@@ -394,19 +376,19 @@ SINGLE_ROWS = {
 
 
 @pytest.mark.parametrize("rows", SINGLE_ROWS)
-def test_the_audit_finds_rows_of_ours_that_are_wrong(rows: str, world: World) -> None:
-    world.execute(SINGLE_ROWS[rows])
-    world.audit()
-    world.check_healed({})
+def test_the_audit_finds_rows_of_ours_that_are_wrong(rows: str, scenario: VerdictScenario) -> None:
+    scenario.execute(SINGLE_ROWS[rows])
+    scenario.audit()
+    scenario.check_healed({})
 
 
-def test_truncated_tables_of_ours_are_filled_again(server: World) -> None:
+def test_truncated_tables_of_ours_are_filled_again(server: VerdictScenario) -> None:
     for table in DISPOSABLE:
         server.execute(f"TRUNCATE TABLE {table}")
         server.check({})
 
 
-def test_truncated_failures_are_noticed_where_none_was_stored(server: World) -> None:
+def test_truncated_failures_are_noticed_where_none_was_stored(server: VerdictScenario) -> None:
     server.execute("DELETE FROM customized_test", "DELETE FROM test WHERE id <> {hollow}")
     server.audit()
     server.check(dict.fromkeys(STATUSES.keys() - {"hollow"}))
@@ -415,19 +397,19 @@ def test_truncated_failures_are_noticed_where_none_was_stored(server: World) -> 
 
 
 @pytest.fixture
-def restored_tables(world: World) -> Iterator[World]:
-    yield world
-    with world.engine.connect() as connection:
+def restored_tables(scenario: VerdictScenario) -> Iterator[VerdictScenario]:
+    yield scenario
+    with scenario.engine.connect() as connection:
         connection.rollback()
-    absent = {table.name for table in own_tables()} - set(sa.inspect(world.engine).get_table_names())
+    absent = {table.name for table in own_tables()} - set(sa.inspect(scenario.engine).get_table_names())
     missing = [table for table in own_tables() if table.name in absent]
-    platform.Base.metadata.create_all(world.engine, tables=missing, checkfirst=False)
+    platform.Base.metadata.create_all(scenario.engine, tables=missing, checkfirst=False)
 
 
-def test_our_tables_are_made_anew(restored_tables: World) -> None:
-    world = restored_tables
+def test_our_tables_are_made_anew(restored_tables: VerdictScenario) -> None:
+    scenario = restored_tables
     own = [platform.Base.metadata.tables[name] for name in DISPOSABLE]
-    platform.Base.metadata.drop_all(world.engine, tables=own)
-    platform.Base.metadata.create_all(world.engine, tables=own, checkfirst=False)
-    by_sql(world, restart("failing"))
-    world.check({"failing": "queued"})
+    platform.Base.metadata.drop_all(scenario.engine, tables=own)
+    platform.Base.metadata.create_all(scenario.engine, tables=own, checkfirst=False)
+    by_sql(scenario, restart("failing"))
+    scenario.check({"failing": "queued"})

@@ -20,7 +20,8 @@ from api_v1.database.session import db
 from api_v1.database.tables import own_tables
 from api_v1.verdicts import change_log, observer, refresher
 from tests.support.fixtures import MARIADB, empty
-from tests.support.verdict_scenarios import CHANGES, DIFFERENT, World, by_flush, by_query, populate
+from tests.support.verdict_changes import CHANGES, by_flush, by_query
+from tests.support.verdict_scenarios import DIFFERENT, VerdictScenario, populate
 
 #: The writes of the platform, of every kind that is observed; each is a transaction.
 WRITES: list[tuple[str, Callable[..., None]]] = [
@@ -49,12 +50,12 @@ def platforms_rows(engine: sa.Engine) -> dict[str, set[tuple[Any, ...]]]:
         return {table.name: {tuple(row) for row in connection.execute(sa.select(table))} for table in tables}
 
 
-def write_all(engine: sa.Engine, world: World) -> None:
+def write_all(engine: sa.Engine, scenario: VerdictScenario) -> None:
     """Do every write on a session as the platform has it, and a new run."""
     for name, how in WRITES:
         with Session(engine) as session:
             for write in CHANGES[name].writes:
-                how(session, world, write)
+                how(session, scenario, write)
             session.commit()
     with Session(engine) as session:
         fork = session.scalars(sa.select(platform.Fork.id)).one()
@@ -69,30 +70,30 @@ def write_all(engine: sa.Engine, world: World) -> None:
 
 
 @pytest.fixture
-def wanted(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[Any, ...]]]:
-    """The platform's rows after the writes as they are without us; the world is then as before."""
-    before = platforms_rows(world.engine)
-    own = {name: rows for name, rows in copies(world).items()}
+def wanted(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[Any, ...]]]:
+    """The platform's rows after the writes as they are without us; the scenario is then as before."""
+    before = platforms_rows(scenario.engine)
+    own = {name: rows for name, rows in copies(scenario).items()}
     with unobserved():
-        write_all(world.engine, world)
-    after = platforms_rows(world.engine)
+        write_all(scenario.engine, scenario)
+    after = platforms_rows(scenario.engine)
     assert before != after
-    put_back(world, own)
-    assert platforms_rows(world.engine) == before
+    put_back(scenario, own)
+    assert platforms_rows(scenario.engine) == before
     return without_ids(after)
 
 
-def copies(world: World) -> dict[sa.Table, list[Any]]:
-    with world.engine.connect() as connection:
+def copies(scenario: VerdictScenario) -> dict[sa.Table, list[Any]]:
+    with scenario.engine.connect() as connection:
         return {
             table: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
             for table in Base.metadata.sorted_tables
         }
 
 
-def put_back(world: World, rows: dict[sa.Table, list[Any]]) -> None:
-    empty(world.api.app)
-    with world.engine.begin() as connection:
+def put_back(scenario: VerdictScenario, rows: dict[sa.Table, list[Any]]) -> None:
+    empty(scenario.api.app)
+    with scenario.engine.begin() as connection:
         for table, values in rows.items():
             if values:
                 connection.execute(sa.insert(table), values, execution_options={"render_nulls": True})
@@ -127,11 +128,11 @@ TABLES = [table.name for table in own_tables()]
 
 @pytest.mark.parametrize("table", [*TABLES, "all"])
 def test_without_our_tables(
-    table: str, wanted: dict[str, set[tuple[Any, ...]]], world: World, caplog: pytest.LogCaptureFixture
+    table: str, wanted: dict[str, set[tuple[Any, ...]]], scenario: VerdictScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     dropped = TABLES[::-1] if table == "all" else [table]
-    mysql = world.engine.dialect.name != "sqlite"
-    with world.engine.begin() as connection:
+    mysql = scenario.engine.dialect.name != "sqlite"
+    with scenario.engine.begin() as connection:
         if mysql:
             connection.exec_driver_sql("SET foreign_key_checks = 0")
         for name in dropped:
@@ -139,28 +140,28 @@ def test_without_our_tables(
         if mysql:
             connection.exec_driver_sql("SET foreign_key_checks = 1")
     try:
-        write_all(world.engine, world)
-        assert without_ids(platforms_rows(world.engine)) == wanted
+        write_all(scenario.engine, scenario)
+        assert without_ids(platforms_rows(scenario.engine)) == wanted
         needed = {"api_v1_change", "api_v1_run_creation"} & set(dropped)
         assert len(complaints(caplog)) == bool(needed), "once a minute"
     finally:
         own = [Base.metadata.tables[name] for name in dropped]
-        Base.metadata.create_all(world.engine, tables=own, checkfirst=False)
+        Base.metadata.create_all(scenario.engine, tables=own, checkfirst=False)
     caplog.clear()
-    refresher.rebuild(world.engine, everything=True)
-    assert world.differing() == set()
+    refresher.rebuild(scenario.engine, everything=True)
+    assert scenario.differing() == set()
 
 
 # --- Rights ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def account(world: World) -> Iterator[sa.Engine]:
+def account(scenario: VerdictScenario) -> Iterator[sa.Engine]:
     """An engine of an account of the test's own, with every right on rows."""
-    if world.engine.dialect.name == "sqlite":
+    if scenario.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has no accounts")
     name = f"harmless_{os.getpid()}"
-    database = world.engine.url.database
+    database = scenario.engine.url.database
     server = sa.create_engine(MARIADB)
     rights = "SELECT, INSERT, UPDATE, DELETE"
     with server.begin() as connection:
@@ -168,7 +169,7 @@ def account(world: World) -> Iterator[sa.Engine]:
         for table in Base.metadata.sorted_tables:
             connection.exec_driver_sql(f"GRANT {rights} ON {database}.{table.name} TO '{name}'@'%%'")
     engine = platform.create_engine(
-        world.engine.url.set(username=name, password="harmless").render_as_string(hide_password=False)
+        scenario.engine.url.set(username=name, password="harmless").render_as_string(hide_password=False)
     )
     yield engine
     platform.note_engine(engine).dispose()
@@ -183,7 +184,7 @@ def test_without_rights_on_our_tables(
     right: str,
     wanted: dict[str, set[tuple[Any, ...]]],
     account: sa.Engine,
-    world: World,
+    scenario: VerdictScenario,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = sa.create_engine(MARIADB)
@@ -192,12 +193,12 @@ def test_without_rights_on_our_tables(
             of = f"{account.url.database}.{table}"
             connection.exec_driver_sql(f"REVOKE {right} ON {of} FROM '{account.url.username}'@'%%'")
     server.dispose()
-    write_all(account, world)
-    assert without_ids(platforms_rows(world.engine)) == wanted
+    write_all(account, scenario)
+    assert without_ids(platforms_rows(scenario.engine)) == wanted
     assert len(complaints(caplog)) == (right != "SELECT"), "once a minute"
     caplog.clear()
-    refresher.rebuild(world.engine, everything=True)
-    assert world.differing() == set()
+    refresher.rebuild(scenario.engine, everything=True)
+    assert scenario.differing() == set()
 
 
 # --- Errors ---------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ ERRORS = {
 def test_when_noting_fails(
     code: int,
     wanted: dict[str, set[tuple[Any, ...]]],
-    world: World,
+    scenario: VerdictScenario,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -228,51 +229,53 @@ def test_when_noting_fails(
     with monkeypatch.context() as patch:
         patch.setattr(change_log, "put", fail)
         patch.setattr(time, "monotonic", lambda: clock[0])
-        write_all(world.engine, world)
+        write_all(scenario.engine, scenario)
         assert len(complaints(caplog)) == 1
         assert len(tried) == 1, "after a failure nothing is tried for some seconds"
         clock[0] += observer.PAUSE + 1
-        report(world)
+        report(scenario)
         assert (len(tried), len(complaints(caplog))) == (2, 1), "once a minute"
         clock[0] += observer.COMPLAIN_AGAIN
-        report(world)
+        report(scenario)
         assert (len(tried), len(complaints(caplog))) == (3, 2), "once a minute"
     assert tried[2] >= tried[1] >= tried[0], "what could not be noted is kept"
     assert str(code) in complaints(caplog)[0]
-    found = without_ids(platforms_rows(world.engine))
+    found = without_ids(platforms_rows(scenario.engine))
     assert {name for name in wanted if wanted[name] != found[name]} == {"test_progress"}, "what was reported meanwhile"
     caplog.clear()
-    world.audit()
-    assert world.differing() == set()
+    scenario.audit()
+    assert scenario.differing() == set()
 
 
-def report(world: World) -> None:
-    with Session(world.engine) as session:
-        session.add(platform.TestProgress(world["testing"], platform.TestStatus.testing, ""))
+def report(scenario: VerdictScenario) -> None:
+    with Session(scenario.engine) as session:
+        session.add(platform.TestProgress(scenario["testing"], platform.TestStatus.testing, ""))
         session.commit()
 
 
-def test_a_report_whose_note_meets_a_deadlock_is_not_lost(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_report_whose_note_meets_a_deadlock_is_not_lost(
+    scenario: VerdictScenario, caplog: pytest.LogCaptureFixture
+) -> None:
     """A real lock wait: somebody holds the note that the report renews."""
-    if world.engine.dialect.name == "sqlite":
+    if scenario.engine.dialect.name == "sqlite":
         pytest.skip("SQLite locks no rows")
-    report(world)
-    with world.elsewhere() as other:
+    report(scenario)
+    with scenario.foreign_transaction() as other:
         other.exec_driver_sql("SELECT * FROM api_v1_change FOR UPDATE")
         begin = time.monotonic()
-        with Session(world.engine) as session:
-            session.add(platform.TestResult(world["testing"], world["plain"], 5, 1, 0))
-            session.add(platform.TestProgress(world["testing"], platform.TestStatus.completed, ""))
+        with Session(scenario.engine) as session:
+            session.add(platform.TestResult(scenario["testing"], scenario["plain"], 5, 1, 0))
+            session.add(platform.TestProgress(scenario["testing"], platform.TestStatus.completed, ""))
             session.commit()
         assert time.monotonic() - begin < 10, "a lock is waited for 50 s"
     assert len(complaints(caplog)) == 1
     caplog.clear()
-    world.check({"testing": "fail"})
+    scenario.check({"testing": "fail"})
 
 
 def test_when_every_handler_fails(
     wanted: dict[str, set[tuple[Any, ...]]],
-    world: World,
+    scenario: VerdictScenario,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -281,19 +284,19 @@ def test_when_every_handler_fails(
 
     for name in ("_of_instance", "_collected", "_note", "_bulk_targets"):
         monkeypatch.setattr(observer, name, fail)
-    write_all(world.engine, world)
-    assert without_ids(platforms_rows(world.engine)) == wanted
+    write_all(scenario.engine, scenario)
+    assert without_ids(platforms_rows(scenario.engine)) == wanted
     assert len(complaints(caplog)) == 1
 
 
-def test_looking_up_keeps_what_the_platform_has_not_committed(world: World) -> None:
+def test_looking_up_keeps_what_the_platform_has_not_committed(scenario: VerdictScenario) -> None:
     """What a bulk statement is about is looked up while the transaction has other work in it."""
-    with Session(world.engine) as session:
-        session.add(platform.TestProgress(world["queued"], platform.TestStatus.testing, ""))
+    with Session(scenario.engine) as session:
+        session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))
         session.flush()
         session.query(platform.TestResult).filter(platform.TestResult.exit_code == 1).update({"exit_code": 0})
         session.commit()
-    world.check({"queued": "running", "failing": "incomplete"})
+    scenario.check({"queued": "running", "failing": "incomplete"})
 
 
 # --- Inside the platform --------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from api_v1.findings import failures
 from api_v1.runs import results
 from api_v1.verdicts import derivation, refresher, rule
 from api_v1.verdicts.rule import Deviation, FileFacts, RunStatus, Verdict
-from tests.support import scenarios
+from tests.support import oracle, scenarios
 from tests.support.factories import hash_of
-from tests.support.scenarios import File, RegressionTest, Run, World, examples
+from tests.support.oracle import File, RegressionTest, Run, Scenario
+from tests.support.scenarios import examples
 
 needs_platform = pytest.mark.skipif(
     not os.environ.get("SAMPLE_PLATFORM"), reason="compares with the platform's own page; SAMPLE_PLATFORM is not set"
@@ -104,42 +105,42 @@ def test_state_of_a_run(last: str | None, results: int, failing: int, missing: i
     assert rule.run_errors(status, failing=failing, missing=missing) == errors
 
 
-def facts(world: World, files: list[File]) -> list[FileFacts]:
+def facts(scenario: Scenario, files: list[File]) -> list[FileFacts]:
     """Files as the rule takes them."""
-    accepted = [world.output(file.output).variants for file in files]
+    accepted = [scenario.output(file.output).variants for file in files]
     return [
         FileFacts(file.got, frozenset(variant for variant in variants if variant is not None))
         for file, variants in zip(files, accepted, strict=True)
     ]
 
 
-def judged(world: World, run: Run, test: RegressionTest) -> Verdict:
+def judged(scenario: Scenario, run: Run, test: RegressionTest) -> Verdict:
     """The verdict of a test in a run, by the functions."""
-    files, result = world.files(run, test), run.results.get(test.id)
+    files, result = scenario.files(run, test), run.results.get(test.id)
     if result is None:
-        return rule.absent_verdict(RunStatus(world.status(run)), has_files=bool(files))
+        return rule.absent_verdict(RunStatus(scenario.status(run)), has_files=bool(files))
     needs_output = any(output.ignore is False for output in test.outputs)
     codes = result.exit_code, result.expected_rc
-    return rule.result_verdict(*codes, facts(world, files), needs_output=needs_output)
+    return rule.result_verdict(*codes, facts(scenario, files), needs_output=needs_output)
 
 
 @examples()
-@given(scenarios.worlds())
-def test_functions_say_what_the_tables_say(world: World) -> None:
-    for run in world.runs:
-        assert {test.id: judged(world, run, test) for test in world.tests} == {
-            test.id: world.verdict(run, test) for test in world.tests
+@given(scenarios.scenarios())
+def test_functions_say_what_the_tables_say(scenario: Scenario) -> None:
+    for run in scenario.runs:
+        assert {test.id: judged(scenario, run, test) for test in scenario.tests} == {
+            test.id: scenario.verdict(run, test) for test in scenario.tests
         }
-        failing = sum(judged(world, run, test) in rule.FAILING for test in world.members(run))
-        missing = len(world.absent(run))
+        failing = sum(judged(scenario, run, test) in rule.FAILING for test in scenario.members(run))
+        missing = len(scenario.absent(run))
         status = rule.run_status(run.last, results=len(run.results), failing=failing, missing=missing)
         errors = rule.run_errors(status, failing=failing, missing=missing)
-        assert (status, errors) == (world.status(run), world.run_errors(run))
+        assert (status, errors) == (scenario.status(run), scenario.run_errors(run))
 
 
 @pytest.fixture
 def session(app: Flask, engine: sa.Engine) -> Iterator[Session]:
-    """A session on an empty database, for worlds that are rolled back."""
+    """A session on an empty database, for scenarios that are rolled back."""
     with Session(engine) as made:
         yield made
 
@@ -150,44 +151,44 @@ def whole(_run: Any, _test: Any) -> sa.ColumnElement[bool]:
 
 
 @examples()
-@given(world=scenarios.worlds())
-def test_sql_says_what_the_tables_say(session: Session, world: World) -> None:
-    world.insert(session)
+@given(scenario=scenarios.scenarios())
+def test_sql_says_what_the_tables_say(session: Session, scenario: Scenario) -> None:
+    scenario.insert(session)
     try:
-        check_results(session, world)
-        check_states(session, world)
-        for run in world.runs:
-            check_members(session, world, run)
+        check_results(session, scenario)
+        check_states(session, scenario)
+        for run in scenario.runs:
+            check_members(session, scenario, run)
     finally:
         session.rollback()
 
 
-def check_results(session: Session, world: World) -> None:
+def check_results(session: Session, scenario: Scenario) -> None:
     """The results that fail, and only they, are failing results; each is there once."""
-    every = {(run.id, id_): run for run in world.runs for id_ in run.results}
-    expected = {(run_id, id_): world.verdict(run, world.test(id_)) for (run_id, id_), run in every.items()}
+    every = {(run.id, id_): run for run in scenario.runs for id_ in run.results}
+    expected = {(run_id, id_): scenario.verdict(run, scenario.test(id_)) for (run_id, id_), run in every.items()}
     failing = session.execute(rule.failing_results(whole)).tuples().all()
     assert {(run, test): verdict for run, test, verdict in failing} == {
-        key: verdict for key, verdict in expected.items() if verdict in scenarios.FAILING
+        key: verdict for key, verdict in expected.items() if verdict in oracle.FAILING
     }
     assert len(failing) == len(set(failing))
 
 
-def expected_state(world: World, run: Run, branch_key: Any) -> dict[str, Any]:
+def expected_state(scenario: Scenario, run: Run, branch_key: Any) -> dict[str, Any]:
     """What the columns of `RunState` have to be, but for the newest progress row's id."""
-    judged = Counter(world.verdict(run, test) for test in world.members(run))
+    judged = Counter(scenario.verdict(run, test) for test in scenario.members(run))
     return {
         "test_id": run.id,
-        "status": world.status(run),
+        "status": scenario.status(run),
         "results": len(run.results),
         "recorded": bool(run.chosen),
-        "total": len(world.members(run)),
+        "total": len(scenario.members(run)),
         "passed": judged["pass"],
         "failed": judged["fail"],
         "missing_output": judged["missing_output"],
-        "absent": len(world.absent(run)),
-        "errors": len(world.faults(run)),
-        "created_at": world.created_at(run),
+        "absent": len(scenario.absent(run)),
+        "errors": len(scenario.faults(run)),
+        "created_at": scenario.created_at(run),
         "created_known": run.known_time is not None,
         "started_at": run.started_at,
         "completed_at": run.completed_at,
@@ -198,16 +199,18 @@ def expected_state(world: World, run: Run, branch_key: Any) -> dict[str, Any]:
     }
 
 
-def check_states(session: Session, world: World) -> None:
+def check_states(session: Session, scenario: Scenario) -> None:
     """The states of runs and their failures, derived all at once, some, and each alone, and without their results."""
     branch_key = session.scalar(sa.select(sql.identity("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
-    expected = [expected_state(world, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in world.runs]
-    ids = [run.id for run in world.runs]
+    expected = [
+        expected_state(scenario, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in scenario.runs
+    ]
+    ids = [run.id for run in scenario.runs]
     for chosen in (slice(None), slice(0, None, 2), *(slice(n, n + 1) for n in range(len(ids)))):
         states = sorted(derivation.derive(session, ids[chosen]), key=lambda state: state.test_id)
         assert [state.columns() for state in states] == expected[chosen]
-        assert [state.failures for state in states] == [world.failures(run) for run in world.runs[chosen]]
+        assert [state.failures for state in states] == [scenario.failures(run) for run in scenario.runs[chosen]]
     assert derivation.derive(session, [*ids, max(ids) + 1000]) == derivation.derive(session, ids)
     check_what_needs_no_results(session, expected)
 
@@ -228,11 +231,11 @@ def check_what_needs_no_results(session: Session, expected: list[dict[str, Any]]
     ]
 
 
-def check_members(session: Session, world: World, run: Run) -> None:
+def check_members(session: Session, scenario: Scenario, run: Run) -> None:
     """The tests of a run's set, with what each shows, and the run's faults."""
     phase = results.head(session, run.id).phase
     assert phase == run.phase
-    expected = [member(world, run, test) for test in world.members(run)]
+    expected = [member(scenario, run, test) for test in scenario.members(run)]
     rows = session.execute(results.members(phase).order_by("regression_id"), {"run_id": run.id}).mappings()
     assert [dict(row) for row in rows] == expected
     tests = session.execute(results.tests(phase).order_by("regression_id"), {"run_id": run.id}).mappings()
@@ -243,17 +246,17 @@ def check_members(session: Session, world: World, run: Run) -> None:
         assert results.count_running(session, run.id) == sum(row["status"] == "running" for row in expected)
     faults = session.execute(failures.faults(phase), {"run_id": run.id}).all()
     found = [(fault.type, fault.severity, fault.regression_id, fault.output_id) for fault in faults]
-    assert sorted(found) == world.faults(run)
+    assert sorted(found) == scenario.faults(run)
 
 
-def member(world: World, run: Run, test: RegressionTest) -> dict[str, Any]:
+def member(scenario: Scenario, run: Run, test: RegressionTest) -> dict[str, Any]:
     """A test of a run's set, as `results.members` shows it."""
     result = run.results.get(test.id)
     return {
         "regression_id": test.id,
         "sample_id": test.sample_id,
         "command": f"-out=srt --test{test.id}",
-        "status": world.verdict(run, test),
+        "status": scenario.verdict(run, test),
         "runtime": result and result.runtime,
         "exit_code": result and result.exit_code,
         "expected_rc": result.expected_rc if result else test.expected_rc,
@@ -262,22 +265,24 @@ def member(world: World, run: Run, test: RegressionTest) -> dict[str, Any]:
 
 
 @examples(0.4)
-@given(world=scenarios.worlds())
-def test_what_is_stored_is_what_the_tables_say(session: Session, world: World) -> None:
-    scenarios.clear(session)
-    world.insert(session)
+@given(scenario=scenarios.scenarios())
+def test_what_is_stored_is_what_the_tables_say(session: Session, scenario: Scenario) -> None:
+    oracle.clear(session)
+    scenario.insert(session)
     session.commit()
     refresher.rebuild(session.get_bind().engine)
     branch_key = session.scalar(sa.select(sql.identity("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
     state, failure = RunState.__table__, RunFailure.__table__
     stored = session.execute(sa.select(state).where(state.c.test_id != 0).order_by(state.c.test_id)).mappings().all()
-    expected = [expected_state(world, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in world.runs]
+    expected = [
+        expected_state(scenario, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in scenario.runs
+    ]
     assert [{name: row[name] for name in row if name != "generation"} for row in stored] == expected
     assert len({row["generation"] for row in stored}) == 1
     failures = session.execute(sa.select(failure).where(failure.c.test_id != 0)).tuples().all()
     assert sorted(failures) == sorted(
-        (run.id, id_, *found) for run in world.runs for id_, found in world.failures(run).items()
+        (run.id, id_, *found) for run in scenario.runs for id_, found in scenario.failures(run).items()
     )
 
 
@@ -308,24 +313,24 @@ def test_failure_follows_from_deviations(
 
 @needs_platform
 @examples()
-@given(world=scenarios.worlds(sentinels=False))
-def test_pass_is_where_the_platforms_page_shows_no_error(mounted: Flask, database_uri: str, world: World) -> None:
+@given(scenario=scenarios.scenarios(sentinels=False))
+def test_pass_is_where_the_platforms_page_shows_no_error(mounted: Flask, database_uri: str, scenario: Scenario) -> None:
     get_test_results: Callable[[Any], Any] = importlib.import_module("mod_test.controllers").get_test_results
     # The page asks through `Model.query`, which belongs to the session that was made last.
     session = importlib.import_module("database").create_session(database_uri)
     try:
-        world.insert(session)
+        scenario.insert(session)
         failing = session.execute(rule.failing_results(whole))
         found = {(row.test_id, row.regression_id): row.verdict for row in failing}
-        for run in world.runs:
+        for run in scenario.runs:
             categories = get_test_results(session.get(platform.Test, run.id))
             shown = [entry for category in categories for entry in category["tests"] if entry["result"] is not None]
-            expected_shown = [test for test in world.tests if test.id in run.results and on_page(run, test)]
+            expected_shown = [test for test in scenario.tests if test.id in run.results and on_page(run, test)]
             assert {entry["test"].id for entry in shown} == {test.id for test in expected_shown}
             for entry in shown:
                 verdict = found.get((run.id, entry["test"].id), Verdict.PASS)
                 assert (verdict == Verdict.PASS) is not entry["error"]
-                assert verdict == world.verdict(run, world.test(entry["test"].id))
+                assert verdict == scenario.verdict(run, scenario.test(entry["test"].id))
     finally:
         session.rollback()
         session.remove()

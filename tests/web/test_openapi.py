@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from api_v1.web import openapi
-from tests.support.contract.document import added_operations, differences, missing_operations, unsettled
+from tests.support.contract.differences import added_operations, differences, missing_operations, unsettled
 from tests.support.paths import CONTRACT_FILE
 
 CONTRACT: dict[str, Any] = json.loads(CONTRACT_FILE.read_text())

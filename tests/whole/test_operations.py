@@ -1,9 +1,9 @@
-"""What is true of every operation, checked on every operation that is registered, later ones included."""
+"""Rules that hold for every registered operation, including later ones."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -11,24 +11,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import session as browser_session
-from werkzeug.test import TestResponse
 
 from api_v1.access import tokens
 from api_v1.access.policy import RoleName, Scope
 from api_v1.database.tables import Token, now
-from api_v1.schemas.common import COMMIT_PATTERN, REPOSITORY_PATTERN
 from api_v1.web.operation import REGISTRY, RESOURCES, Operation
 from api_v1.web.validation import MAX_BODY, MAX_ID
 from tests.support import factories
 from tests.support.client import Api
-from tests.support.contract.document import Json, flattened, operations, resolved
 from tests.support.fixtures import on_one_database
+from tests.support.operations import call, url
+from tests.support.writing import refused
 
 #: Ids that nothing can have.
 IMPOSSIBLE_IDS = ("0", "-1", "5x", "1.5", str(MAX_ID + 1), "9" * 20, "%00", "１", "1%0A", "%201", "ä", "1" * 300)
 
-#: What an example of a text with this pattern is.
-PATTERNS = {"^[a-zA-Z0-9_-]+$": "name", COMMIT_PATTERN: "a" * 40, REPOSITORY_PATTERN: "owner/repository"}
 
 OPERATIONS = list(REGISTRY.values())
 
@@ -39,62 +36,24 @@ def each(operations: Iterable[Operation]) -> pytest.MarkDecorator:
 
 
 GUARDED = [operation for operation in OPERATIONS if not operation.access.public]
+
+
 WITH_SCOPE = [operation for operation in OPERATIONS if operation.access.scope]
+
+
 WITH_ROLES = [operation for operation in OPERATIONS if operation.access.roles]
+
+
 WITH_IDS = [operation for operation in OPERATIONS if operation.path_parameters]
+
+
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 
 
-# --- A request that an operation understands -------------------------------------------------
+# --- A request that an operation understands ------------------------------------------------------
 
 
-def example(document: Json, schema: Json) -> Any:
-    """Make a value that fits a schema."""
-    schema = flattened(document, schema)
-    if "enum" in schema:
-        return schema["enum"][0]
-    if schema["type"] == "object":
-        return {name: example(document, schema["properties"][name]) for name in schema.get("required", [])}
-    if schema["type"] == "array":
-        return [example(document, schema["items"])] * schema.get("minItems", 0)
-    if schema["type"] == "string":
-        formats = {"email": "someone@example.org", "date-time": "2026-01-01T00:00:00Z"}
-        text = "some good reason " * 10
-        known = formats.get(schema.get("format", "")) or PATTERNS.get(schema.get("pattern", ""))
-        return known or text[: max(schema.get("minLength", 0), min(30, schema.get("maxLength", 30)))]
-    return {"integer": schema.get("minimum", 1), "number": 1, "boolean": True}[schema["type"]]
-
-
-def url(operation: Operation, **ids: object) -> str:
-    """The operation's path with the largest possible ids, which nothing has, except for the given ones."""
-    return operation.path.format(**(dict.fromkeys(operation.path_parameters, MAX_ID) | ids))
-
-
-def call(api: Api, operation: Operation, headers: Mapping[str, str], ids: Any = (), **more: Any) -> TestResponse:
-    """Send a request that is well-formed, apart from what is given."""
-    described = operations(api.document)[f"{operation.method} {operation.path}"]
-    needed = [resolved(api.document, parameter) for parameter in described.get("parameters", [])]
-    query = {
-        parameter["name"]: example(api.document, parameter["schema"])
-        for parameter in needed
-        if parameter["in"] == "query" and parameter.get("required")
-    }
-    if operation.body is not None and not {"data", "json", "input_stream"} & more.keys():
-        body = described["requestBody"]["content"]["application/json"]["schema"]
-        more["json"] = example(api.document, body)
-    query |= more.pop("query", {})
-    return api.request(operation.method, url(operation, **dict(ids)), query=query, headers=headers, **more)
-
-
-def refused(response: TestResponse, status: int, code: str) -> dict[str, Any]:
-    """The details of an answer that must be this refusal."""
-    body: dict[str, Any] = response.json or {}
-    assert (response.status_code, body["code"]) == (status, code), body
-    details: dict[str, Any] = body["details"]
-    return details
-
-
-# --- Who calls -------------------------------------------------------------------------------
+# --- Who calls ------------------------------------------------------------------------------------
 
 
 def useless_credentials(api: Api) -> dict[str, dict[str, str]]:
@@ -211,7 +170,7 @@ def test_a_public_operation_asks_for_nothing(operation: Operation, api: Api) -> 
     assert statuses == {200}
 
 
-# --- What is asked ---------------------------------------------------------------------------
+# --- What is asked --------------------------------------------------------------------------------
 
 
 @on_one_database
@@ -247,10 +206,14 @@ def test_an_id_that_nothing_can_have_is_not_found(operation: Operation, api: Api
         assert details["resource"] == RESOURCES.get(name, details["resource"]), value
 
 
-# --- Bodies ----------------------------------------------------------------------------------
+# --- Bodies ---------------------------------------------------------------------------------------
+
 
 JSON = "application/json"
+
+
 BIG = b"{}".ljust(MAX_BODY + 1)
+
 
 #: What is sent, and how it is answered.
 BODIES: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -321,7 +284,7 @@ def test_an_optional_body_may_be_missing(operation: Operation, api: Api) -> None
     assert answers[0] == answers[1] not in (400, 415)
 
 
-# --- Methods ---------------------------------------------------------------------------------
+# --- Methods --------------------------------------------------------------------------------------
 
 
 @on_one_database
@@ -339,9 +302,12 @@ def test_other_methods_are_not_allowed(path: str, api: Api) -> None:
     assert (response.status_code, response.headers["Allow"], response.data) == (204, ", ".join(allowed), b"")
 
 
-# --- Order -----------------------------------------------------------------------------------
+# --- Order ----------------------------------------------------------------------------------------
+
 
 WRONG_QUERY = {"unheard-of": "1"}
+
+
 WRONG_BODY = {"data": b"{", "content_type": "text/plain"}
 
 

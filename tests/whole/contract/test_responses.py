@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.contract.document import BrokenDocument, Json, settled
+from tests.support.contract.differences import settled
+from tests.support.contract.document import BrokenDocument, Json
 from tests.support.contract.responses import ResponseValidator, closed, is_date_time, is_email, is_uri
 from tests.support.paths import CONTRACT_FILE
 

@@ -21,9 +21,9 @@ from flask import g
 
 from api_v1.database import platform
 from api_v1.database.platform import RegressionTestOutput, TestPlatform
-from tests.acting.test_triggering import BODY, FINISHED
 from tests.support import factories
 from tests.support.client import Api
+from tests.support.writing import BODY, FINISHED
 
 pytestmark = pytest.mark.skipif(not os.environ.get("SAMPLE_PLATFORM"), reason="SAMPLE_PLATFORM names no checkout")
 
