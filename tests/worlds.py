@@ -1,7 +1,8 @@
-"""Small random databases with every trap of the platform's rows, and what the decisions say of them.
+"""Small random databases with every trap of the platform's rows, and what the rules say of them.
 
 A world is plain facts. `worlds()` draws one, `World.insert` writes it through the platform's models, and the methods of
-`World` answer from the facts alone, by the tables of the decisions ("Statuses"): no SQL, and nothing of the package.
+`World` answer from the facts alone, by the rules of docs/decisions.md, "Verdict of a test", "Set of a run"
+and "State of a run": no SQL, and nothing of the package.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class World:
     runs: tuple[Run, ...]
     strays: bool = field(default=False)
 
-    # What the decisions say of it
+    # What the rules say of it
 
     def test(self, regression_id: int) -> RegressionTest:
         """The regression test of an id."""
@@ -202,7 +203,7 @@ class World:
         return not self.output(file.output).accepts(file.got)
 
     def verdict(self, run: Run, test: RegressionTest) -> str:
-        """The state of a test in a run: the table of the decisions, row by row."""
+        """The state of a test in a run: the table of docs/decisions.md, "Verdict of a test", row by row."""
         result, files = run.results.get(test.id), self.files(run, test)
         if result is None:
             if run.finished:

@@ -14,7 +14,7 @@ from tests.contract.document import added_operations, differences, missing_opera
 
 CONTRACT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "openapi-1.2.0.structure.json").read_text())
 
-#: What the API has beyond the contract (decisions, "Conveniences").
+#: What the API has beyond the contract (docs/decisions.md, "Additions").
 ADDED = {
     "GET /auth/tokens",
     "GET /auth/tokens/current",
