@@ -1,4 +1,5 @@
-# Commands for a machine that has only Python and make: `make serve`, `make test`, and the slower `make verify`.
+# Commands for a machine that has only Python and make: `make serve`, `make test`, and the slower `make verify`
+# and `make coverage`.
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -8,7 +9,7 @@ PLATFORM := $(abspath $(or $(SAMPLE_PLATFORM),embedded_platform))
 REQUIREMENTS := $(if $(SAMPLE_PLATFORM),-r$(PLATFORM)/requirements.txt)
 FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
 
-.PHONY: serve test verify clean
+.PHONY: serve test coverage verify clean
 
 serve: $(VENV)/installed
 	@mkdir -p demo
@@ -25,6 +26,9 @@ serve: $(VENV)/installed
 
 test: $(VENV)/installed
 	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox
+
+coverage: $(VENV)/installed
+	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox run -e coverage
 
 # pyenv hides the versions of Python that are not chosen; all that are installed are wanted here.
 verify: $(VENV)/installed

@@ -9,7 +9,7 @@ Or in a process of its own, over the same models and the same database: `gunicor
 
 A request passes the hooks of `web` (identify, rate limit, authorize) and reaches an operation declared in `routes`. The
 operation validates its input by `schemas`, calls a domain folder such as `runs` or `findings`, and shapes the result by
-`schemas`. `web` turns every exception into a JSON error.
+`schemas`. `web` turns every exception into a JSON error. See docs/architecture.md.
 """
 
 from __future__ import annotations

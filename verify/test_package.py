@@ -62,7 +62,7 @@ def test_the_sdist_holds_the_package_and_what_its_build_reads(built: Path) -> No
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    wanted = package_files() | {"README.md", "pyproject.toml", "requirements.txt", "setup.cfg"}
+    wanted = package_files() | {"LICENSE", "README.md", "pyproject.toml", "requirements.txt", "setup.cfg"}
     assert wanted - names == set()
 
 

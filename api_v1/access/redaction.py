@@ -31,7 +31,7 @@ _PERCENT = "%(?:25){0,4}"
 _SEPARATOR = rf"(?:/|\\u00(?:2f|5c)|\\|{_PERCENT}(?:2f|5c)|&#(?:x0{{0,2}}(?:2f|5c)|0{{0,2}}(?:47|92));)"
 #: More than one separator, and `.` between them, name the same place.
 _SEPARATORS = rf"{_SEPARATOR}(?:{_SEPARATOR}|\.|{_PERCENT}2e){{0,8}}"
-#: The URL a worker reports to, up to the run's secret, which follows (platform, "Worker protocol").
+#: The URL a worker reports to, up to the run's secret, which follows (docs/platform.md, "Worker reports").
 _REPORT_URL = re.compile(
     rf"progress(?:-|{_PERCENT}2d)reporter{_SEPARATORS}\d{{1,20}}{_SEPARATORS}", re.IGNORECASE | re.ASCII
 )

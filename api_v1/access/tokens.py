@@ -29,7 +29,7 @@ PREFIX = "ccx1_"
 ALPHABET = string.digits + string.ascii_letters
 BODY_LENGTH = 43
 CHECKSUM_LENGTH = 6
-#: Live tokens one user may have (decisions, "Tokens").
+#: Live tokens one user may have (docs/decisions.md, "Live tokens").
 MAX_LIVE_TOKENS = 25
 
 #: The hash of a random password nobody knows, made with the platform's own rounds: checking it costs what checking a

@@ -1,7 +1,8 @@
 """Baseline approval: request, review, revert. Nothing changes before the review; what it changes can be put back.
 
 Approving sets the `correct` hash of an output to what a run produced. Earlier runs keep the baseline they ran against,
-so the verdicts of stored results stay; the next run is compared with the new one (decisions, "Baseline approval").
+so the verdicts of stored results stay; the next run is compared with the new one (docs/decisions.md,
+"Approving").
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ DEFAULT_BRANCH = "master"
 #: The ids that a message or a detail names at most.
 NAMED = 50
 
-#: What every cancellation has to be told: the platform's own page does no more either (platform, "Cancel / restart").
+#: What every cancellation has to be told: the platform's own page does no more either (docs/platform.md,
+#: "Cancel and restart").
 NOT_STOPPED = "The worker's machine is not stopped, and its late reports may still arrive."
 
 

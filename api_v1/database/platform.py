@@ -1,8 +1,8 @@
 """The seam to the host platform: the only module that imports it.
 
 Everything the package needs of the CCExtractor sample platform is named here: its models and enums, the database
-(`db`), its configuration, its storage and its password check. Facts about the host are those of its tree at
-commit b5b203e; what differs on newer trees is read defensively.
+(`db`), its configuration, its storage and its password check. docs/platform.md has the facts about the host
+that this relies on; what differs on newer trees is read defensively.
 """
 
 from __future__ import annotations

@@ -54,7 +54,10 @@ class Token(ApiBase):
 
 
 class RunCreation(ApiBase):
-    """When a run was created and by whom: facts the platform does not store (decisions, "When a run was created")."""
+    """When a run was created and by whom, which the platform does not store.
+
+    See docs/decisions.md, "When a run was created".
+    """
 
     __tablename__ = "api_v1_run_creation"
     __table_args__ = {"mysql_engine": "InnoDB"}

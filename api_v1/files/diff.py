@@ -1,4 +1,6 @@
-"""Compare an expected with an actual output file, exactly and line by line (contract: `Diff`; decisions, "Files").
+"""Compare an expected with an actual output file, exactly and line by line (contract schema `Diff`).
+
+See docs/decisions.md, "Diffs".
 
 A line ends at LF and nowhere else, as for GNU diff and patch, so that both forms of the answer number lines alike.
 Lines are compared as bytes with their endings, so no change goes unseen, not even one that leaves the text alone. A CR

@@ -134,6 +134,6 @@ def _page(session: DbSession, stores: Storage, run_id: int, facts: Any, **query:
 def _is_stale(modified_at: datetime | None, first_progress_at: datetime | None) -> bool:
     """Tell whether a log is of an attempt before the run was restarted, which deletes its progress but not its log.
 
-    A worker reports progress before it sends a log (decisions, "Logs").
+    A worker reports progress before it sends a log (docs/decisions.md, "Logs of restarted runs").
     """
     return modified_at is not None and (first_progress_at is None or modified_at < first_progress_at)

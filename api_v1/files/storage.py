@@ -2,7 +2,7 @@
 
 A file is looked for in the folder, then in the bucket; one that is in one of them only is served, and said to be
 degraded. A store that does not answer may have a file: what the others lack is not missing then, but unverified
-(decisions, "Files").
+(docs/decisions.md, "Stores that do not answer").
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Folders below the root, which are prefixes of object names in the bucket (platform, "Files").
+#: Folders below the root, which are prefixes of object names in the bucket (docs/platform.md, "Folders").
 RESULTS = "TestResults"
 LOGS = "LogFiles"
 MEDIA = "TestFiles/media"
@@ -112,9 +112,9 @@ class LocalFile:
         return self.path.stat().st_size
 
     def version(self) -> Hashable | None:
-        """Return path and time stamps: the platform rewrites some baselines in place (platform, "Files").
+        """Return path and time stamps: the platform rewrites some baselines in place.
 
-        None soon after a change, as time stamps are coarser than writes.
+        None soon after a change, as time stamps are coarser than writes. See docs/platform.md, "Folders".
         """
         state = self.path.stat()
         if time.time() - max(state.st_mtime, state.st_ctime) < SETTLING_SECONDS:

@@ -1,7 +1,7 @@
 """Why runs were canceled, when nobody wanted it: errors of queue, machine, build, storage and worker.
 
-The platform stores a sentence with each canceled progress row and nothing else; the sentences are those of platform,
-"Terminal messages by kind".
+The platform stores a sentence with each canceled progress row and nothing else; the kinds of
+sentences are those of docs/platform.md, "Messages of canceled runs".
 """
 
 from __future__ import annotations

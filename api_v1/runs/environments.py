@@ -11,7 +11,7 @@ from api_v1.paging import Page
 
 PLATFORMS = ("linux", "windows")
 
-#: The platform's running mean of finished runs, in seconds (platform, general_data).
+#: The platform's running mean of finished runs, in seconds (docs/platform.md, "Averages").
 _AVERAGE = "average_time_{}"
 
 

@@ -1,7 +1,7 @@
 """Results of one run: its set of regression tests, the verdict of each, and what its outputs say.
 
 Which tests belong to a run: its CustomizedTest rows; without any, the tests that have a result, and the active ones
-that existed then (decisions, "Statuses"). A test without a category and without a result never counts.
+that existed then (docs/decisions.md, "Set of a run"). A test without a category and without a result never counts.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Run:
 
     @property
     def status_reason(self) -> StatusReason | None:
-        """Why the run has its status (decisions, "Statuses"); None where there is nothing to explain."""
+        """Why the run has its status (docs/decisions.md, "Reason for a state"); None where nothing is to explain."""
         if self.status == RunStatus.ERROR:
             return StatusReason("no_results", "The run completed without a result of any test.")
         if self.status in (RunStatus.INCOMPLETE, RunStatus.FAIL) and self.absent:

@@ -1,7 +1,8 @@
 """The state of runs, derived from the platform's rows: some hundred runs at a time, in a constant number of statements.
 
 The platform's rows of a run are up to a thousand, nearly all of them unremarkable. So the database counts them and
-selects the few that deviate, and this module puts the numbers together by the rule (decisions, "Statuses").
+selects the few that deviate, and this module puts the numbers together by the rule (docs/decisions.md,
+"State of a run").
 """
 
 from __future__ import annotations

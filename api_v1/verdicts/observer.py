@@ -574,7 +574,10 @@ def _write(engine: sa.Engine, named: Iterable[Named], runs: Iterable[int]) -> No
 
 
 def _record_creation(connection: sa.Connection, runs: Iterable[int]) -> None:
-    """Record when runs were created, unless their own transaction did (decisions, "When a run was created")."""
+    """Record when runs were created, unless their own transaction did.
+
+    See docs/decisions.md, "When a run was created".
+    """
     insert = sa.insert(RunCreation).prefix_with("OR IGNORE", dialect="sqlite")
     for dialect in ("mysql", "mariadb"):
         insert = insert.prefix_with("IGNORE", dialect=dialect)

@@ -1,8 +1,8 @@
 """The verdict rule: when a regression test passes, and what that makes of its run.
 
 The rule stands here twice, and a property test holds both against each other and against the platform's own
-`get_test_results`: as functions over plain facts, and as SQL over the platform's tables. Source: decisions, "Statuses";
-platform, "Pass and fail".
+`get_test_results`: as functions over plain facts, and as SQL over the platform's tables. Sources: docs/decisions.md,
+"Verdict of a test"; docs/platform.md, "Pass and fail".
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ Narrow = Callable[[Any, Any], sa.ColumnElement[bool]]
 
 
 def stored_file(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
-    """Be true for a row that stands for a file; the platform's sentinel rows (platform, "Pass and fail") do not."""
+    """Be true for a row that stands for a file; sentinel rows do not (docs/decisions.md, "Sentinel rows")."""
     sentinel = sa.or_(
         file.test_id == -1,
         file.regression_test_id == -1,

@@ -1,4 +1,6 @@
-"""`Idempotency-Key`: a request that is sent again is answered again, not done again (decisions, "Runs").
+"""`Idempotency-Key`: a request that is sent again is answered again, not done again.
+
+See docs/decisions.md, "Idempotency".
 
 The key is stored in the transaction of the change. A crash leaves neither; of two requests at once the second waits at
 the unique key until the first one is committed, and then repeats its answer.

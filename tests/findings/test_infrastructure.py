@@ -19,7 +19,7 @@ from tests.support.fixtures import on_one_database
 ACTIONS = "Check the GitHub Actions logs for details."
 LINUX, WINDOWS = "'Build CCExtractor on Linux'", "'Build CCExtractor on Windows'"
 
-#: The table of the platform's description, section 7; what varies is filled in.
+#: What the platform stores, by kind (docs/platform.md, "Messages of canceled runs"); what varies is filled in.
 MESSAGES = [
     ("queue", "Invalid PR number"),
     ("queue", "Tests have been cancelled"),

@@ -1,4 +1,4 @@
-"""When a run was created: recorded with its insert, else concluded from what is known (decisions)."""
+"""A run's creation is recorded with its insert, else concluded (docs/decisions.md, "When a run was created")."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Small databases as plain facts, and what every operation must say of them.
 
-The methods of `Scenario` answer from the facts alone, by the tables of the decisions ("Statuses"): no SQL, and nothing
-of the package. `Scenario.insert` writes the facts through the platform's models.
+The methods of `Scenario` answer from the facts alone, by the rules of docs/decisions.md, "Verdict of a test",
+"Set of a run" and "State of a run": no SQL, and nothing of the package. `Scenario.insert` writes the facts through the platform's models.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Scenario:
     runs: tuple[Run, ...]
     strays: bool = field(default=False)
 
-    # What the decisions say of it
+    # What the rules say of it
 
     def test(self, regression_id: int) -> RegressionTest:
         """The regression test of an id."""
@@ -179,7 +179,7 @@ class Scenario:
         return not self.output(file.output).accepts(file.got)
 
     def verdict(self, run: Run, test: RegressionTest) -> str:
-        """The state of a test in a run: the table of the decisions, row by row."""
+        """The state of a test in a run: the table of docs/decisions.md, "Verdict of a test", row by row."""
         result, files = run.results.get(test.id), self.files(run, test)
         if result is None:
             if run.finished:

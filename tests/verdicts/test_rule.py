@@ -1,4 +1,4 @@
-"""The verdict rule, as functions and as SQL, against the tables of the decisions and the platform's own page."""
+"""The verdict rule, as functions and as SQL, against the platform's page and docs/decisions.md, "Verdict of a test"."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.support.paths import CONTRACT_FILE
 
 CONTRACT: dict[str, Any] = json.loads(CONTRACT_FILE.read_text())
 
-#: What the API has beyond the contract (decisions, "Conveniences").
+#: What the API has beyond the contract (docs/decisions.md, "Additions").
 ADDED = {
     "GET /auth/tokens",
     "GET /auth/tokens/current",

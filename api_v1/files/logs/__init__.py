@@ -1,8 +1,8 @@
 """The log of a run, page by page: `page` is the way in.
 
-The log is plain text, written by the worker's script, the tester and CCExtractor together (platform, "The run log").
-Its bytes, wherever they are stored, go through these steps, each of which can go on from the middle of the log, so that
-a page costs the same wherever it is:
+The log is plain text, written by the worker's script, the tester and CCExtractor together (docs/platform.md,
+"The run log"). Its bytes, wherever they are stored, go through these steps, each of which can go on from the middle of
+the log, so that a page costs the same wherever it is:
 
 - `segments`: bytes to raw lines; long ones in parts.
 - `structure`: what the text of a line says: level, source, time, whose part of the log it is in.

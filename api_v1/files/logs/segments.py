@@ -176,7 +176,7 @@ def between_characters(reader: Reader, start: int) -> int:
 def decode(raw: bytes) -> str:
     """Return the text of a segment, without NUL, colours and other escape sequences.
 
-    It is UTF-8 when it is valid, else cp1252, as in the comparison of files (decisions, "Logs").
+    It is UTF-8 when it is valid, else cp1252, as in the comparison of files (docs/decisions.md, "Log lines").
     """
     try:
         text = raw.decode()

@@ -1,6 +1,6 @@
 """What the text of a log line says about it: level, source, time, and whose part of the log it belongs to.
 
-The log has no fields; all of it is derived from its structure (platform, "The run log"):
+The log has no fields; all of it is derived from its structure (docs/platform.md, "The run log"):
 
 - Level: a token at the start of the line, `[ERROR]` or `ERROR:`, behind or before a time if there is one; else info.
 - Time: an ISO 8601 date-time at the start of the line, in UTC where it has no offset; else the last one seen before.

@@ -63,7 +63,7 @@ DEVIATIONS = (
 # the truth, so requirements are compared by the names of their schemes alone.
 SCOPES_MEAN_SOMETHING_FOR = frozenset({"oauth2", "openIdConnect"})
 
-# The request headers that the contract's decisions add; in lower case, as HTTP compares them.
+# The request headers that we add (docs/decisions.md, "Idempotency"); in lower case, as HTTP compares them.
 ADDED_REQUEST_HEADERS = frozenset({"idempotency-key", "if-none-match", "x-request-id"})
 
 PARAMETER_DEFAULTS: Json = {
