@@ -62,7 +62,7 @@ def _diff(stores: Storage, found: Reference, context_lines: int, format: Any) ->
     expected = _content(stores, found, found.expected, "expected_output")
     actual = reading.result()
     # Equal as far as they were read: of what follows only the hashes tell.
-    differ = len(expected) > diff.MAX_BYTES and found.expected != found.actual
+    differ = len(expected) > diff.limits.MAX_BYTES and found.expected != found.actual
     return diff.diff(expected, actual, context_lines, format, differ=differ)
 
 
@@ -70,7 +70,7 @@ def _content(stores: Storage, found: Reference, digest: str | None, resource: st
     """Read as much of a file as is compared, and one byte more, so that a cut is seen."""
     name = f"{storage.RESULTS}/{digest}{found.extension}"
     try:
-        return stores.read(name, lambda source: source.read(0, diff.MAX_BYTES + 1))
+        return stores.read(name, lambda source: source.read(0, diff.limits.MAX_BYTES + 1))
     except FileMissing:
         raise outputs.missing_file(stores, found, resource) from None
 

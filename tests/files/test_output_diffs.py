@@ -171,7 +171,7 @@ def test_long_lines_are_cut_and_marked(api: Api, repository: Path) -> None:
 def test_files_that_are_equal_as_far_as_they_are_compared_are_different(
     api: Api, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diff, "MAX_BYTES", 8)
+    monkeypatch.setattr(diff.limits, "MAX_BYTES", 8)
     body = get(api, mismatch(api, repository, b"same\nsame\none\n", b"same\nsame\nother\n"))
     assert (body["status"], body["truncated"]) == ("different", True)
 

@@ -100,10 +100,10 @@ def kinds(found: Diff) -> Counter[Kind]:
 
 @contextmanager
 def limits(**values: int) -> Iterator[None]:
-    """Lower limits of the module for a while."""
+    """Lower limits of the package for a while."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
-            patch.setattr(service, name, value)
+            patch.setattr(service.limits, name, value)
         yield
 
 
