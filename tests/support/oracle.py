@@ -1,7 +1,8 @@
 """Small databases as plain facts, and what every operation must say of them.
 
 The methods of `Scenario` answer from the facts alone, by the rules of docs/decisions.md, "Verdict of a test",
-"Set of a run" and "State of a run": no SQL, and nothing of the package. `Scenario.insert` writes the facts through the platform's models.
+"Set of a run" and "State of a run": no SQL, and nothing of the package. `Scenario.insert` writes the facts through the
+platform's models.
 """
 
 from __future__ import annotations
