@@ -16,7 +16,7 @@ from tests.packages import ROOT, copy_sources, package_files
 PLATFORM = os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")
 
 #: What Alembic alone runs, from files; upgrading a database proves them.
-ALEMBICS = "api_v1/migrations/"
+ALEMBICS = "api_v1/database/migrations/"
 
 #: Imports every module of the package, and prints where each came from.
 IMPORT_ALL = """
