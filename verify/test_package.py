@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 PLATFORM = os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")
 
 #: What Alembic alone runs, from files; upgrading a database proves them.
-ALEMBICS = "api_v1/migrations/"
+ALEMBICS = "api_v1/database/migrations/"
 
 #: Imports every module of the package, and prints where each came from.
 IMPORT_ALL = """

@@ -21,7 +21,7 @@ from tests.support.people import PASSWORD, quick_hash
 pytestmark = pytest.mark.usefixtures("quick_nobody")
 
 
-def test_log_in_answers_with_a_token_that_works(app: Flask, ann: int) -> None:
+def test_a_log_in_returns_a_working_token(app: Flask, ann: int) -> None:
     answer = log_in(app)
     body = answer.get_json()
     assert answer.status_code == 201
@@ -51,18 +51,18 @@ def test_password_of_full_cost_is_checked_by_the_platforms_rule(app: Flask, ann:
 
 
 @pytest.mark.parametrize("email", ["ann@example.org", "ANN@EXAMPLE.ORG"])
-def test_email_is_found_in_any_case(app: Flask, ann: int, email: str) -> None:
+def test_the_email_is_compared_ignoring_case(app: Flask, ann: int, email: str) -> None:
     assert log_in(app, email=email).status_code == 201
 
 
 @pytest.mark.parametrize("email", ["ann@exämple.org", "Ann@Example.org ", " Ann@Example.org", "Ann@Example.org\n"])
-def test_email_that_only_the_database_takes_for_equal_is_not_the_account(app: Flask, ann: int, email: str) -> None:
+def test_an_email_equal_only_by_the_databases_collation_is_not_the_account(app: Flask, ann: int, email: str) -> None:
     assert log_in(app, email=email).status_code in (400, 401)
     with pytest.raises(InvalidCredentials):
         tokens.log_in(db.session, email, PASSWORD)
 
 
-def test_password_may_be_of_any_letters(app: Flask, ann: int) -> None:
+def test_a_password_may_hold_any_characters(app: Flask, ann: int) -> None:
     password = "pässwörd \N{GRINNING FACE}"
     change(ann, password=quick_hash(password))
     assert log_in(app, password=password).status_code == 201
@@ -80,7 +80,7 @@ REFUSED_ACCOUNTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("account", REFUSED_ACCOUNTS)
-def test_refusals_are_alike_and_each_costs_one_check(
+def test_all_refusals_look_alike_and_take_one_check(
     app: Flask, ann: int, monkeypatch: pytest.MonkeyPatch, account: str
 ) -> None:
     change(ann, **({"password": NOBODY} | REFUSED_ACCOUNTS[account]))
@@ -159,7 +159,7 @@ def test_account_without_role_has_tokens_without_role(app: Flask, ann: int) -> N
         ("role", "admin"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(app: Flask, context: AppContext, field: str, value: Any) -> None:
+def test_an_invalid_field_is_refused_by_name(app: Flask, context: AppContext, field: str, value: Any) -> None:
     reasons = problems(log_in(app, **{field: value}))
     assert {name.partition(".")[0] for name in reasons} == {field}
 

@@ -69,17 +69,19 @@ def log_in_at_once(server: servers.Gunicorn, *wanted: tuple[str, str]) -> Counte
         return Counter(pool.map(send, *zip(*wanted, strict=True)))
 
 
-def test_of_twenty_at_once_one_gets_the_name(server: servers.Gunicorn, shared_uri: str) -> None:
+def test_one_of_twenty_concurrent_log_ins_gets_the_name(server: servers.Gunicorn, shared_uri: str) -> None:
     (email,) = accounts(shared_uri, 1)
     assert log_in_at_once(server, *[(email, "laptop")] * 20) == {201: 1, 400: 19}
 
 
-def test_of_twenty_at_once_as_many_succeed_as_are_left(server: servers.Gunicorn, shared_uri: str) -> None:
+def test_concurrent_log_ins_do_not_exceed_the_tokens_left(server: servers.Gunicorn, shared_uri: str) -> None:
     (email,) = accounts(shared_uri, 1, tokens_each=tokens.MAX_LIVE_TOKENS - 3)
     assert log_in_at_once(server, *[(email, f"new{number}") for number in range(20)]) == {201: 3, 400: 17}
 
 
-def test_users_who_log_in_at_once_do_not_block_each_other(server: servers.Gunicorn, shared_uri: str) -> None:
+def test_concurrent_log_ins_of_different_users_do_not_block_each_other(
+    server: servers.Gunicorn, shared_uri: str
+) -> None:
     for _ in range(3):
         emails = accounts(shared_uri, 16)
         assert log_in_at_once(server, *[(email, "laptop") for email in emails]) == {201: 16}

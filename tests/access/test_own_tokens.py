@@ -78,7 +78,7 @@ def test_a_user_sees_the_live_tokens_by_name(each_api: Api) -> None:
 @on_one_database
 @pytest.mark.parametrize("role", ["admin", "contributor", "tester", "user", None])
 @pytest.mark.parametrize("scopes", [(), tuple(Scope)])
-def test_any_token_may_look_after_itself(api: Api, role: str | None, scopes: tuple[str, ...]) -> None:
+def test_any_token_may_list_and_revoke_its_owners_tokens(api: Api, role: str | None, scopes: tuple[str, ...]) -> None:
     owner = owner_of(api, "one", "two", role=role, scopes=scopes)
     assert listed(api, owner["one"])[0]["scopes"] == list(scopes)
     assert api.get("/auth/tokens/current", headers=owner["one"]).json["token_name"] == "one"
@@ -116,7 +116,7 @@ def test_a_name_is_free_again_after_revocation(api: Api) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "ONE", "größe", "expired", "somebody-elses", "%00", "x" * 300, "a b"])
-def test_what_is_no_live_token_of_the_caller_is_not_found(api: Api, name: str) -> None:
+def test_only_live_tokens_of_the_caller_are_found(api: Api, name: str) -> None:
     owner = owner_of(api, "one", "expired")
     other = owner_of(api, "somebody-elses")
     change(api, "expired", expires_at=now() - timedelta(seconds=1))
@@ -153,7 +153,7 @@ def test_the_last_use_is_known_to_the_minute(api: Api) -> None:
     assert before <= moment.astimezone(timezone.utc).replace(tzinfo=None) <= now()
 
 
-def test_refused_requests_are_uses_too(api: Api) -> None:
+def test_refused_requests_count_as_use(api: Api) -> None:
     owner = owner_of(api, "one", scopes=())
     refused(api.get("/runs", headers=owner["one"]), 403, "forbidden")
     assert last_used(api) is not None
@@ -191,7 +191,7 @@ def test_reading_takes_few_statements(api: Api) -> None:
 
 
 @pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
-def test_noting_the_use_waits_for_nobody(api: Api) -> None:
+def test_recording_the_use_does_not_wait_for_locks(api: Api) -> None:
     """A long request of the same token holds its row."""
     owner = owner_of(api, "one")
     with api.app.app_context():

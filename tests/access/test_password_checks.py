@@ -77,7 +77,7 @@ def test_settings_of_the_platform_are_followed_at_once(make: Make, monkeypatch: 
     assert checks.matches(quick(PASSWORD, pbkdf2_sha256), PASSWORD)
 
 
-def test_rule_other_than_asking_the_context_is_followed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_rule_of_the_platform_is_followed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Here(verdict=False)
     checks = make(platform.password_context, here)
     assert checks.matches(STORED, PASSWORD)
@@ -146,7 +146,7 @@ def test_checks_in_this_process_are_made_one_after_the_other(make: Make) -> None
     assert held.most == 1
 
 
-def test_who_waits_too_long_is_told_that_log_ins_are_busy(make: Make) -> None:
+def test_waiting_too_long_reports_that_log_ins_are_busy(make: Make) -> None:
     held = Held()
     checks = make(lambda: None, held, turn_seconds=0.05)
     with ThreadPoolExecutor(1) as pool:
@@ -162,7 +162,7 @@ def test_who_waits_too_long_is_told_that_log_ins_are_busy(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("last_seconds", "most"), [(0.3, 4), (0.5, 3), (0.9, 2), (1.0, 2), (1.1, 1), (30, 1)])
-def test_as_many_log_ins_are_in_progress_as_can_be_checked_in_a_second(
+def test_only_as_many_log_ins_wait_as_can_be_checked_in_a_second(
     make: Make, monkeypatch: pytest.MonkeyPatch, last_seconds: float, most: int
 ) -> None:
     checks = make()
@@ -177,14 +177,14 @@ def test_as_many_log_ins_are_in_progress_as_can_be_checked_in_a_second(
             raise LogInUnavailable()
 
 
-def test_quick_checks_refuse_nobody(make: Make) -> None:
+def test_quick_checks_refuse_no_log_in(make: Make) -> None:
     checks = make()
     with ExitStack() as taken:
         for _ in range(1000):
             taken.enter_context(checks.queued())
 
 
-def test_what_a_check_takes_is_measured(make: Make) -> None:
+def test_the_duration_of_a_check_is_measured(make: Make) -> None:
     held = Held()
     checks = make(lambda: None, held)
     with ThreadPoolExecutor(1) as pool:

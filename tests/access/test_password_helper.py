@@ -22,7 +22,7 @@ from tests.support.servers import PLATFORM, wait_until
 # --- A helper in trouble --------------------------------------------------------------------------
 
 
-def test_helper_that_died_is_replaced(make: Make) -> None:
+def test_a_dead_helper_is_replaced(make: Make) -> None:
     checks = make()
     for _ in range(3):
         assert checks.matches(STORED, PASSWORD)
@@ -50,7 +50,7 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
-def test_lost_helper_costs_no_answer(make: Make, tmp_path: Path, trouble: str) -> None:
+def test_a_lost_helper_does_not_fail_the_check(make: Make, tmp_path: Path, trouble: str) -> None:
     script = Script(tmp_path, BEGINNING + TROUBLE[trouble])
     here = Here(verdict=False)
     checks = make(check_here=here, command=script.command)
@@ -70,7 +70,7 @@ ask()
 """
 
 
-def test_second_answer_to_a_question_is_not_taken_for_the_next_one(make: Make, tmp_path: Path) -> None:
+def test_a_duplicate_reply_is_not_taken_for_the_next_one(make: Make, tmp_path: Path) -> None:
     here = Here(verdict=False)
     checks = make(check_here=here, command=Script(tmp_path, BEGINNING + LATE).command)
     assert checks.matches(STORED, PASSWORD)
@@ -80,7 +80,7 @@ def test_second_answer_to_a_question_is_not_taken_for_the_next_one(make: Make, t
     assert process.returncode is not None
 
 
-def test_helper_that_hangs_is_ended_in_time(make: Make) -> None:
+def test_a_hanging_helper_is_ended_in_time(make: Make) -> None:
     checks = make(check_seconds=1)
     assert checks.matches(STORED, PASSWORD)
     process = helper_process(checks)
@@ -94,7 +94,7 @@ def test_helper_that_hangs_is_ended_in_time(make: Make) -> None:
     assert checks.matches(STORED, PASSWORD), "the next one has a new helper"
 
 
-def test_endless_hash_is_given_up(make: Make) -> None:
+def test_an_endless_check_is_given_up(make: Make) -> None:
     checks = make(check_seconds=1)
     with pytest.raises(LogInUnavailable):
         checks.matches(STORED.replace("rounds=1000$", "rounds=999999999$"), PASSWORD)
@@ -111,7 +111,7 @@ START_TROUBLE = {
 
 
 @pytest.mark.parametrize("trouble", START_TROUBLE)
-def test_helper_that_does_not_start_costs_no_answer(make: Make, tmp_path: Path, trouble: str) -> None:
+def test_a_helper_that_does_not_start_does_not_fail_the_check(make: Make, tmp_path: Path, trouble: str) -> None:
     here = Here()
     script = Script(tmp_path, START_TROUBLE[trouble])
     checks = make(check_here=here, command=script.command, start_seconds=0.5)
@@ -124,7 +124,7 @@ def test_helper_that_does_not_start_costs_no_answer(make: Make, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(11, "no more processes"), OSError(12, "no memory")])
-def test_forbidden_fork_costs_no_answer(make: Make, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+def test_a_forbidden_fork_does_not_fail_the_check(make: Make, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     starts: list[Any] = []
 
     def refuse(*arguments: Any, **_: Any) -> Any:
@@ -142,13 +142,13 @@ def test_forbidden_fork_costs_no_answer(make: Make, monkeypatch: pytest.MonkeyPa
     assert len(here.asked) == 2, "after the pause there is a helper again"
 
 
-def test_missing_interpreter_costs_no_answer(make: Make) -> None:
+def test_a_missing_interpreter_does_not_fail_the_check(make: Make) -> None:
     here = Here()
     assert make(check_here=here, command=("/nowhere/python",)).matches(STORED, PASSWORD)
     assert len(here.asked) == 1
 
 
-def test_settings_that_the_helper_cannot_load_cost_no_answer(make: Make) -> None:
+def test_settings_that_the_helper_cannot_load_do_not_fail_the_check(make: Make) -> None:
     here = Here()
     assert make(lambda: "[passlib]\nschemes = known_here_only\n", here).matches(STORED, PASSWORD)
     assert len(here.asked) == 1

@@ -100,7 +100,7 @@ def bearers(api: Api) -> dict[Caller, dict[str, str]]:
 
 
 @on_one_database
-def test_who_may_call_is_what_is_declared(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_over_http_is_as_declared(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_NOBODY", QUICK_HASH)
     headers = bearers(api)
     wrong: dict[str, dict[Caller | None, str]] = {}

@@ -38,7 +38,7 @@ def test_tokens_are_different_each_time() -> None:
     assert all(tokens.is_well_formed(secret) for secret in secrets)
 
 
-def test_one_wrong_character_makes_noise() -> None:
+def test_one_wrong_character_makes_a_token_malformed() -> None:
     secret = tokens.new_secret()
     for place in range(len(secret)):
         other = "b" if secret[place] == "a" else "a"
@@ -46,7 +46,7 @@ def test_one_wrong_character_makes_noise() -> None:
 
 
 @pytest.mark.parametrize("noise", ["", "ccx1_", "x" * 54, "ccx1_" + "ä" * 49, "\x00", "ccx1_" + "a" * 100_000])
-def test_noise_is_no_token(app: Flask, context: AppContext, noise: str) -> None:
+def test_a_malformed_token_is_not_found(app: Flask, context: AppContext, noise: str) -> None:
     assert not tokens.is_well_formed(noise)
     assert tokens.find(db.session, noise) is None
 
@@ -61,14 +61,14 @@ def test_only_the_bearer_scheme_is_understood(app: Flask, ann: int, value: str) 
     assert answer.status_code == (200 if is_bearer else 401)
 
 
-def test_value_is_shown_by_no_repr() -> None:
+def test_no_repr_shows_the_value() -> None:
     issued = tokens.IssuedToken(tokens.new_secret(), "laptop", ("runs:read",), now())
     assert issued.token not in repr(issued)
     assert issued.token not in repr(Token(digest=tokens.digest(issued.token)))
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_secrets_reach_no_log(
+def test_no_log_holds_a_secret(
     app: Flask, ann: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, failing: bool
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -174,7 +174,7 @@ def test_token_of_a_deleted_user_is_refused(app: Flask, ann: int, token: str) ->
     assert_refused(app, token)
 
 
-def test_role_is_the_users_role_now(app: Flask, ann: int, token: str) -> None:
+def test_the_role_is_the_current_role_of_the_user(app: Flask, ann: int, token: str) -> None:
     for role in (*platform.Role, None):
         change(ann, role=role)
         found = tokens.find(db.session, token)

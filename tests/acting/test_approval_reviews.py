@@ -63,7 +63,7 @@ def test_approving_replaces_the_baseline_and_nothing_else(each_api: Api) -> None
     assert each_api.get(f"/runs/{case.run_id}", headers=scenario.admin).json == verdict
 
 
-def test_rejecting_leaves_everything(scenario: ReviewScenario) -> None:
+def test_rejecting_changes_no_baseline(scenario: ReviewScenario) -> None:
     approval = scenario.request()
     review = scenario.review(approval, "reject").json
     assert (review["approval"]["status"], review["changes"]) == ("rejected", [])
@@ -74,7 +74,9 @@ def test_rejecting_leaves_everything(scenario: ReviewScenario) -> None:
 @pytest.mark.parametrize("first", ["approve", "reject"])
 @pytest.mark.parametrize("second", ["approve", "reject"])
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_what_is_decided_is_decided(scenario: ReviewScenario, first: str, second: str, dry_run: bool) -> None:
+def test_a_decided_request_cannot_be_decided_again(
+    scenario: ReviewScenario, first: str, second: str, dry_run: bool
+) -> None:
     approval = scenario.request()
     scenario.review(approval, first)
     decided = scenario.get(approval)
@@ -101,7 +103,7 @@ def test_a_baseline_that_changed_since_the_request_is_a_conflict(
     assert scenario.review(approval, "reject").status_code == 200, "it can still be put away"
 
 
-def test_an_output_that_is_gone_is_a_conflict(scenario: ReviewScenario) -> None:
+def test_a_deleted_output_is_a_conflict(scenario: ReviewScenario) -> None:
     approval = scenario.request()
     with scenario.api.rows() as session:
         session.execute(sa.delete(platform.TestResultFile))
@@ -149,7 +151,7 @@ def test_in_auto_mode_an_admin_settles_a_pending_request_by_repeating_it(scenari
     ("field", "value"),
     [("decision", "maybe"), ("decision", None), ("dry_run", "yes"), ("dry_run", None), ("mode", "x")],
 )
-def test_a_review_that_is_not_understood_is_refused(scenario: ReviewScenario, field: str, value: Any) -> None:
+def test_an_invalid_review_is_refused(scenario: ReviewScenario, field: str, value: Any) -> None:
     response = scenario.review(scenario.request(), **{field: value})
     assert list(refused(response, 400, "validation_error")["fields"]) == [field]
 
@@ -157,7 +159,7 @@ def test_a_review_that_is_not_understood_is_refused(scenario: ReviewScenario, fi
 # --- Variants -------------------------------------------------------------------------------------
 
 
-def test_variants_are_replaced_where_they_expect_the_very_same_file(scenario: ReviewScenario) -> None:
+def test_outputs_that_expect_the_same_file_are_replaced_with_apply_to_variants(scenario: ReviewScenario) -> None:
     case = scenario.mismatch
     with scenario.api.rows() as session:
         sample = session.get_one(platform.Sample, case.sample_id)
@@ -187,7 +189,7 @@ def test_variants_are_replaced_where_they_expect_the_very_same_file(scenario: Re
     assert {scenario.baseline(id_) for id_ in (case.output_id, *follow)} == {case.old}
 
 
-def test_without_the_flag_variants_stay(scenario: ReviewScenario) -> None:
+def test_other_outputs_stay_without_apply_to_variants(scenario: ReviewScenario) -> None:
     with scenario.api.rows() as session:
         test = factories.regression_test(session, session.get_one(platform.Sample, scenario.mismatch.sample_id))
         twin = factories.output(session, test, scenario.mismatch.old).id
@@ -289,7 +291,7 @@ def test_only_what_was_approved_can_be_reverted(scenario: ReviewScenario, status
 
 
 @pytest.mark.parametrize("change", ["another baseline", "the old baseline", "output deleted"])
-def test_a_baseline_that_moved_on_is_not_put_back(scenario: ReviewScenario, change: str) -> None:
+def test_a_baseline_that_changed_since_is_not_reverted(scenario: ReviewScenario, change: str) -> None:
     approval = scenario.request()
     scenario.review(approval)
     if change == "output deleted":
@@ -304,7 +306,7 @@ def test_a_baseline_that_moved_on_is_not_put_back(scenario: ReviewScenario, chan
     assert scenario.get(approval)["reverted_at"] is None
 
 
-def test_of_two_approvals_the_later_is_reverted_first(scenario: ReviewScenario) -> None:
+def test_the_later_of_two_approvals_is_reverted_first(scenario: ReviewScenario) -> None:
     case = scenario.mismatch
     first = scenario.request()
     scenario.review(first)

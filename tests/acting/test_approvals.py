@@ -77,7 +77,7 @@ GOTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("got", GOTS)
-def test_without_a_differing_file_there_is_nothing_to_approve(scenario: ReviewScenario, got: str) -> None:
+def test_a_result_without_a_differing_file_cannot_be_approved(scenario: ReviewScenario, got: str) -> None:
     value = {"the baseline": scenario.mismatch.old}.get(GOTS[got], GOTS[got])
     with scenario.api.rows() as session:
         file = session.scalars(sa.select(platform.TestResultFile)).one()
@@ -101,7 +101,7 @@ def test_a_file_that_no_store_has_cannot_be_approved(scenario: ReviewScenario) -
     assert details == {"output_id": scenario.mismatch.output_id, "actual_hash": scenario.mismatch.new}
 
 
-def test_an_output_without_baseline_gets_its_first(scenario: ReviewScenario) -> None:
+def test_an_output_without_baseline_gets_its_first_baseline(scenario: ReviewScenario) -> None:
     scenario.set_baseline(None)
     approval = scenario.request(apply_to_variants=True)
     assert approval["expected_hash"] is None
@@ -137,7 +137,7 @@ NO_REASONS = [
 
 @on_one_database
 @pytest.mark.parametrize("reason", NO_REASONS)
-def test_what_is_no_reason_is_refused_everywhere(scenario: ReviewScenario, reason: Any) -> None:
+def test_a_meaningless_reason_is_refused_everywhere(scenario: ReviewScenario, reason: Any) -> None:
     approval = scenario.request()
     change: dict[str, Any] = {"reason": reason}
     requested = scenario.api.post(
@@ -156,7 +156,7 @@ def test_what_is_no_reason_is_refused_everywhere(scenario: ReviewScenario, reaso
 @pytest.mark.parametrize(
     "reason", ["xy" * 5, "Größe paßt", "这是一个合理的原因说明文字", "word" * 125, "fixed in test"]
 )
-def test_what_is_a_reason_is_kept(scenario: ReviewScenario, reason: str) -> None:
+def test_a_meaningful_reason_is_kept(scenario: ReviewScenario, reason: str) -> None:
     assert scenario.request(reason=reason)["reason"] == reason
 
 
@@ -175,13 +175,13 @@ def test_what_is_a_reason_is_kept(scenario: ReviewScenario, reason: str) -> None
         ("status", "approved"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(scenario: ReviewScenario, field: str, value: Any) -> None:
+def test_an_invalid_field_is_refused_by_name(scenario: ReviewScenario, field: str, value: Any) -> None:
     body = scenario.mismatch.body(**{field: value})
     response = scenario.api.post(scenario.mismatch.path, json=body, headers=scenario.contributor)
     assert list(refused(response, 400, "validation_error")["fields"]) == [field]
 
 
-def test_a_second_request_is_the_first(scenario: ReviewScenario) -> None:
+def test_a_second_request_returns_the_first(scenario: ReviewScenario) -> None:
     first = scenario.request()
     with scenario.api.rows() as session:
         before = contents(session)
@@ -191,7 +191,7 @@ def test_a_second_request_is_the_first(scenario: ReviewScenario) -> None:
         assert contents(session) == before
 
 
-def test_another_run_with_the_same_file_repeats_the_request(scenario: ReviewScenario) -> None:
+def test_a_request_for_the_same_file_of_another_run_returns_the_first(scenario: ReviewScenario) -> None:
     first = scenario.request()
     own = scenario.mismatch
     with scenario.api.rows() as session:
@@ -245,13 +245,13 @@ def test_approvals_are_listed_newest_first_and_filtered(scenario: ReviewScenario
 
 @on_one_database
 @pytest.mark.parametrize("query", ["status=pending", "run_id=0", "run_id=x", "limit=101", "sample_id=1"])
-def test_a_filter_that_is_not_understood_is_refused(scenario: ReviewScenario, query: str) -> None:
+def test_an_invalid_filter_is_refused(scenario: ReviewScenario, query: str) -> None:
     response = scenario.api.get("/baseline-approvals", query=query, headers=scenario.contributor)
     assert list(refused(response, 400, "validation_error")["fields"]) == [query.partition("=")[0]]
 
 
 @on_one_database
-def test_an_approval_that_is_not_there_is_not_found(scenario: ReviewScenario) -> None:
+def test_an_unknown_approval_is_not_found(scenario: ReviewScenario) -> None:
     nothing = {"approval_id": 4711}
     for response in (scenario.review(nothing), scenario.revert(nothing)):
         assert refused(response, 404, "not_found") == {"resource": "baseline_approval", "id": 4711}

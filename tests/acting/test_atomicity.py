@@ -188,7 +188,7 @@ def scenario(api: Api, monkeypatch: pytest.MonkeyPatch) -> ReviewScenario:
         *(pytest.param(make, {"Idempotency-Key": "one"}, id=f"{make.__name__} with a key") for make in WITH_KEY),
     ],
 )
-def test_a_change_that_is_stopped_leaves_nothing(
+def test_an_interrupted_change_leaves_nothing(
     scenario: ReviewScenario, make: Callable[[ReviewScenario], tuple[Case, Difference]], key: dict[str, str]
 ) -> None:
     """Stopped at its first statement, then at its second, and so on; what is there at last was done once."""
@@ -240,7 +240,7 @@ on_mariadb = pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
 
 @on_mariadb
 @pytest.mark.parametrize("make", [create, retry, cancel, request], ids=lambda make: make.__name__)
-def test_a_process_that_dies_leaves_nothing_and_its_key_works(
+def test_a_dying_process_leaves_nothing_and_its_key_works(
     scenario: ReviewScenario, make: Callable[[ReviewScenario], tuple[Case, Difference]]
 ) -> None:
     deaths = 0
@@ -268,7 +268,7 @@ def test_a_process_that_dies_leaves_nothing_and_its_key_works(
 
 
 @on_mariadb
-def test_an_answer_that_was_lost_is_given_again(scenario: ReviewScenario) -> None:
+def test_a_lost_response_is_given_again(scenario: ReviewScenario) -> None:
     case, written = create(scenario)
     with scenario.api.rows() as session:
         before = contents(session)

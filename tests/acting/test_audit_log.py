@@ -60,7 +60,7 @@ def identity(api: Api, who: dict[str, str]) -> tuple[str, str]:
 # --- What is recorded -----------------------------------------------------------------------------
 
 
-def test_every_change_says_who_what_why_and_when(each_api: Api) -> None:
+def test_every_change_records_who_what_why_and_when(each_api: Api) -> None:
     scenario, admin = review_scenario(each_api), each_api.bearer()
     case = scenario.mismatch
     email, token_name = identity(each_api, scenario.admin)
@@ -130,7 +130,7 @@ def test_every_change_says_who_what_why_and_when(each_api: Api) -> None:
     check(f"{path}/review", review, action="baseline.reject", before={}, after={}, **same)
 
 
-def test_what_changes_nothing_is_not_recorded(scenario: ReviewScenario) -> None:
+def test_requests_that_change_nothing_are_not_recorded(scenario: ReviewScenario) -> None:
     with scenario.api.rows() as session:
         over = factories.run(session, "completed").id
     approval = scenario.request()
@@ -173,7 +173,7 @@ def test_log_ins_and_revocations_are_recorded(each_api: Api) -> None:
 
 
 @pytest.mark.parametrize("email", ["ann@example.org", "nobody@example.org", "Größe@example.org"])
-def test_a_failed_log_in_is_recorded_although_it_fails(api: Api, email: str) -> None:
+def test_a_failed_log_in_is_recorded(api: Api, email: str) -> None:
     account(api)
     assert log_in(api, email, "not the password").status_code == 401
     record = last(api)
@@ -181,7 +181,7 @@ def test_a_failed_log_in_is_recorded_although_it_fails(api: Api, email: str) -> 
     assert (record["before"], record["after"], record["request_id"]) == (None, None, "log-in")
 
 
-def test_a_log_in_that_gets_no_token_is_not_a_failed_one(api: Api) -> None:
+def test_a_log_in_refused_for_its_token_name_is_not_recorded_as_failed(api: Api) -> None:
     email = account(api)
     log_in(api, email)
     before = log(api)
@@ -368,7 +368,7 @@ def test_pages_neither_repeat_nor_skip(api: Api, filled: list[int]) -> None:
         "action=nul%00",
     ],
 )
-def test_a_filter_that_is_not_understood_is_refused(api: Api, query: str) -> None:
+def test_an_invalid_filter_is_refused(api: Api, query: str) -> None:
     response = api.get("/audit-log", query=query, headers=api.bearer())
     assert list(refused(response, 400, "validation_error")["fields"]) == [query.partition("=")[0]]
 

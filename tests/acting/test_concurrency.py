@@ -92,7 +92,7 @@ def statuses(answers: Sequence[servers.Answer]) -> Counter[int]:
 
 @pytest.mark.parametrize("life", [(), ("preparation", "testing")])
 @pytest.mark.parametrize("callers", [1, MANY])
-def test_of_twenty_cancellations_one_cancels(served: ServedApi, life: tuple[str, ...], callers: int) -> None:
+def test_one_of_twenty_cancellations_cancels(served: ServedApi, life: tuple[str, ...], callers: int) -> None:
     with served.rows() as session:
         run_id = factories.run(session, *life).id
     bearers = served.bearers(callers) * (MANY // callers)
@@ -118,7 +118,7 @@ def test_cancellations_of_different_runs_do_not_block_each_other(served: ServedA
 
 
 @pytest.mark.parametrize("action", ["create", "retry", "cancel", "approve"])
-def test_twenty_requests_with_one_key_are_done_once(served: ServedApi, action: str) -> None:
+def test_twenty_requests_with_one_key_are_executed_once(served: ServedApi, action: str) -> None:
     (case,) = served.mismatched_outputs()
     with served.rows() as session:
         queued = factories.run(session).id
@@ -149,7 +149,7 @@ def test_requests_with_different_keys_do_not_block_each_other(served: ServedApi)
     assert len({answer.json()["run_id"] for answer in answers}) == MANY
 
 
-def test_keys_that_expired_together_are_used_again_together(served: ServedApi) -> None:
+def test_expired_keys_can_be_reused_concurrently(served: ServedApi) -> None:
     bearers = served.bearers(MANY // 2)
     posts = [Post("/runs", BODY, who | {"Idempotency-Key": "old"}) for who in bearers]
     first = at_once(served, posts)
@@ -161,7 +161,7 @@ def test_keys_that_expired_together_are_used_again_together(served: ServedApi) -
     assert len(runs) == len(bearers) and not runs & {answer.json()["run_id"] for answer in first}
 
 
-def test_a_new_fork_is_made_once(served: ServedApi) -> None:
+def test_a_new_fork_is_created_once(served: ServedApi) -> None:
     bearers = served.bearers(MANY)
     for number in range(2):
         name = f"somebody/fork{number}"
@@ -189,7 +189,7 @@ def request(served: ServedApi, cases: Sequence[MismatchedOutput], **more: Any) -
     return [f"/baseline-approvals/{answer.json()['approval_id']}" for answer in answers]
 
 
-def test_of_two_reviewers_at_once_one_decides(served: ServedApi) -> None:
+def test_one_of_two_concurrent_reviewers_decides(served: ServedApi) -> None:
     reviewers = served.bearers(2)
     for case, approval in [(case, request(served, [case])[0]) for case in served.mismatched_outputs(3)]:
         answers = at_once(served, [Post(f"{approval}/review", REVIEW, who) for who in reviewers])
@@ -206,7 +206,7 @@ def test_of_two_reviewers_at_once_one_decides(served: ServedApi) -> None:
             assert session.get_one(RegressionTestOutput, case.output_id).correct == case.old
 
 
-def test_of_two_files_for_one_baseline_one_is_approved(served: ServedApi) -> None:
+def test_one_of_two_files_for_one_baseline_is_approved(served: ServedApi) -> None:
     (case,) = served.mismatched_outputs()
     with served.rows() as session:
         test = session.get_one(platform.RegressionTest, case.regression_id)

@@ -122,7 +122,7 @@ def test_a_platform_in_maintenance_still_queues(api: Api, tests: list[int]) -> N
 
 
 @pytest.mark.parametrize("known", ["https://github.com/Somebody/Fork.git", None])
-def test_a_fork_is_found_in_any_case_else_made(api: Api, tests: list[int], known: str | None) -> None:
+def test_a_fork_is_found_ignoring_case_or_created(api: Api, tests: list[int], known: str | None) -> None:
     with api.rows() as session:
         factories.fork(session, "https://github.com/somebody/fork-of-it.git")
         if known:
@@ -203,13 +203,13 @@ def test_an_environment_must_be_there_and_fit(api: Api, tests: list[int], enviro
         ("token", "x"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(api: Api, field: str, value: Any) -> None:
+def test_an_invalid_field_is_refused_by_name(api: Api, field: str, value: Any) -> None:
     body = {name: given for name, given in (BODY | {field: value}).items() if given is not ...}
     fields = refused(post(api, "/runs", body), 400, "validation_error")["fields"]
     assert {name.partition(".")[0] for name in fields} == {field}
 
 
-def test_runs_of_everybody_else_get_a_creation_time_without_author(api: Api) -> None:
+def test_runs_of_the_platform_get_a_creation_time_without_author(api: Api) -> None:
     with api.rows() as session:
         run = platform.Test(TestPlatform.linux, TestType.commit, factories.fork(session).id, "master", COMMIT)
         session.add(run)
@@ -243,7 +243,7 @@ def progress(session: DbSession, run_id: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_a_run_that_is_not_over_is_canceled(each_api: Api, life: str) -> None:
+def test_an_unfinished_run_is_canceled(each_api: Api, life: str) -> None:
     with each_api.rows() as session:
         run_id = factories.run(session, *LIVES[life]).id
         factories.run(session, *LIVES[life])
@@ -264,7 +264,7 @@ def test_a_run_that_is_not_over_is_canceled(each_api: Api, life: str) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_run_that_is_over_is_left_as_it_is(each_api: Api, end: str) -> None:
+def test_a_finished_run_is_left_unchanged(each_api: Api, end: str) -> None:
     with each_api.rows() as session:
         run_id = factories.run(session, *ENDS[end]).id
         headers = factories.bearer(session)
@@ -319,7 +319,7 @@ def test_a_reason_that_cannot_be_kept_is_refused(api: Api, action: str, body: di
 
 @on_one_database
 @pytest.mark.parametrize("action", ["cancel", "retry"])
-def test_a_run_that_is_not_there_is_not_found(api: Api, action: str) -> None:
+def test_an_unknown_run_is_not_found(api: Api, action: str) -> None:
     assert refused(post(api, f"/runs/4711/{action}"), 404, "not_found") == {"resource": "run", "id": 4711}
 
 
@@ -383,7 +383,7 @@ def test_a_retry_copies_a_run_and_leaves_it_alone(each_api: Api, kind: dict[str,
     assert [runs[1][name] for name in same] == [runs[0][name] for name in same]
 
 
-def test_only_what_failed_can_be_run_again(api: Api) -> None:
+def test_a_retry_may_be_limited_to_failed_tests(api: Api) -> None:
     with api.rows() as session:
         run, tests = finished_run(session)
         run_id = run.id
@@ -417,7 +417,7 @@ def test_the_message_about_many_inactive_tests_stays_short(api: Api) -> None:
 
 
 @pytest.mark.parametrize("life", [*LIVES, *ENDS])
-def test_a_run_without_a_set_of_its_own(api: Api, life: str) -> None:
+def test_a_retry_of_a_run_without_a_recorded_set_takes_its_tests(api: Api, life: str) -> None:
     """An unfinished one runs the active tests; a finished one ran those that have a result."""
     over = life in ENDS
     with api.rows() as session:

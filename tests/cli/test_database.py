@@ -42,7 +42,7 @@ def test_upgrade_makes_tables_as_declared(own_app: Flask, own_cli: Cli) -> None:
             assert connection.exec_driver_sql("SELECT * FROM alembic_version").scalars().all() == ["c8f3a2b1d4e5"]
 
 
-def test_upgrade_takes_tables_that_the_platform_made(own_app: Flask, own_cli: Cli) -> None:
+def test_upgrade_accepts_tables_created_by_the_platform(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context():
         Base.metadata.create_all(db.engine)
         headers = factories.bearer(db.session)
@@ -55,7 +55,7 @@ def test_upgrade_takes_tables_that_the_platform_made(own_app: Flask, own_cli: Cl
     assert own_app.test_client().get("/api/v1/runs", headers=headers).status_code == 200
 
 
-def test_upgrade_takes_tables_of_which_the_platform_made_some(own_app: Flask, own_cli: Cli) -> None:
+def test_upgrade_accepts_some_tables_created_by_the_platform(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context():
         Base.metadata.create_all(db.engine, [Token.__table__])
     own_cli("db", "upgrade")
@@ -82,7 +82,7 @@ def insert_runs(engine: sa.Engine) -> None:
         )
 
 
-def test_upgrade_stores_the_states_of_the_runs_that_are_there(own_app: Flask, own_cli: Cli) -> None:
+def test_upgrade_stores_the_states_of_existing_runs(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context():
         insert_runs(db.engine)
     own_cli("db", "upgrade")
@@ -130,7 +130,7 @@ def test_upgrade_needs_few_rights(mariadb_uri: str, tmp_path: Path, monkeypatch:
             server.dispose()
 
 
-def test_upgrade_of_an_empty_database_makes_the_platforms_tables_too(own_app: Flask, own_cli: Cli) -> None:
+def test_upgrade_of_an_empty_database_creates_the_platforms_tables(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context():
         Base.metadata.drop_all(db.engine)
     own_cli("db", "upgrade")
@@ -140,7 +140,7 @@ def test_upgrade_of_an_empty_database_makes_the_platforms_tables_too(own_app: Fl
         assert {table.name for table in PLATFORM_TABLES} <= set(sa.inspect(connection).get_table_names())
 
 
-def test_drop_removes_all_that_is_ours_and_no_more(own_app: Flask, own_cli: Cli) -> None:
+def test_drop_removes_the_apis_tables_and_no_others(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context(), db.engine.connect() as connection:
         before = described(connection)
     for _ in range(2):
@@ -165,7 +165,7 @@ def test_drop_asks_first(own_app: Flask, own_cli: Cli) -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("SAMPLE_PLATFORM"), reason="the embedded platform has no migrations")
-def test_platforms_own_migrations_live_beside_ours(
+def test_the_platforms_migrations_and_ours_do_not_interfere(
     mariadb_uri: str, tmp_path: Path, real_platform_config: Mapping[str, Any]
 ) -> None:
     checkout = tmp_path / "platform"

@@ -13,7 +13,7 @@ from tests.support.cli import PLATFORM_TABLES, differences, flask
 from tests.support.fixtures import platform_config
 
 
-def test_operators_commands_from_nothing_to_a_token(tmp_path: Path) -> None:
+def test_an_operators_commands_lead_from_nothing_to_a_token(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'platform.sqlite'}"
     engine = sa.create_engine(uri)
     Base.metadata.create_all(engine, PLATFORM_TABLES)

@@ -60,7 +60,7 @@ def test_replacing_a_token_revokes_the_one_before(app: Flask, cli: Cli) -> None:
         (["revoke", "ann@example.org", "laptop"], "no live token named laptop"),
     ],
 )
-def test_token_commands_fail_with_a_sentence(app: Flask, cli: Cli, arguments: list[str], reason: str) -> None:
+def test_token_commands_fail_with_one_sentence(app: Flask, cli: Cli, arguments: list[str], reason: str) -> None:
     cli("token", "create", "ann@example.org", "taken")
     assert reason in sentence(cli("token", *arguments, fails=True))
 
@@ -77,7 +77,7 @@ def test_token_commands_fail_with_a_sentence(app: Flask, cli: Cli, arguments: li
         [""],
     ],
 )
-def test_what_the_api_refuses_is_refused(app: Flask, cli: Cli, arguments: list[str]) -> None:
+def test_values_that_the_api_refuses_are_refused(app: Flask, cli: Cli, arguments: list[str]) -> None:
     result = cli("token", "create", "ann@example.org", *arguments, fails=True)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error: Invalid value for" in result.stderr

@@ -73,7 +73,7 @@ def test_text_filters_mean_the_same_everywhere(
     assert [bool(match) for match in found] == [exactly, equally, contains]
 
 
-def test_an_emoji_finds_nothing_on_an_old_connection(
+def test_a_filter_with_an_emoji_finds_nothing_on_a_utf8mb3_connection(
     connected: sa.Engine, engine: sa.Engine, api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     with api.rows() as session:

@@ -57,7 +57,7 @@ def test_drop_tables_empties_the_database(no_engine: None) -> None:
 
 
 @pytest.mark.parametrize("uri", ["sqlite:////nowhere/else.sqlite", "not a database"])
-def test_unreachable_database(uri: str, no_engine: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_database_raises(uri: str, no_engine: None, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(exceptions.FailedToSpawnDBSession):
         database.create_session(uri)
     assert "Traceback" in capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_stored_enum_values_are_stripped_and_checked(db: Session, run_id: int) -
 # --- Configuration --------------------------------------------------------------------------------
 
 
-def test_missing_configuration() -> None:
+def test_a_missing_configuration_raises() -> None:
     with pytest.raises(exceptions.MissingConfigError):
         config_parser.parse_config("no_such_configuration")
 
@@ -120,7 +120,7 @@ def test_start_page_costs_a_check_of_each_table_and_one_user(client: FlaskClient
     assert "FROM user" in user
 
 
-def test_what_a_guest_request_finds(client: FlaskClient) -> None:
+def test_a_guest_request_has_the_platforms_context(client: FlaskClient) -> None:
     client.get("/")
     assert g.user is None
     assert g.menu_entries == {}
@@ -140,7 +140,7 @@ def test_cookie_names_the_user(client: FlaskClient, db: Session) -> None:
     assert g.user.name == "Ada"
 
 
-def test_pages(client: FlaskClient, run_id: int) -> None:
+def test_pages_show_a_run_and_the_liveness(client: FlaskClient, run_id: int) -> None:
     assert b"abc on Linux" in client.get(f"/test/{run_id}").data
     assert client.get("/health/live").json == {"status": "alive"}
 

@@ -68,14 +68,14 @@ def test_each_run_gets_its_token() -> None:
     assert all(len(token) == 64 and token.isalnum() and token.isascii() for token in tokens)
 
 
-def test_fork_names() -> None:
+def test_a_fork_has_a_url_and_a_name() -> None:
     fork = runs.Fork("https://github.com/CCExtractor/ccextractor.git")
     assert fork.github_url == "https://github.com/CCExtractor/ccextractor"
     assert fork.github_name == "CCExtractor/ccextractor"
     assert runs.Fork("https://github.com/my/my.github.io.git").github_url.endswith("/myhub.io")
 
 
-def test_password_life() -> None:
+def test_passwords_are_hashed_updated_and_checked() -> None:
     user = auth.User("Ada", password="no hash")
     with pytest.raises(UnknownHashError):
         user.is_password_valid("no hash")
@@ -94,7 +94,7 @@ def test_admin_has_every_role() -> None:
     assert auth.User("Uma").role is auth.Role.user
 
 
-def test_output_names() -> None:
+def test_an_output_has_file_names() -> None:
     output = regression.RegressionTestOutput(1, "c0ffee", ".srt", "_1")
     assert output.filename_correct == "c0ffee.srt"
     assert output.filename_expected("5a") == "5a_1.srt"
@@ -102,7 +102,7 @@ def test_output_names() -> None:
     assert regression.RegressionTestOutput(1, None, ".srt", "").filename_correct == "None.srt"
 
 
-def test_category_is_not_an_argument_that_counts() -> None:
+def test_the_category_argument_is_ignored() -> None:
     test = regression.RegressionTest(1, "-1", regression.InputType.file, regression.OutputType.file, 3, 10)
     assert (test.categories, test.active, test.description) == ([], True, "")
 
@@ -120,13 +120,13 @@ def test_sample_and_extra_file_names(db: Session) -> None:
     assert media.extra_files == [extra, bare]
 
 
-def test_dates_given_as_text() -> None:
+def test_dates_may_be_given_as_text() -> None:
     moment = "2024-01-31T12:00:00Z"
     assert home.CCExtractorVersion("0.94", moment, "abc").released == date(2024, 1, 31)
     assert sample.Issue(1, 2, moment, "title", "user", "open").created_at == NOON
 
 
-def test_orders_of_arguments() -> None:
+def test_constructors_take_their_arguments_in_the_platforms_order() -> None:
     assert customized.CustomizedTest(1, 2).regression_id == 2
     assert customized.TestFork(1, 2).user_id == 1
     assert ci.MaintenanceMode(runs.TestPlatform.linux, True).disabled is True

@@ -142,7 +142,7 @@ def test_enum_is_as_recorded(path: str) -> None:
     assert sorted(columns) == ENUMS[path]["columns"]
 
 
-def test_symbol_is_itself_only() -> None:
+def test_a_symbol_equals_only_itself() -> None:
     symbol = runs.TestPlatform.linux
     assert symbol is runs.TestPlatform.from_string("linux")
     assert symbol is pickle.loads(pickle.dumps(symbol)) is copy.deepcopy(symbol)
@@ -161,7 +161,7 @@ def test_from_string_takes_the_value_not_the_name(capsys: pytest.CaptureFixture[
     assert not issubclass(exceptions.EnumParsingException, ValueError)
 
 
-def test_progress_steps() -> None:
+def test_each_stage_has_its_progress_step() -> None:
     assert [runs.TestStatus.progress_step(status) for status in runs.TestStatus.stages()] == [
         0,
         1,

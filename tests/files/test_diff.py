@@ -23,7 +23,7 @@ from tests.support.diffs import UTF_8_TEXTS, apply, contexts, kinds, limits, pai
 @example((b"a\na\na\n", b"a\na\n"), 0)
 @example((b"a\r\nb\r\n", b"a\nb\n"), 3)
 @example(("é\n".encode(), "é\n".encode("cp1252")), 3)
-def test_the_hunks_make_the_actual_file_of_the_expected_one(pair: tuple[bytes, bytes], context: int) -> None:
+def test_applying_the_hunks_gives_the_actual_file(pair: tuple[bytes, bytes], context: int) -> None:
     expected, actual = pair
     found = diff(expected, actual, context)
     assert apply(expected, found) == actual
@@ -38,7 +38,7 @@ def test_the_hunks_make_the_actual_file_of_the_expected_one(pair: tuple[bytes, b
 @example((b"a", b"a\nb"), 3)
 @example((b"-- a\n++ b\n", b"++ b\n@@ -1 +1 @@\n"), 0)
 @example((b"a\r\nb\r\n", b"a\nb\n"), 3)
-def test_patch_makes_the_actual_file_of_the_expected_one(pair: tuple[bytes, bytes], context: int) -> None:
+def test_patch_gives_the_actual_file(pair: tuple[bytes, bytes], context: int) -> None:
     expected, actual = pair
     assume(expected != actual)
     found = diff(expected, actual, context, "unified")
@@ -46,7 +46,7 @@ def test_patch_makes_the_actual_file_of_the_expected_one(pair: tuple[bytes, byte
     assert patched(expected, (found.unified or "").encode()) == actual
 
 
-def test_patch_makes_the_actual_file_in_cp1252_once_the_text_is_encoded_so() -> None:
+def test_patch_gives_the_actual_file_in_cp1252() -> None:
     expected, actual = b"caf\xe9\n\x80 1\n", b"caf\xe9s\n\x80 1\n"
     found = diff(expected, actual, format="unified")
     assert found.unified is not None and "+cafés\n" in found.unified
@@ -79,7 +79,7 @@ def test_context_is_as_wide_as_asked_for(pair: tuple[bytes, bytes], context: int
 
 
 @given(pairs())
-def test_files_are_identical_when_their_bytes_are(pair: tuple[bytes, bytes]) -> None:
+def test_files_are_identical_if_and_only_if_their_bytes_are(pair: tuple[bytes, bytes]) -> None:
     found = diff(*pair)
     assert (found.status is Status.IDENTICAL) == (pair[0] == pair[1])
     assert bool(found.differences) == (pair[0] != pair[1])
@@ -115,7 +115,7 @@ def longest_common(a: list[int], b: list[int]) -> int:
 
 
 @given(st.lists(st.integers(0, 2), max_size=40), st.lists(st.integers(0, 2), max_size=40))
-def test_without_unique_lines_as_many_stay_as_can(a: list[int], b: list[int]) -> None:
+def test_as_many_lines_as_possible_stay_without_unique_lines(a: list[int], b: list[int]) -> None:
     assume(not [line for line in {*a, *b} if a.count(line) == b.count(line) == 1])
     # Ends that differ, or the lines between could become unique.
     found = changes([8, *a, 8], [9, *b, 9])
@@ -150,5 +150,5 @@ def test_changes_are_in_order_and_apart(a: list[int], b: list[int]) -> None:
         ("CpUpxxA", "DpUxxpB", [Change(0, 1, 0, 1), Change(3, 4, 3, 3), Change(6, 7, 5, 7)]),
     ],
 )
-def test_changes(a: str, b: str, found: list[Change]) -> None:
+def test_changes_are_found(a: str, b: str, found: list[Change]) -> None:
     assert changes(a, b) == found

@@ -24,7 +24,7 @@ def test_a_long_hunk_is_split_and_nothing_is_lost() -> None:
     assert diff(expected, actual, format="unified").summary == found.summary
 
 
-def test_of_many_hunks_the_first_are_shown_and_all_are_counted() -> None:
+def test_only_the_first_hunks_are_shown_and_all_are_counted() -> None:
     expected = numbered("", 6000)
     actual = b"".join(line for number, line in enumerate(split(expected)) if number % 10)
     found = diff(expected, actual, 1)
@@ -39,7 +39,7 @@ def test_of_many_hunks_the_first_are_shown_and_all_are_counted() -> None:
     assert patched(expected, (unified.unified or "").encode()) == actual
 
 
-def test_exactly_as_many_hunks_as_are_shown() -> None:
+def test_a_diff_of_exactly_the_largest_number_of_hunks_is_not_cut() -> None:
     expected = numbered("", 5000)
     actual = b"".join(line for number, line in enumerate(split(expected)) if number % 10)
     found = diff(expected, actual, 1)
@@ -77,7 +77,7 @@ def test_long_lines_that_differ_at_their_ends_differ() -> None:
     assert [len(line.text) for line in found.hunks[0].lines] == [1000, 1000]
 
 
-def test_no_more_is_shown_than_fits() -> None:
+def test_the_text_shown_is_bounded() -> None:
     expected, actual = numbered("old", 1000), numbered("new", 1000)
     with limits(MAX_OUTPUT=100_000, LINE_COST=100):
         found, unified = diff(expected, actual), diff(expected + actual, actual, format="unified")
@@ -90,7 +90,7 @@ def test_no_more_is_shown_than_fits() -> None:
     assert (unified.unified, unified.truncated, unified.summary) == ("", True, Summary(1000, 1000, 1))
 
 
-def test_of_the_unified_form_the_first_hunks_are_shown_whole() -> None:
+def test_the_unified_form_shows_the_first_hunks_whole() -> None:
     expected = numbered("", 100)
     actual = expected.replace(b"\n5\n", b"\nx\n").replace(b"\n95\n", b"\ny\n")
     with limits(MAX_OUTPUT=30):
@@ -100,7 +100,7 @@ def test_of_the_unified_form_the_first_hunks_are_shown_whole() -> None:
     assert patched(expected, (found.unified or "").encode()) == expected.replace(b"\n5\n", b"\nx\n")
 
 
-def test_of_many_lines_the_first_are_compared() -> None:
+def test_only_the_first_lines_are_compared() -> None:
     expected, actual = numbered("old", 30) + b"same\n", numbered("new", 25) + b"same\n"
     with limits(MAX_LINES=20):
         found = diff(expected, actual)
@@ -109,7 +109,7 @@ def test_of_many_lines_the_first_are_compared() -> None:
     assert [difference.value for difference in found.differences] == ["content"]
 
 
-def test_lines_that_both_files_begin_and_end_with_do_not_count_as_compared() -> None:
+def test_common_first_and_last_lines_do_not_count_as_compared() -> None:
     expected = numbered("", 1000)
     actual = expected.replace(b"\n500\n", b"\nx\ny\n")
     with limits(MAX_LINES=20):
@@ -128,7 +128,7 @@ def test_a_large_file_is_cut_at_a_line() -> None:
     assert [difference.value for difference in found.differences] == ["content"]
 
 
-def test_a_large_line_is_cut_within() -> None:
+def test_a_large_line_is_cut_inside() -> None:
     with limits(MAX_BYTES=9):
         found = diff(b"a", "é".encode() * 20)
     assert found.truncated
@@ -136,7 +136,7 @@ def test_a_large_line_is_cut_within() -> None:
     assert [line.text for hunk in found.hunks for line in hunk.lines] == ["a", "éééé"]
 
 
-def test_a_difference_behind_the_cut() -> None:
+def test_a_difference_behind_the_cut_is_reported() -> None:
     with limits(MAX_BYTES=10):
         found = diff(b"a\n" * 20 + b"x", b"a\n" * 20 + b"y")
     assert found.status is Status.DIFFERENT
@@ -144,7 +144,7 @@ def test_a_difference_behind_the_cut() -> None:
     assert (found.hunks, found.differences, found.summary) == ((), (), Summary())
 
 
-def test_files_that_are_known_to_differ_beyond_what_was_read() -> None:
+def test_files_that_differ_beyond_the_read_part_are_different() -> None:
     found = diff(b"a\n", b"a\n", differ=True)
     assert found.status is Status.DIFFERENT
     assert found.truncated

@@ -90,7 +90,7 @@ from tests.support.diffs import shown
         ),
     ],
 )
-def test_hunks(
+def test_hunks_have_the_expected_lines(
     expected: bytes,
     actual: bytes,
     context: int,
@@ -103,7 +103,7 @@ def test_hunks(
     assert headers == [f"@@ {header} @@" for header in ranges]
 
 
-def test_the_unified_form() -> None:
+def test_the_unified_form_is_that_of_diff() -> None:
     found = diff(b"same\r\nold\nlast", b"same\r\nnew\nlast\n", format="unified")
     assert found.unified == (
         "--- expected\n+++ actual\n@@ -1,3 +1,3 @@\n same\r\n-old\n-last\n\\ No newline at end of file\n+new\n+last\n"
@@ -123,7 +123,7 @@ def test_the_unified_form() -> None:
         (b"\r", "\r", Ending.NONE),
     ],
 )
-def test_a_line_is_its_text_and_its_ending(line: bytes, text: str, ending: Ending) -> None:
+def test_a_line_has_a_text_and_an_ending(line: bytes, text: str, ending: Ending) -> None:
     (hunk,) = diff(b"", line).hunks
     assert hunk.lines == (Line(Kind.ADDED, None, 1, text, ending),)
 
@@ -164,7 +164,7 @@ def test_the_default_is_three_lines_of_context() -> None:
         (b"x" * (1024 * 1024 - 1) + b"\xc3\xa9\n\xc3\xa9", Encoding.UTF_8, "é"),
     ],
 )
-def test_decoding(content: bytes, encoding: Encoding, text: str) -> None:
+def test_files_are_decoded(content: bytes, encoding: Encoding, text: str) -> None:
     found = diff(b"", content)
     assert found.actual_encoding is encoding
     assert found.expected_encoding is Encoding.UTF_8
@@ -215,7 +215,7 @@ def test_decoding(content: bytes, encoding: Encoding, text: str) -> None:
         (b"", b"", []),
     ],
 )
-def test_in_which_ways_files_differ(expected: bytes, actual: bytes, differences: list[str]) -> None:
+def test_the_ways_in_which_files_differ_are_named(expected: bytes, actual: bytes, differences: list[str]) -> None:
     for one, other in ((expected, actual), (actual, expected)):
         found = diff(one, other)
         assert [difference.value for difference in found.differences] == differences
@@ -239,7 +239,7 @@ def test_in_which_ways_files_differ(expected: bytes, actual: bytes, differences:
         (b"x" * 65536 + b"\x01" * 65536, False),
     ],
 )
-def test_what_is_binary(content: bytes, binary: bool) -> None:
+def test_binary_files_are_recognized(content: bytes, binary: bool) -> None:
     assert service.is_binary(content) is binary
 
 

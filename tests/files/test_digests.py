@@ -69,11 +69,11 @@ def test_a_part_is_the_same_whether_the_digest_is_remembered(
 @pytest.mark.parametrize(
     ("content", "is_text"), [("é字".encode(), True), (b"\xff", False), ("é".encode()[:1], False), (b"", True)]
 )
-def test_text_is_what_decodes_as_a_whole(tmp_path: Path, content: bytes, is_text: bool) -> None:
+def test_a_file_is_text_if_it_decodes_as_a_whole(tmp_path: Path, content: bytes, is_text: bool) -> None:
     assert part(Digests(), settled(tmp_path / "file", content))[0] == digest_of(content, is_text=is_text)
 
 
-def test_what_changed_just_now_is_not_remembered(tmp_path: Path, read_whole: list[Path]) -> None:
+def test_a_file_changed_just_now_is_not_cached(tmp_path: Path, read_whole: list[Path]) -> None:
     """A second write of as many bytes within a tick of the file system's clock leaves no trace."""
     memory, source = Digests(), settled(tmp_path / "file", CONTENT)
     assert source.version() is None
@@ -111,7 +111,7 @@ def test_a_file_rewritten_between_digest_and_part_is_noticed(tmp_path: Path, mon
         part(memory, source)
 
 
-def test_the_memory_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_whole: list[Path]) -> None:
+def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_whole: list[Path]) -> None:
     monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
     monkeypatch.setattr(digests, "MEMORY_SIZE", 2)
     memory = Digests()
@@ -166,7 +166,7 @@ def ended(memory: Digests) -> None:
         time.sleep(0.005)
 
 
-def test_what_takes_too_long_goes_on_beside_and_is_there_later() -> None:
+def test_a_slow_digest_continues_in_the_background() -> None:
     memory, source = Digests(), Slow(0.01)
     for _ in range(5):
         with pytest.raises(StoreSilent):
@@ -178,7 +178,7 @@ def test_what_takes_too_long_goes_on_beside_and_is_there_later() -> None:
     assert (len(source.begun), source.parts) == (1, [(40, 10)])
 
 
-def test_requests_at_once_share_one_reading() -> None:
+def test_concurrent_requests_share_one_reading() -> None:
     memory, source = Digests(), Slow(20)
     found: list[tuple[Digest, bytes]] = []
     starts = (0, 0, 0, 0, 10, 10, 20, 20)
@@ -196,7 +196,7 @@ def test_requests_at_once_share_one_reading() -> None:
     assert len(source.begun) == 1
 
 
-def test_a_reading_that_fails_fails_for_all_and_is_begun_anew() -> None:
+def test_a_failed_reading_fails_for_all_and_is_retried() -> None:
     memory, source = Digests(), Slow(20, error=FileReplaced())
     source.free.set()
     for _ in range(2):

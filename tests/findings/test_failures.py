@@ -50,7 +50,7 @@ def make_run(api: Api) -> tuple[int, dict[str, Any]]:
         return run.id, facts | {"outputs": {name: output.id for name, output in outputs.items()}}
 
 
-def test_every_type(each_api: Api) -> None:
+def test_every_type_of_error_is_listed(each_api: Api) -> None:
     run_id, facts = make_run(each_api)
     outputs = facts["outputs"]
     found = every(each_api, f"/runs/{run_id}/errors")
@@ -78,7 +78,7 @@ def test_every_type(each_api: Api) -> None:
 
 
 @on_one_database
-def test_ids_stay_the_same_and_differ(api: Api) -> None:
+def test_ids_are_stable_and_unique(api: Api) -> None:
     run_ids = [make_run(api)[0] for _ in range(2)]
     found = [[error["error_id"] for error in every(api, f"/runs/{id_}/errors")] for id_ in (*run_ids, *run_ids)]
     assert found[:2] == found[2:]
@@ -86,7 +86,7 @@ def test_ids_stay_the_same_and_differ(api: Api) -> None:
 
 
 @on_one_database
-def test_filters(api: Api) -> None:
+def test_errors_are_filtered(api: Api) -> None:
     run_id, facts = make_run(api)
     path = f"/runs/{run_id}/errors"
     all_ = every(api, path)
@@ -103,7 +103,7 @@ def test_filters(api: Api) -> None:
 
 @on_one_database
 @pytest.mark.parametrize("limit", [1, 2, 4])
-def test_page_by_page(api: Api, limit: int) -> None:
+def test_pages_add_up_to_the_whole_list(api: Api, limit: int) -> None:
     run_id, _ = make_run(api)
     for path in (f"/runs/{run_id}/errors", f"/runs/{run_id}/error-summary"):
         all_ = every(api, path)
@@ -130,7 +130,7 @@ def test_page_by_page(api: Api, limit: int) -> None:
         ("infrastructure-errors", {"include_stack": "yes"}),
     ],
 )
-def test_nonsense_is_refused(api: Api, operation: str, query: dict[str, Any]) -> None:
+def test_an_invalid_query_is_refused(api: Api, operation: str, query: dict[str, Any]) -> None:
     response = api.get(f"/runs/1/{operation}", query=query, headers=api.bearer())
     assert response.status_code == 400
     assert list(response.json["details"]["fields"]) == list(query)
@@ -138,7 +138,7 @@ def test_nonsense_is_refused(api: Api, operation: str, query: dict[str, Any]) ->
 
 @on_one_database
 @pytest.mark.parametrize("operation", ["errors", "error-summary", "infrastructure-errors"])
-def test_of_no_run(api: Api, operation: str) -> None:
+def test_an_unknown_run_is_not_found(api: Api, operation: str) -> None:
     assert api.get(f"/runs/1/{operation}", headers=api.bearer()).status_code == 404
 
 
@@ -180,7 +180,7 @@ def test_an_output_without_a_recorded_baseline_is_no_error(api: Api) -> None:
 
 
 @on_one_database
-def test_a_run_without_faults(api: Api) -> None:
+def test_a_run_without_failures_has_no_errors(api: Api) -> None:
     with api.rows() as session:
         run_id = factories.run(session).id
     assert every(api, f"/runs/{run_id}/errors") == every(api, f"/runs/{run_id}/error-summary") == []
@@ -190,7 +190,7 @@ def test_a_run_without_faults(api: Api) -> None:
 
 
 @on_one_database
-def test_groups(api: Api) -> None:
+def test_errors_are_grouped(api: Api) -> None:
     run_id, facts = make_run(api)
     found = {bucket["key"]: bucket for bucket in every(api, f"/runs/{run_id}/error-summary")}
     assert {key: (bucket["count"], bucket["severity"]) for key, bucket in found.items()} == {
@@ -217,7 +217,7 @@ def test_a_test_of_several_categories_counts_once(api: Api) -> None:
 
 @given(scenario=scenarios.scenarios())
 @examples(0.16)
-def test_all_count_the_same_faults(api: Api, scenario: Scenario) -> None:
+def test_all_operations_count_the_same_failures(api: Api, scenario: Scenario) -> None:
     headers = api.bearer()
     with api.rows() as session:
         oracle.clear(session)

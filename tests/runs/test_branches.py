@@ -72,7 +72,7 @@ BRANCHES: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
-def test_filters_of_branches(api: Api) -> None:
+def test_branches_are_filtered(api: Api) -> None:
     with api.rows() as session:
         branches_of(session)
     found = {query: get(api, "/branches", query) for query in BRANCHES}
@@ -133,7 +133,7 @@ def test_a_long_name_of_a_branch_is_cut(api: Api) -> None:
     assert [branch["name"] for branch in get(api, "/branches")["data"]] == ["b" * 99 + ELLIPSIS]
 
 
-def test_a_run_whose_fork_is_gone_has_no_branch(api: Api) -> None:
+def test_a_run_without_a_fork_has_no_branch(api: Api) -> None:
     with api.rows() as session:
         factories.run(session).fork_id = None
     assert get(api, "/branches")["data"] == []

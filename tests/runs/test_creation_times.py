@@ -66,7 +66,7 @@ def test_a_run_that_is_added_to_a_fork_has_its_time_recorded(session: Session) -
     assert recorded(session).keys() == {run.id}
 
 
-def test_a_run_that_is_rolled_back_leaves_no_time(session: Session) -> None:
+def test_a_rolled_back_run_leaves_no_time(session: Session) -> None:
     session.add(row(session))
     session.flush()
     session.rollback()
@@ -83,7 +83,7 @@ def test_the_time_is_recorded_by_the_commit(session: Session) -> None:
     assert len(recorded(session)) == 1
 
 
-def test_a_savepoint_that_is_rolled_back_leaves_no_time(session: Session) -> None:
+def test_a_rolled_back_savepoint_leaves_no_time(session: Session) -> None:
     kept = row(session)
     session.add(kept)
     session.flush()
@@ -161,7 +161,7 @@ def test_the_mounted_api_records_what_the_platform_inserts(mounted_api: Api) -> 
     assert before.isoformat() + "Z" <= answer["created_at"] == answer["queued_at"] <= now().isoformat() + "Z"
 
 
-def test_a_run_that_somebody_else_inserts_was_created_when_it_is_first_seen(session: Session) -> None:
+def test_a_run_inserted_by_others_is_created_when_it_is_first_seen(session: Session) -> None:
     old = insert(session, [TIMES[3]])
     session.commit()
     assert runs.page(session, machine_minutes=120, limit=100).total == 1
@@ -180,7 +180,7 @@ def test_a_run_that_somebody_else_inserts_was_created_when_it_is_first_seen(sess
     assert recorded(session) == seen
 
 
-def test_a_run_that_the_api_made_keeps_its_time_when_it_is_seen(session: Session) -> None:
+def test_a_run_created_by_the_api_keeps_its_time(session: Session) -> None:
     runs.page(session, machine_minutes=120, limit=100)
     run = insert(session, [], TIMES[2])
     session.commit()
@@ -237,7 +237,7 @@ CASES: dict[str, tuple[list[Known], list[datetime]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_was_not_recorded_is_concluded(case: str, session: Session) -> None:
+def test_an_unrecorded_time_is_inferred(case: str, session: Session) -> None:
     known, expected = CASES[case]
     ids = [insert(session, progress, created) for created, progress in known]
     session.commit()
@@ -264,7 +264,7 @@ def test_order_is_by_time_and_then_by_id(
     assert [run.run_id for page in found for run in page] == expected
 
 
-def test_filters_by_time_see_concluded_times(session: Session) -> None:
+def test_filters_by_time_use_inferred_times(session: Session) -> None:
     ids = [insert(session, [], time) for time in (TIMES[1], None, TIMES[3], None)]
     session.commit()
 

@@ -92,7 +92,7 @@ def test_a_test_that_was_chosen_twice_counts_once(api: Api) -> None:
 # --- Progress -------------------------------------------------------------------------------------
 
 
-def test_progress_is_told_in_the_order_in_which_it_came(each_api: Api) -> None:
+def test_progress_is_listed_in_order_of_insertion(each_api: Api) -> None:
     events = [("preparation", 3), ("testing", 1), ("canceled", 2), ("completed", 2)]
     with each_api.rows() as session:
         run = factories.run(session)
@@ -106,7 +106,7 @@ def test_progress_is_told_in_the_order_in_which_it_came(each_api: Api) -> None:
     ]
 
 
-def test_progress_by_status(api: Api) -> None:
+def test_progress_is_filtered_by_status(api: Api) -> None:
     statuses = ("preparation", "preparation", "testing", "canceled", "completed")
     with api.rows() as session:
         run_id = factories.run(session, *statuses).id
@@ -122,14 +122,14 @@ def test_progress_by_status(api: Api) -> None:
     assert refused(api, f"/runs/{run_id}/progress", "status=pass")[0] == 400
 
 
-def test_a_run_that_waits_has_no_progress(api: Api) -> None:
+def test_a_queued_run_has_no_progress(api: Api) -> None:
     with api.rows() as session:
         run_id = factories.run(session).id
     assert get(api, f"/runs/{run_id}/progress")["data"] == []
     assert refused(api, "/runs/4711/progress", "status=queued")[0] == 404
 
 
-def test_pages_of_progress(api: Api) -> None:
+def test_progress_is_paged(api: Api) -> None:
     with api.rows() as session:
         path = f"/runs/{factories.run(session, *FINISHED).id}/progress"
     whole = get(api, path)
@@ -199,7 +199,7 @@ def test_the_token_of_a_reporting_url_is_redacted(text: str, expected: str) -> N
 # --- Configuration --------------------------------------------------------------------------------
 
 
-def test_the_configuration_of_a_run(each_api: Api) -> None:
+def test_the_configuration_has_all_fields(each_api: Api) -> None:
     with each_api.rows() as session:
         session.add(platform.GeneralData("average_time_windows", "90"))
         tests = [
@@ -236,7 +236,7 @@ def test_the_configuration_of_a_run(each_api: Api) -> None:
     }
 
 
-def test_a_finished_run_without_a_recorded_set_ran_what_has_a_result(api: Api) -> None:
+def test_a_finished_run_without_a_recorded_set_ran_the_tests_with_a_result(api: Api) -> None:
     with api.rows() as session:
         ran, _, inactive = (factories.regression_test(session, active=active) for active in (True, True, False))
         run = factories.run(session, *FINISHED)
@@ -246,7 +246,7 @@ def test_a_finished_run_without_a_recorded_set_ran_what_has_a_result(api: Api) -
     assert get(api, f"/runs/{run_id}/config")["regression_test_ids"] == ids
 
 
-def test_a_run_of_nothing_has_an_empty_configuration(api: Api) -> None:
+def test_a_run_without_tests_has_an_empty_configuration(api: Api) -> None:
     with api.rows() as session:
         run_id = factories.run(session, *FINISHED).id
     body = get(api, f"/runs/{run_id}/config")
@@ -288,11 +288,11 @@ def test_a_configuration_is_cut_to_what_the_contract_allows(api: Api) -> None:
         (["in.ts -a", "-a"], ["-a"]),
     ],
 )
-def test_options_that_all_commands_have(commands: list[str], expected: list[str]) -> None:
+def test_common_options_are_those_of_all_commands(commands: list[str], expected: list[str]) -> None:
     assert common_options(commands) == expected
 
 
-def test_a_command_with_an_unbalanced_quotation_mark(api: Api) -> None:
+def test_common_options_survive_an_unbalanced_quotation_mark(api: Api) -> None:
     with api.rows() as session:
         tests = [factories.regression_test(session, command=command) for command in ('-a -b "x', "-b -c")]
         run_id = factories.run(session, tests=tests).id

@@ -27,7 +27,7 @@ def environment(host: str, active: bool = True, average: int | None = None) -> d
     }
 
 
-def test_environments_of_which_nothing_is_known(each_api: Api) -> None:
+def test_every_environment_is_listed_even_without_facts(each_api: Api) -> None:
     assert get(each_api, "/environments") == {
         "data": [environment("linux"), environment("windows")],
         "pagination": {"limit": 50, "offset": 0, "total": 2, "next_offset": None},
@@ -74,7 +74,7 @@ AVERAGES: dict[str, int | None] = {
 }
 
 
-def test_averages_that_are_no_numbers_are_not_known(api: Api) -> None:
+def test_averages_that_are_no_numbers_are_null(api: Api) -> None:
     told = {}
     with api.rows() as session:
         session.add(platform.GeneralData("average_time_linux", ""))

@@ -76,7 +76,7 @@ FILTERS: dict[str, set[str]] = {
 }
 
 
-def test_filters_of_runs(api: Api) -> None:
+def test_runs_are_filtered(api: Api) -> None:
     with api.rows() as session:
         names = filterable(session)
     found = {query: get(api, "/runs", query) for query in FILTERS}
@@ -113,7 +113,7 @@ WRONG = {
 }
 
 
-def test_a_query_that_makes_no_sense_is_refused(api: Api) -> None:
+def test_an_invalid_query_is_refused(api: Api) -> None:
     for query, name in WRONG.items():
         status, code, details = refused(api, "/runs", query)
         assert (status, code, list(details["fields"])) == (400, "validation_error", [name]), query
@@ -156,7 +156,7 @@ def test_orders_of_runs_are_total(api: Api) -> None:
         assert order(*(f"{query}&limit=2&offset={start}" for start in (0, 2, 4))) == SORTS[query]
 
 
-def test_pages_of_runs(each_api: Api) -> None:
+def test_runs_are_paged_with_links(each_api: Api) -> None:
     with each_api.rows() as session:
         ids = [factories.run(session, branch="a b&c").id for _ in range(5)]
     headers = reader(each_api)

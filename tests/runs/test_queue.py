@@ -59,7 +59,7 @@ QUEUES: dict[str, tuple[list[str], int, int]] = {
 POSITIONS = {"waits": 1, "created last, waits": 2, "waits on windows": 1, "waits on windows too": 2}
 
 
-def test_the_queue(api: Api) -> None:
+def test_the_queue_is_ordered_and_filtered(api: Api) -> None:
     with api.rows() as session:
         names = queue_of(session)
     for query, expected in QUEUES.items():
@@ -76,7 +76,7 @@ def test_the_queue(api: Api) -> None:
     assert [get(api, "/system/queue", query)["pagination"]["total"] for query in ("limit=2", "offset=20")] == [9, 9]
 
 
-def test_a_job_says_all_of_itself(each_api: Api) -> None:
+def test_a_job_has_all_fields(each_api: Api) -> None:
     with each_api.rows() as session:
         waiting, running = factories.run(session), factories.run(session, "preparation", "testing", host="windows")
         ids = waiting.id, running.id
@@ -100,7 +100,7 @@ def test_a_job_says_all_of_itself(each_api: Api) -> None:
     ]
 
 
-def test_an_empty_queue(api: Api) -> None:
+def test_an_empty_queue_has_no_jobs(api: Api) -> None:
     with api.rows() as session:
         factories.run(session, *FINISHED)
         # Left behind by a run that was deleted.

@@ -16,7 +16,7 @@ from tests.support.reading import ELLIPSIS, FINISHED, at, get, reader, refused
 # --- One run --------------------------------------------------------------------------------------
 
 
-def test_a_finished_run(each_api: Api) -> None:
+def test_a_finished_run_has_all_fields(each_api: Api) -> None:
     commit = "0123456789abcdef0123456789ABCDEF01234567"
     with each_api.rows() as session:
         test = factories.regression_test(session)
@@ -50,7 +50,7 @@ def test_a_finished_run(each_api: Api) -> None:
     assert [one for one in get(each_api, "/runs")["data"] if one["run_id"] == run_id] == [body | {"links": links}]
 
 
-def test_a_run_that_waits_has_neither_begun_nor_ended(api: Api) -> None:
+def test_a_queued_run_has_no_start_and_no_end(api: Api) -> None:
     with api.rows() as session:
         run_id = factories.run(session, host="windows").id
     body = get(api, f"/runs/{run_id}")
@@ -83,7 +83,7 @@ def test_every_link_leads_somewhere(each_api: Api, repository: Path) -> None:
     log.unlink()
 
 
-def test_links_name_the_host_that_was_asked(api: Api) -> None:
+def test_links_name_the_requested_host(api: Api) -> None:
     with api.rows() as session:
         run_id = factories.run(session).id
     response = api.get(f"/runs/{run_id}", headers=api.bearer(), base_url="https://ci.example.org:8443")
@@ -105,7 +105,7 @@ def test_only_a_pull_request_run_has_a_pull_request(api: Api) -> None:
     assert kinds == ["pull", "commit", "commit"]
 
 
-def test_who_triggered_a_run(api: Api) -> None:
+def test_triggered_by_names_the_author_of_a_run(api: Api) -> None:
     with api.rows() as session:
         author, owner, other = (factories.user(session, name=name) for name in ("author", "owner", "other"))
         runs = {
@@ -167,7 +167,7 @@ def test_times_of_a_run_follow_from_its_progress(api: Api) -> None:
     assert get(api, f"/runs/{ids['testing']}/summary")["duration_ms"] is None
 
 
-def test_a_run_older_than_the_api_was_created_when_something_was_known_of_it(api: Api) -> None:
+def test_a_run_older_than_the_api_has_an_inferred_creation_time(api: Api) -> None:
     with api.rows() as session:
         ids = [
             factories.run(session, created_at=START).id,
@@ -190,7 +190,7 @@ def test_long_texts_of_a_run_are_cut(api: Api) -> None:
     assert body["links"]["github"].startswith(f"https://github.com/{'o' * 39}/{'r' * 100}/commit/")
 
 
-def test_a_run_whose_fork_is_gone(api: Api) -> None:
+def test_a_run_without_a_fork_has_an_empty_repository(api: Api) -> None:
     with api.rows() as session:
         run = factories.run(session)
         run.fork_id = None
@@ -200,7 +200,7 @@ def test_a_run_whose_fork_is_gone(api: Api) -> None:
     assert "github" not in body["links"]
 
 
-def test_no_secret_of_a_run_is_told(api: Api) -> None:
+def test_no_secret_of_a_run_is_shown(api: Api) -> None:
     with api.rows() as session:
         run = factories.run(session, *FINISHED)
         run_id, token = run.id, run.token
@@ -209,7 +209,7 @@ def test_no_secret_of_a_run_is_told(api: Api) -> None:
         assert token not in api.get(f"/runs/{run_id}{path}", headers=headers).text
 
 
-def test_a_run_that_is_not_there_is_not_found(api: Api) -> None:
+def test_an_unknown_run_is_not_found(api: Api) -> None:
     for part in ("", "/summary", "/progress", "/config", "/samples", "/samples/1"):
         assert refused(api, f"/runs/4711{part}") == (404, "not_found", {"resource": "run", "id": 4711}), part
 
@@ -217,7 +217,7 @@ def test_a_run_that_is_not_there_is_not_found(api: Api) -> None:
 # --- What the contract has no place for -----------------------------------------------------------
 
 
-def test_an_abbreviated_commit_is_told_as_it_is_stored(api: Api) -> None:
+def test_an_abbreviated_commit_is_shown_as_stored(api: Api) -> None:
     """Not held to the document: it promises 40 digits, and old custom runs have what somebody typed."""
     with api.rows() as session:
         run_id = factories.run(session, commit="abc1234", created_at=datetime(2020, 1, 1)).id

@@ -33,7 +33,7 @@ def each_state(session: DbSession) -> dict[str, int]:
     return {name: run.id for name, run in runs.items()}
 
 
-def test_states_of_runs(api: Api) -> None:
+def test_each_run_has_its_status(api: Api) -> None:
     with api.rows() as session:
         ids = each_state(session)
     bodies = {name: get(api, f"/runs/{run_id}") for name, run_id in ids.items()}
@@ -63,7 +63,7 @@ REASONS: dict[str, tuple[int, int, tuple[str, ...], tuple[str, str] | None]] = {
 
 
 @pytest.mark.parametrize("case", REASONS)
-def test_why_a_run_has_its_status(case: str, api: Api) -> None:
+def test_status_reason_explains_the_status(case: str, api: Api) -> None:
     present, absent, progress, reason = REASONS[case]
     with api.rows() as session:
         tests = [factories.regression_test(session) for _ in range(present + absent)]
@@ -76,7 +76,7 @@ def test_why_a_run_has_its_status(case: str, api: Api) -> None:
     assert get(api, "/runs")["data"] == [body]
 
 
-def test_a_failed_run_says_which_tests_it_has_no_result_of(api: Api) -> None:
+def test_a_failed_run_reports_how_many_tests_have_no_result(api: Api) -> None:
     with api.rows() as session:
         tests = [factories.regression_test(session) for _ in range(3)]
         failed, whole = (factories.run(session, *FINISHED, tests=some) for some in (tests, tests[:1]))
@@ -139,7 +139,7 @@ def test_a_run_that_executed_one_test_of_many_is_incomplete(api: Api) -> None:
     assert len(get(api, f"/runs/{run_id}/config")["regression_test_ids"]) == 237
 
 
-def test_a_test_that_is_added_later_makes_no_older_run_incomplete(api: Api) -> None:
+def test_a_test_added_later_does_not_make_an_older_run_incomplete(api: Api) -> None:
     with api.rows() as session:
         test = factories.regression_test(session)
         old, waiting = factories.run(session, *FINISHED), factories.run(session)

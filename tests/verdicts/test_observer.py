@@ -32,7 +32,7 @@ def quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name, how", CASES, ids=identify)
-def test_a_change_shows_at_once(name: str, how: Callable[..., None], scenario: VerdictScenario) -> None:
+def test_a_change_is_visible_at_once(name: str, how: Callable[..., None], scenario: VerdictScenario) -> None:
     change = CHANGES[name]
     with scenario.session() as session:
         for write in change.writes:
@@ -226,7 +226,7 @@ ODD_WAYS: dict[Way, dict[str, str | None]] = {
 
 
 @pytest.mark.parametrize("way", ODD_WAYS, ids=identify)
-def test_every_way_to_write_shows_at_once(way: Way, scenario: VerdictScenario) -> None:
+def test_every_way_to_write_is_visible_at_once(way: Way, scenario: VerdictScenario) -> None:
     with scenario.session() as session:
         way(session, scenario)
     scenario.check(ODD_WAYS[way])
@@ -306,7 +306,7 @@ UNNOTED = [
 
 
 @pytest.mark.parametrize("way", UNNOTED, ids=identify)
-def test_what_changes_no_verdict_is_not_noted(way: Way, scenario: VerdictScenario) -> None:
+def test_changes_that_affect_no_verdict_are_not_recorded(way: Way, scenario: VerdictScenario) -> None:
     with scenario.session() as session:
         way(session, scenario)
     assert scenario.changes() == set()
@@ -326,7 +326,7 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_a_restart_and_a_report_look_nothing_up(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_and_a_report_need_no_look_up(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = lookups(monkeypatch)
     with scenario.session() as session:
         for write in restart("passing"):
@@ -340,7 +340,9 @@ def test_a_restart_and_a_report_look_nothing_up(scenario: VerdictScenario, monke
     scenario.check({"passing": "running"})
 
 
-def test_more_changes_than_can_be_named(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_changes_are_recorded_as_everything(
+    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(observer, "NAMED_AT_MOST", 2)
     with scenario.session() as session:
         session.query(platform.TestResult).filter(platform.TestResult.exit_code == 0).update({"exit_code": 1})
@@ -362,7 +364,7 @@ def spoil(session: Session, scenario: VerdictScenario) -> None:
             by_flush(session, scenario, write)
 
 
-def test_what_is_rolled_back_leaves_nothing(scenario: VerdictScenario) -> None:
+def test_a_rolled_back_change_records_nothing(scenario: VerdictScenario) -> None:
     for end in (Session.rollback, Session.close):
         with Session(scenario.engine) as session:
             spoil(session, scenario)
@@ -375,7 +377,7 @@ def test_what_is_rolled_back_leaves_nothing(scenario: VerdictScenario) -> None:
     scenario.check({})
 
 
-def test_nothing_is_noted_before_the_commit(scenario: VerdictScenario) -> None:
+def test_nothing_is_recorded_before_the_commit(scenario: VerdictScenario) -> None:
     if scenario.engine.dialect.name == "sqlite":
         pytest.skip("in memory it has one transaction for all")
     with Session(scenario.engine) as session:
@@ -396,7 +398,7 @@ def test_a_failed_flush_is_forgotten(scenario: VerdictScenario) -> None:
     assert scenario.changes() == set()
 
 
-def test_a_savepoint_that_is_released_is_noted_with_the_commit(scenario: VerdictScenario) -> None:
+def test_a_released_savepoint_is_recorded_with_the_commit(scenario: VerdictScenario) -> None:
     with Session(scenario.engine) as session:
         with session.begin_nested():
             session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))
@@ -408,7 +410,7 @@ def test_a_savepoint_that_is_released_is_noted_with_the_commit(scenario: Verdict
     scenario.check({"queued": "running", "testing": "error"})
 
 
-def test_a_savepoint_that_is_rolled_back_takes_its_changes_with_it(scenario: VerdictScenario) -> None:
+def test_a_rolled_back_savepoint_discards_its_changes(scenario: VerdictScenario) -> None:
     with Session(scenario.engine) as session:
         session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))
         nested = session.begin_nested()
@@ -418,7 +420,7 @@ def test_a_savepoint_that_is_rolled_back_takes_its_changes_with_it(scenario: Ver
     scenario.check({"queued": "running", "passing": "pass"})
 
 
-def test_a_run_whose_savepoint_is_rolled_back_was_never_created(scenario: VerdictScenario) -> None:
+def test_a_run_of_a_rolled_back_savepoint_has_no_creation_time(scenario: VerdictScenario) -> None:
     with Session(scenario.engine) as session:
         fork = session.scalars(sa.select(platform.Fork.id)).one()
         nested = session.begin_nested()
@@ -433,7 +435,7 @@ def test_a_run_whose_savepoint_is_rolled_back_was_never_created(scenario: Verdic
     scenario.check({})
 
 
-def test_two_sessions_note_what_each_committed(scenario: VerdictScenario) -> None:
+def test_each_session_records_what_it_committed(scenario: VerdictScenario) -> None:
     if scenario.engine.dialect.name == "sqlite":
         pytest.skip("in memory it has one transaction for all")
     with Session(scenario.engine) as one, Session(scenario.engine) as other:
@@ -450,7 +452,7 @@ def test_two_sessions_note_what_each_committed(scenario: VerdictScenario) -> Non
     scenario.check({"failing": "incomplete", "queued": "running"})
 
 
-def test_a_session_goes_on_after_its_commit(scenario: VerdictScenario) -> None:
+def test_a_session_records_changes_after_its_first_commit(scenario: VerdictScenario) -> None:
     with Session(scenario.engine) as session:
         for status, expected in (("preparation", "running"), ("completed", "error")):
             session.add(platform.TestProgress(scenario["queued"], getattr(platform.TestStatus, status), ""))
@@ -462,7 +464,7 @@ def test_a_session_goes_on_after_its_commit(scenario: VerdictScenario) -> None:
     scenario.check({"queued": "error"})
 
 
-def test_what_cannot_be_looked_up_is_everything(
+def test_a_failed_look_up_is_recorded_as_everything(
     scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> Any:
@@ -479,7 +481,7 @@ def test_what_cannot_be_looked_up_is_everything(
     scenario.check({"failing": "incomplete", "queued": "running"})
 
 
-def test_observing_twice_notes_once(scenario: VerdictScenario) -> None:
+def test_observing_twice_records_once(scenario: VerdictScenario) -> None:
     observer.observe()
     with scenario.session() as session:
         session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))

@@ -14,17 +14,18 @@ from sqlalchemy.orm import Session
 
 from api_v1.database import platform
 from api_v1.database.platform import Base
+from api_v1.database.tables import Refresh, RunState
 from api_v1.verdicts import change_log, derivation, refresher, stored
 from api_v1.verdicts.change_log import Kind, Named
 from tests.support import factories, oracle, scenarios
 from tests.support.client import Api
-from tests.support.verdict_changes import CHANGES, by_query
+from tests.support.verdict_changes import CHANGES, by_query, by_sql
 from tests.support.verdict_scenarios import STATUSES, VerdictScenario, asked, forget_everything
 
 # --- What a request may cost ----------------------------------------------------------------------
 
 
-def test_a_filter_by_state_over_very_much_unknown_says_how_far_it_is(
+def test_a_status_filter_over_too_many_unknown_runs_reports_its_progress(
     scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, patience: None
 ) -> None:
     """Each request does one budget's work; one that needs no unknown state is answered."""
@@ -77,7 +78,7 @@ def test_a_filter_by_state_over_very_much_unknown_says_how_far_it_is(
     scenario.check({})
 
 
-def test_without_a_budget_nothing_is_stored_and_answers_are_right(scenario: VerdictScenario, patience: None) -> None:
+def test_responses_are_right_without_a_budget_and_nothing_is_stored(scenario: VerdictScenario, patience: None) -> None:
     with scenario.session() as session:
         for write in CHANGES["a late result fails"].writes:
             by_query(session, scenario, write)
@@ -91,7 +92,7 @@ def test_without_a_budget_nothing_is_stored_and_answers_are_right(scenario: Verd
     assert scenario.changes() == noted != set()
 
 
-def test_more_changed_runs_than_are_derived_for_an_answer(
+def test_a_status_filter_is_refused_with_more_changes_than_a_request_derives(
     scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, patience: None
 ) -> None:
     monkeypatch.setattr(stored, "DERIVED_AT_MOST", 1)
@@ -157,7 +158,9 @@ def test_nothing_is_derived_where_nothing_changed(scenario: VerdictScenario, mon
     assert derived == []
 
 
-def test_many_changed_tests_are_everything(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_changed_tests_are_handled_as_everything(
+    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One test in all runs takes as long as a tenth of all tests in all runs."""
     monkeypatch.setattr(refresher, "ONE_BY_ONE", 2)
     judged = []
@@ -216,7 +219,7 @@ def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Nam
 
 @scenarios.examples()
 @given(drawn=scenarios.scenarios(), disturbance=disturbances())
-def test_judging_a_test_and_recounting_sets_is_as_good_as_rebuilding(
+def test_partial_refreshes_give_the_same_states_as_rebuilding(
     drawn: oracle.Scenario, disturbance: tuple[int, list[tuple[str, int, int]]], api: Api
 ) -> None:
     _, steps = disturbance
@@ -250,3 +253,19 @@ def test_judging_a_test_and_recounting_sets_is_as_good_as_rebuilding(
         unfinished = {run.id for run in drawn.runs if run.phase != "finished"}
         assert set(derived) <= unfinished, "this must not be derived run by run"
         assert scenario.differing() == set(), (kind, which, value)
+
+
+def test_a_rebuild_reports_its_progress_and_its_end(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresher, "CHUNK", 4)
+    told: list[tuple[int, int]] = []
+    refresher.rebuild(scenario.engine, everything=True, progress=lambda known, runs: told.append((known, runs)))
+    assert told[-1] == (len(STATUSES), len(STATUSES))
+    assert told == sorted(told)
+    with scenario.engine.connect() as connection:
+        row = connection.execute(sa.select(Refresh)).one()
+        generations = set(connection.scalars(sa.select(RunState.generation)))
+    assert (row.complete, row.position, generations) == (True, 0, {row.generation})
+    by_sql(scenario, CHANGES["restarted with a set"].writes)
+    told.clear()
+    refresher.rebuild(scenario.engine, progress=lambda known, runs: told.append((known, runs)))
+    assert len(told) == 1, "nothing was noted, so there is nothing to do"

@@ -14,11 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from api_v1.database import platform
-from api_v1.database.tables import Refresh, RunState
 from api_v1.verdicts import refresher
 from tests.support import factories, servers
-from tests.support.verdict_changes import CHANGES, by_sql
-from tests.support.verdict_scenarios import STATUSES, VerdictScenario, asked
+from tests.support.verdict_scenarios import VerdictScenario, asked
 
 SECONDS = 3.0
 
@@ -71,7 +69,9 @@ def busy_audit(scenario: VerdictScenario, engine: sa.Engine, number: int) -> Non
     time.sleep(0.05)
 
 
-def test_readers_and_writers_at_once(server: VerdictScenario, caplog: pytest.LogCaptureFixture) -> None:
+def test_concurrent_readers_get_right_states_while_others_write(
+    server: VerdictScenario, caplog: pytest.LogCaptureFixture
+) -> None:
     """Who waits for a lock for a second fails, and so does a deadlock; what is committed and noted is answered."""
     writers = 5
     with server.api.rows() as session:
@@ -125,21 +125,3 @@ def variable(engine: sa.Engine, name: str, value: int) -> Iterator[None]:
     finally:
         sa.event.remove(engine, "connect", set_it)
         engine.dispose()
-
-
-def test_the_position_of_a_rebuild_is_where_it_ended(
-    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refresher, "CHUNK", 4)
-    told: list[tuple[int, int]] = []
-    refresher.rebuild(scenario.engine, everything=True, progress=lambda known, runs: told.append((known, runs)))
-    assert told[-1] == (len(STATUSES), len(STATUSES))
-    assert told == sorted(told)
-    with scenario.engine.connect() as connection:
-        row = connection.execute(sa.select(Refresh)).one()
-        generations = set(connection.scalars(sa.select(RunState.generation)))
-    assert (row.complete, row.position, generations) == (True, 0, {row.generation})
-    by_sql(scenario, CHANGES["restarted with a set"].writes)
-    told.clear()
-    refresher.rebuild(scenario.engine, progress=lambda known, runs: told.append((known, runs)))
-    assert len(told) == 1, "nothing was noted, so there is nothing to do"

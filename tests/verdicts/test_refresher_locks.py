@@ -80,7 +80,7 @@ LOCKS = {
 
 
 @pytest.mark.parametrize("what", LOCKS)
-def test_readers_do_not_wait_for_what_is_not_committed(what: str, server: VerdictScenario, patience: None) -> None:
+def test_readers_do_not_wait_for_uncommitted_changes(what: str, server: VerdictScenario, patience: None) -> None:
     """The platform's rows are read as they were; to store what others inserted must wait for nobody either."""
     names = "platform, test_type, token, fork_id, branch, `commit`, pr_nr"
     server.execute(
@@ -120,7 +120,7 @@ def test_the_platform_does_not_wait_for_readers(server: VerdictScenario) -> None
     server.check({"passing": "queued", "lonely": "pass"})
 
 
-def test_what_changes_while_a_request_stores_states_is_stored_too(
+def test_changes_made_while_a_request_stores_states_are_stored_too(
     scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A baseline is edited between the refresh and the look at what is still noted."""
@@ -201,9 +201,7 @@ def test_a_renewed_change_is_kept(scenario: VerdictScenario) -> None:
     assert scenario.changes() == set()
 
 
-def test_a_refresh_that_ends_in_the_middle_is_taken_up(
-    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_refresh_is_resumed(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever statement of ours fails, what was stored is right and the rest is still noted."""
     monkeypatch.setattr(refresher, "CHUNK", 5)
     writes = [write for name in ("a variant changes", "restarted with a set") for write in CHANGES[name].writes]
@@ -238,7 +236,7 @@ def failing_after(calls: int, function: Any) -> Any:
     return call
 
 
-def test_two_who_find_no_row_of_the_refresher_make_one(server: VerdictScenario) -> None:
+def test_two_refreshers_without_a_row_create_one_row(server: VerdictScenario) -> None:
     """Both look for it before either inserts it."""
     server.execute("DELETE FROM api_v1_refresh")
     barrier, faults = threading.Barrier(2, timeout=10), []
@@ -271,7 +269,7 @@ def test_two_who_find_no_row_of_the_refresher_make_one(server: VerdictScenario) 
     server.check({})
 
 
-def test_creation_times_of_others_change_while_everything_is_rebuilt(
+def test_creation_times_that_change_during_a_rebuild_are_right(
     scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest runs are stored first, and have their time from older ones, which are stored after them."""

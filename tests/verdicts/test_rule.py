@@ -126,7 +126,7 @@ def judged(scenario: Scenario, run: Run, test: RegressionTest) -> Verdict:
 
 @examples()
 @given(scenarios.scenarios())
-def test_functions_say_what_the_tables_say(scenario: Scenario) -> None:
+def test_functions_agree_with_the_oracle(scenario: Scenario) -> None:
     for run in scenario.runs:
         assert {test.id: judged(scenario, run, test) for test in scenario.tests} == {
             test.id: scenario.verdict(run, test) for test in scenario.tests
@@ -152,7 +152,7 @@ def whole(_run: Any, _test: Any) -> sa.ColumnElement[bool]:
 
 @examples()
 @given(scenario=scenarios.scenarios())
-def test_sql_says_what_the_tables_say(session: Session, scenario: Scenario) -> None:
+def test_sql_agrees_with_the_oracle(session: Session, scenario: Scenario) -> None:
     scenario.insert(session)
     try:
         check_results(session, scenario)
@@ -266,7 +266,7 @@ def member(scenario: Scenario, run: Run, test: RegressionTest) -> dict[str, Any]
 
 @examples(0.4)
 @given(scenario=scenarios.scenarios())
-def test_what_is_stored_is_what_the_tables_say(session: Session, scenario: Scenario) -> None:
+def test_stored_states_agree_with_the_oracle(session: Session, scenario: Scenario) -> None:
     oracle.clear(session)
     scenario.insert(session)
     session.commit()

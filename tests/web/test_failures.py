@@ -25,7 +25,7 @@ from tests.support.request_path import SECRET, MakeApi, is_mounted
 # --- Failures -------------------------------------------------------------------------------------
 
 
-def test_a_failure_of_the_platforms_set_up_is_ours_to_tell(
+def test_a_failing_set_up_of_the_platform_gives_a_500_of_the_api(
     mounted_api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_uri: str) -> None:
@@ -75,7 +75,7 @@ def test_without_the_database_health_still_answers(dead_api: Api) -> None:
         assert "127.0.0.1" not in response.text
 
 
-def test_without_the_database_what_needs_none_still_works(dead_api: Api) -> None:
+def test_operations_without_database_work_without_the_database(dead_api: Api) -> None:
     for headers in ({}, {"Authorization": f"Bearer {tokens.new_secret()}"}):
         known = {path: dead_api.get(path, headers=headers).status_code for path in ("/openapi.json", "/nothing")}
         assert known == {"/openapi.json": 200, "/nothing": 404}
@@ -160,7 +160,7 @@ def writing_api(make_api: MakeApi, database_uri: str, app: Flask) -> Api:
     return make_api(database_uri)
 
 
-def test_a_raise_undoes_what_was_written(writing_api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_rolls_back_what_the_operation_wrote(writing_api: Api, caplog: pytest.LogCaptureFixture) -> None:
     def written() -> int | None:
         with writing_api.rows() as session:
             return session.scalar(sa.select(sa.func.count()).select_from(platform.Category))
@@ -176,7 +176,7 @@ def test_a_raise_undoes_what_was_written(writing_api: Api, caplog: pytest.LogCap
     assert SECRET not in caplog.text
 
 
-def test_connections_go_back_to_the_pool(writing_api: Api, engine: sa.Engine) -> None:
+def test_connections_return_to_the_pool_after_failures(writing_api: Api, engine: sa.Engine) -> None:
     if engine.dialect.name == "sqlite":
         pytest.skip("SQLite in memory has one connection")
     before = engine.pool.checkedout()  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from tests.support.fixtures import on_one_database
 from tests.support.request_path import links
 
 
-def test_what_is_known_already_is_not_sent_again(each_api: Api) -> None:
+def test_a_response_with_a_matching_etag_is_a_304(each_api: Api) -> None:
     headers = each_api.bearer()
     first = each_api.get("/runs", headers=headers)
     etag = first.headers["ETag"]

@@ -56,7 +56,7 @@ def answer(response: Any) -> tuple[int, bytes, str | None]:
 
 
 @each_operation
-def test_what_is_sent_again_is_answered_again(each_api: Api, request_of: RequestOf) -> None:
+def test_a_repeated_request_gets_the_first_response_again(each_api: Api, request_of: RequestOf) -> None:
     scenario = review_scenario(each_api)
     path, body, _ = request_of(scenario)
     with each_api.rows() as session:
@@ -78,7 +78,7 @@ def test_what_is_sent_again_is_answered_again(each_api: Api, request_of: Request
 
 
 @each_operation
-def test_another_body_or_path_with_the_key_is_refused(scenario: ReviewScenario, request_of: RequestOf) -> None:
+def test_a_key_with_another_body_or_path_is_refused(scenario: ReviewScenario, request_of: RequestOf) -> None:
     path, body, other = request_of(scenario)
     accepted(send(scenario.api, "one", path, body, scenario.admin))
     with scenario.api.rows() as session:
@@ -101,7 +101,7 @@ def test_a_request_without_a_key_is_done_again(scenario: ReviewScenario, request
         assert session.scalar(sa.select(sa.func.count()).select_from(IdempotentRequest)) == 1
 
 
-def test_how_a_body_is_spelled_does_not_matter(scenario: ReviewScenario) -> None:
+def test_the_spelling_of_the_json_body_does_not_matter(scenario: ReviewScenario) -> None:
     path = f"/runs/{scenario.mismatch.run_id}/retry"
     headers = scenario.admin | {"Idempotency-Key": "one"}
     first = scenario.api.post(path, headers=headers)
@@ -116,25 +116,25 @@ def test_how_a_body_is_spelled_does_not_matter(scenario: ReviewScenario) -> None
 
 @on_one_database
 @pytest.mark.parametrize("key", ["", " ", "two words", "k" * 256, "größe", "tab\there", "\x7f", "\xa0"])
-def test_a_key_that_is_none_is_refused(scenario: ReviewScenario, key: str) -> None:
+def test_a_malformed_key_is_refused(scenario: ReviewScenario, key: str) -> None:
     response = send(scenario.api, key, "/runs", BODY, scenario.admin)
     assert list(refused(response, 400, "validation_error")["fields"]) == ["Idempotency-Key"]
 
 
 @pytest.mark.parametrize("key", ["k" * 255, "!", "~", '"9f6d-2c"', "a,b;c=d"])
-def test_visible_ascii_is_a_key(scenario: ReviewScenario, key: str) -> None:
+def test_a_key_of_visible_ascii_is_accepted(scenario: ReviewScenario, key: str) -> None:
     answers = [send(scenario.api, key, "/runs", BODY, scenario.admin) for _ in range(2)]
     assert answer(answers[0]) == answer(answers[1])
 
 
-def test_keys_are_exact(scenario: ReviewScenario) -> None:
+def test_keys_are_compared_exactly(scenario: ReviewScenario) -> None:
     runs = {
         accepted(send(scenario.api, key, "/runs", BODY, scenario.admin))["run_id"] for key in ("key", "KEY", "key.")
     }
     assert len(runs) == 3
 
 
-def test_keys_of_other_tokens_are_other_keys(scenario: ReviewScenario) -> None:
+def test_each_token_has_its_own_keys(scenario: ReviewScenario) -> None:
     with scenario.api.rows() as session:
         owner = factories.user(session)
         two_of_one = [factories.bearer(session, owner) for _ in range(2)]
@@ -142,7 +142,7 @@ def test_keys_of_other_tokens_are_other_keys(scenario: ReviewScenario) -> None:
     assert len(runs) == 3
 
 
-def test_a_refusal_is_not_kept(scenario: ReviewScenario) -> None:
+def test_a_refused_request_does_not_use_up_its_key(scenario: ReviewScenario) -> None:
     """What was wrong may have been put right."""
 
     def set_active(active: bool) -> None:
@@ -160,7 +160,7 @@ def test_a_refusal_is_not_kept(scenario: ReviewScenario) -> None:
         assert session.scalars(sa.select(IdempotentRequest.idempotency_key)).all() == ["one"]
 
 
-def test_an_answer_is_repeated_although_the_world_moved_on(scenario: ReviewScenario) -> None:
+def test_the_first_response_is_repeated_after_the_state_has_changed(scenario: ReviewScenario) -> None:
     approval = send(scenario.api, "one", scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor)
     assert scenario.review(approval.json).status_code == 200
     again = send(scenario.api, "one", scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor)
@@ -179,7 +179,7 @@ def age(scenario: ReviewScenario, by: timedelta) -> None:
         session.execute(sa.update(IdempotentRequest).values(created_at=now() - by))
 
 
-def test_a_key_is_forgotten_after_a_day(scenario: ReviewScenario) -> None:
+def test_a_key_expires_after_a_day(scenario: ReviewScenario) -> None:
     runs = [accepted(send(scenario.api, key, "/runs", BODY, scenario.admin))["run_id"] for key in ("one", "two")]
     age(scenario, timedelta(hours=23, minutes=59))
     assert accepted(send(scenario.api, "one", "/runs", BODY, scenario.admin))["run_id"] == runs[0]
@@ -213,7 +213,7 @@ def test_a_repeated_answer_needs_the_same_rights(scenario: ReviewScenario) -> No
     refused(send(scenario.api, "one", "/runs", BODY, headers), 401, "unauthorized")
 
 
-def test_a_key_whose_answer_is_not_known_yet_is_in_progress(scenario: ReviewScenario) -> None:
+def test_a_key_without_a_stored_response_is_in_progress(scenario: ReviewScenario) -> None:
     with scenario.api.rows() as session:
         token_id = session.scalars(sa.select(Token.id).order_by(Token.id)).first()
         session.add(IdempotentRequest(token_id=token_id, idempotency_key="one", fingerprint="f" * 64))
@@ -237,7 +237,7 @@ def short_waits(engine: sa.Engine) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
-def test_while_the_first_request_is_in_progress_the_second_is_refused(scenario: ReviewScenario) -> None:
+def test_a_second_request_is_refused_while_the_first_is_in_progress(scenario: ReviewScenario) -> None:
     with scenario.api.app.app_context():
         engine = db.engine
     with short_waits(engine), engine.connect() as first:
@@ -250,7 +250,7 @@ def test_while_the_first_request_is_in_progress_the_second_is_refused(scenario: 
         accepted(send(scenario.api, "one", "/runs", BODY, scenario.admin))
 
 
-def test_other_operations_pass_over_the_header(scenario: ReviewScenario) -> None:
+def test_other_operations_ignore_the_header(scenario: ReviewScenario) -> None:
     approval = scenario.request()
     body = {"decision": "reject", "reason": "It cuts the last line."}
     path = f"/baseline-approvals/{approval['approval_id']}/review"

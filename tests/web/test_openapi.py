@@ -35,11 +35,11 @@ def document() -> dict[str, Any]:
     return read
 
 
-def test_says_what_the_contract_says(document: dict[str, Any]) -> None:
+def test_the_document_agrees_with_the_contract(document: dict[str, Any]) -> None:
     assert differences(CONTRACT, document) == []
 
 
-def test_repeats_no_mistake_of_the_contract(document: dict[str, Any]) -> None:
+def test_the_document_repeats_no_mistake_of_the_contract(document: dict[str, Any]) -> None:
     assert unsettled(document) == []
 
 
@@ -51,5 +51,5 @@ def test_only_the_listed_operations_are_added(document: dict[str, Any]) -> None:
     assert set(added_operations(CONTRACT, document)) == ADDED
 
 
-def test_is_valid_openapi(document: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert [error.message for error in OpenAPIV30SpecValidator(document).iter_errors()] == []

@@ -69,7 +69,7 @@ def test_an_unknown_method_is_not_allowed(method: str, each_api: Api) -> None:
 
 
 @on_one_database
-def test_options_tells_the_methods(each_api: Api) -> None:
+def test_options_lists_the_methods(each_api: Api) -> None:
     response = each_api.options("/runs/5")
     assert (response.status_code, response.headers["Allow"], response.data) == (204, "GET, HEAD, OPTIONS", b"")
 
@@ -100,7 +100,7 @@ PLATFORM_REQUESTS = [
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.+]+")
 
 
-def test_outside_the_prefix_the_platform_answers_as_without_us(
+def test_responses_outside_the_prefix_are_the_platforms_own(
     mounted: Flask, database_uri: str, bare_platform: Callable[[str], Flask]
 ) -> None:
     bare = bare_platform(database_uri)
@@ -118,7 +118,7 @@ def test_outside_the_prefix_the_platform_answers_as_without_us(
 # --- One request does not know the next -----------------------------------------------------------
 
 
-def test_both_apps_stand_on_one_database(api: Api, mounted_api: Api) -> None:
+def test_both_apps_use_one_database(api: Api, mounted_api: Api) -> None:
     for first, second in ((api, mounted_api), (mounted_api, api)):
         headers = first.bearer()
         assert second.get("/runs", headers=headers).status_code == 200
@@ -126,7 +126,7 @@ def test_both_apps_stand_on_one_database(api: Api, mounted_api: Api) -> None:
         assert first.get("/runs", headers=headers).status_code == 401
 
 
-def test_a_context_that_stays_open_keeps_no_caller(each_api: Api) -> None:
+def test_a_context_that_stays_open_does_not_keep_the_caller(each_api: Api) -> None:
     headers, revoked = each_api.bearer(), each_api.bearer()
     with each_api.app.app_context():
         client: FlaskClient = each_api.app.test_client()
@@ -147,12 +147,12 @@ def test_a_context_that_stays_open_keeps_no_caller(each_api: Api) -> None:
 
 @on_one_database
 @pytest.mark.parametrize("sent", ["a", "abc-1.2_3", "x" * 128])
-def test_a_good_request_id_is_echoed(sent: str, api: Api) -> None:
+def test_a_valid_request_id_is_echoed(sent: str, api: Api) -> None:
     assert api.get("/nothing", headers={"X-Request-ID": sent}).headers.getlist("X-Request-ID") == [sent]
 
 
 @on_one_database
 @pytest.mark.parametrize("sent", ["", "a b", "x" * 129, "ä", "<b>", 'a"', "a,b", "a;b", "a\tb", "{}"])
-def test_a_strange_request_id_is_replaced(sent: str, api: Api) -> None:
+def test_an_invalid_request_id_is_replaced(sent: str, api: Api) -> None:
     made = api.get("/nothing", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
     assert re.fullmatch("[0-9a-f]{32}", made)

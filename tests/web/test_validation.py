@@ -92,7 +92,7 @@ READ: list[tuple[fields.Field[Any], object, object]] = [
     READ,
     ids=[f"{type(field).__name__}-{str(value)[:40]!a}" for field, value, _ in READ],
 )
-def test_a_field_takes_one_spelling(field: fields.Field[Any], value: object, expected: object) -> None:
+def test_a_field_accepts_one_spelling(field: fields.Field[Any], value: object, expected: object) -> None:
     if expected is ValidationError:
         with pytest.raises(ValidationError):
             field.deserialize(value)
@@ -110,7 +110,7 @@ def test_a_field_takes_one_spelling(field: fields.Field[Any], value: object, exp
         (NOON.replace(microsecond=5), "2026-01-31T12:00:00.000005Z"),
     ],
 )
-def test_a_moment_is_written_in_utc(moment: datetime, written: str) -> None:
+def test_a_date_time_is_written_in_utc(moment: datetime, written: str) -> None:
     assert iso(moment) == written
 
 

@@ -47,7 +47,7 @@ def reader(api: Api) -> Reader:
 
 @examples(0.24)
 @given(scenario=scenarios.scenarios(most_runs=4))
-def test_operations_tell_the_story_of_the_facts(reader: Reader, scenario: Scenario) -> None:
+def test_operations_agree_with_the_oracle(reader: Reader, scenario: Scenario) -> None:
     reader.fill(scenario)
     check_runs(reader, scenario)
     for run in scenario.runs:
@@ -95,7 +95,9 @@ def test_bounds_of_creation_are_exclusive(reader: Reader, scenario: Scenario) ->
 
 @examples(0.16)
 @given(scenario=scenarios.scenarios(), limit=st.integers(1, 3), inserted=st.integers(1, 4))
-def test_runs_that_arrive_between_pages(reader: Reader, scenario: Scenario, limit: int, inserted: int) -> None:
+def test_runs_added_between_pages_neither_repeat_nor_hide_others(
+    reader: Reader, scenario: Scenario, limit: int, inserted: int
+) -> None:
     reader.fill(scenario)
     arrivals = iter(range(inserted))
     new: list[int] = []
@@ -208,7 +210,7 @@ def note(name: str, named: Mapping[str, int]) -> Named:
 
 @examples(0.48)
 @given(scenario=scenarios.scenarios(most_runs=3), data=st.data())
-def test_changes_show_everywhere_once_they_are_noted_or_found(
+def test_changes_are_stored_once_they_are_recorded_or_audited(
     reader: Reader, scenario: Scenario, data: st.DataObject
 ) -> None:
     reader.fill(scenario)
@@ -249,7 +251,7 @@ def check_stored(session: DbSession) -> None:
     session.commit()
 
 
-def test_a_run_of_unknown_time_follows_its_neighbour_everywhere(reader: Reader) -> None:
+def test_a_run_without_creation_time_has_its_neighbours_everywhere(reader: Reader) -> None:
     with reader.api.rows() as session:
         neighbour, old = (factories.run(session, created_at=None).id for _ in range(2))
     assert [run["created_at"] for run in reader.every("/runs")] == ["1970-01-01T00:00:00Z"] * 2

@@ -56,7 +56,7 @@ def query(path: str, of: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def test_the_answers_are_the_same_in_both_hosts(api: Api, mounted_api: Api, files: Path) -> None:
+def test_responses_are_the_same_in_both_hosts(api: Api, mounted_api: Api, files: Path) -> None:
     with api.rows() as session:
         demo.seed(db.session(), files)
         headers = factories.bearer(session)

@@ -112,12 +112,12 @@ def check_useless_credentials(api: Api) -> None:
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="api_v1"'
 
 
-def test_useless_credentials_are_told_nothing(api: Api) -> None:
+def test_useless_credentials_are_refused_alike(api: Api) -> None:
     check_useless_credentials(api)
 
 
 @on_one_database
-def test_useless_credentials_are_told_nothing_inside_the_platform(mounted_api: Api) -> None:
+def test_useless_credentials_are_refused_alike_inside_the_platform(mounted_api: Api) -> None:
     check_useless_credentials(mounted_api)
 
 
@@ -146,7 +146,7 @@ def test_a_token_without_the_scope_is_refused(operation: Operation, api: Api) ->
 
 
 @each(WITH_ROLES)
-def test_a_role_that_is_not_named_is_refused(operation: Operation, api: Api) -> None:
+def test_a_role_without_access_is_refused(operation: Operation, api: Api) -> None:
     allowed = operation.access.roles
     for role in [role for role in RoleName if role not in allowed]:
         details = refused(call(api, operation, api.bearer(role)), 403, "forbidden")
@@ -156,7 +156,7 @@ def test_a_role_that_is_not_named_is_refused(operation: Operation, api: Api) -> 
 
 @on_one_database
 @each(GUARDED)
-def test_whoever_may_call_is_not_refused(operation: Operation, api: Api) -> None:
+def test_permitted_callers_are_not_refused(operation: Operation, api: Api) -> None:
     scopes = [operation.access.scope] if operation.access.scope else []
     for role in operation.access.roles or RoleName:
         response = call(api, operation, api.bearer(role, scopes=scopes))
@@ -165,7 +165,7 @@ def test_whoever_may_call_is_not_refused(operation: Operation, api: Api) -> None
 
 @on_one_database
 @each([operation for operation in OPERATIONS if operation.access.public and operation.method == "GET"])
-def test_a_public_operation_asks_for_nothing(operation: Operation, api: Api) -> None:
+def test_a_public_operation_needs_no_token(operation: Operation, api: Api) -> None:
     statuses = {call(api, operation, headers).status_code for headers in useless_credentials(api).values()}
     assert statuses == {200}
 
@@ -191,7 +191,7 @@ def test_a_repeated_parameter_is_refused(operation: Operation, api: Api) -> None
 
 
 @each(WITH_IDS)
-def test_an_id_that_nothing_has_is_not_found(operation: Operation, api: Api) -> None:
+def test_an_unknown_id_is_not_found(operation: Operation, api: Api) -> None:
     details = refused(call(api, operation, api.bearer()), 404, "not_found")
     if set(operation.path_parameters) <= RESOURCES.keys():
         assert details["resource"] in {RESOURCES[name] for name in operation.path_parameters}
@@ -199,7 +199,7 @@ def test_an_id_that_nothing_has_is_not_found(operation: Operation, api: Api) -> 
 
 
 @each(WITH_IDS)
-def test_an_id_that_nothing_can_have_is_not_found(operation: Operation, api: Api) -> None:
+def test_an_impossible_id_is_not_found(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     for name, value in product(operation.path_parameters, IMPOSSIBLE_IDS):
         details = refused(call(api, operation, headers, {name: value}), 404, "not_found")
@@ -246,7 +246,7 @@ def chunked(body: bytes) -> dict[str, Any]:
 
 @on_one_database
 @each(WITH_BODY)
-def test_a_body_that_is_no_json_object_is_refused(operation: Operation, api: Api) -> None:
+def test_a_body_other_than_a_json_object_is_refused(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     for name, (body, status, code) in BODIES.items():
         response = call(api, operation, headers, **body)
@@ -260,7 +260,7 @@ def test_a_body_that_is_no_json_object_is_refused(operation: Operation, api: Api
 
 @on_one_database
 @each(WITH_BODY)
-def test_a_body_of_unsaid_length_is_read_and_limited(operation: Operation, api: Api) -> None:
+def test_a_body_without_content_length_is_read_and_limited(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     refused(call(api, operation, headers, **chunked(BIG)), 413, "payload_too_large")
     details = refused(call(api, operation, headers, **chunked(b'{"unheard-of": 1}')), 400, "validation_error")
@@ -313,7 +313,7 @@ WRONG_BODY = {"data": b"{", "content_type": "text/plain"}
 
 @on_one_database
 @each(GUARDED)
-def test_the_token_is_checked_before_what_is_asked(operation: Operation, api: Api) -> None:
+def test_the_token_is_checked_before_the_request(operation: Operation, api: Api) -> None:
     refused(call(api, operation, {}, query=WRONG_QUERY), 401, "unauthorized")
     refused(call(api, operation, {}, data=BIG), 401, "unauthorized")
     for name in operation.path_parameters:
@@ -322,7 +322,7 @@ def test_the_token_is_checked_before_what_is_asked(operation: Operation, api: Ap
 
 @on_one_database
 @each(WITH_SCOPE)
-def test_the_scope_is_checked_before_the_role_and_what_is_asked(operation: Operation, api: Api) -> None:
+def test_the_scope_is_checked_before_the_role_and_the_request(operation: Operation, api: Api) -> None:
     wrong = dict.fromkeys(operation.path_parameters, "x")
     headers = api.bearer(RoleName.USER, scopes=[])
     assert "required_scope" in refused(call(api, operation, headers, wrong, query=WRONG_QUERY), 403, "forbidden")
@@ -330,7 +330,7 @@ def test_the_scope_is_checked_before_the_role_and_what_is_asked(operation: Opera
 
 @on_one_database
 @each(WITH_ROLES)
-def test_the_role_is_checked_before_what_is_asked(operation: Operation, api: Api) -> None:
+def test_the_role_is_checked_before_the_request(operation: Operation, api: Api) -> None:
     wrong = dict.fromkeys(operation.path_parameters, "x")
     headers = api.bearer(None)
     assert "required_roles" in refused(call(api, operation, headers, wrong, query=WRONG_QUERY), 403, "forbidden")
@@ -338,7 +338,7 @@ def test_the_role_is_checked_before_what_is_asked(operation: Operation, api: Api
 
 @on_one_database
 @each(WITH_IDS)
-def test_what_is_asked_is_checked_before_what_exists(operation: Operation, api: Api) -> None:
+def test_the_request_is_validated_before_ids_are_looked_up(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     for value in (MAX_ID, "x"):
         wrong = dict.fromkeys(operation.path_parameters, value)

@@ -99,7 +99,7 @@ def read_the_diff(person: Person, run_id: int, sample_id: int, regression_id: in
     assert diff["hunks"]
 
 
-def test_from_a_red_run_to_a_new_baseline(api: Api) -> None:
+def test_a_failing_run_leads_to_a_new_baseline(api: Api) -> None:
     scopes = ("runs:read", "runs:write", "results:read", "baselines:write", "system:read")
     contributor = Person(api, "contributor", *scopes)
 
@@ -167,7 +167,7 @@ def tour_of_the_readme() -> str:
     return "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
 
 
-def test_the_readmes_tour_can_be_taken(folder: Path) -> None:
+def test_the_readmes_commands_work(folder: Path) -> None:
     if shutil.which("curl") is None or shutil.which("bash") is None:
         (pytest.fail if IN_CI else pytest.skip)("no curl, or no bash")
     config = config_in(folder)

@@ -97,7 +97,7 @@ def test_the_platforms_engine_keeps_the_platforms_settings(scenario: DatabaseFau
         )
 
 
-def test_outside_of_a_request_statements_take_their_time(
+def test_statements_outside_a_request_are_not_limited_in_time(
     scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api_v1.database.connections.REQUEST_SECONDS", 0.3)
@@ -108,7 +108,7 @@ def test_outside_of_a_request_statements_take_their_time(
 # --- Frozen ----------------------------------------------------------------------------------
 
 
-def test_a_frozen_server_costs_only_the_first_requests_time(scenario: DatabaseFaultScenario) -> None:
+def test_a_frozen_server_delays_only_the_first_requests(scenario: DatabaseFaultScenario) -> None:
     with scenario.server.frozen():
         first = at_once([lambda: scenario.ask("list_runs")] * MANY)
         for answer in first:
@@ -124,7 +124,7 @@ def test_a_frozen_server_costs_only_the_first_requests_time(scenario: DatabaseFa
     wait_until(lambda: scenario.ask("list_runs").status == 200, "the API is back", seconds=3)
 
 
-def test_hung_readers_keep_nobody_from_an_answer(scenario: DatabaseFaultScenario, tmp_path: Path) -> None:
+def test_hung_readers_do_not_block_other_requests(scenario: DatabaseFaultScenario, tmp_path: Path) -> None:
     """By a real server with two processes of one thread each, where everybody waits behind everybody."""
     config = platform_config(scenario.server.url("api", SCHEMA), tmp_path)
     with servers.gunicorn(tmp_path, config, "--workers", "2") as gunicorn:
@@ -142,7 +142,7 @@ def test_hung_readers_keep_nobody_from_an_answer(scenario: DatabaseFaultScenario
 
 
 @pytest.mark.parametrize("event", ["before_cursor_execute", "commit"])
-def test_a_server_that_freezes_during_a_request(
+def test_a_server_that_freezes_during_a_request_gives_a_503_in_time(
     event: str, scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if event == "commit":
@@ -159,7 +159,7 @@ def test_a_server_that_freezes_during_a_request(
         wait_until(lambda: scenario.ask("list_runs").status == 200, "the API is back")
 
 
-def test_a_server_that_freezes_after_the_answer(
+def test_a_server_that_freezes_after_the_response_keeps_the_response(
     scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused request leaves its transaction to the end of the request."""
@@ -189,7 +189,7 @@ def after_the_answer(scenario: DatabaseFaultScenario, act: Callable[[], Any]) ->
 
 
 @pytest.mark.parametrize("table", ["test", "api_v1_token"])
-def test_a_locked_table(table: str, scenario: DatabaseFaultScenario) -> None:
+def test_a_locked_table_gives_a_503_in_time(table: str, scenario: DatabaseFaultScenario) -> None:
     with scenario.holding(f"LOCK TABLES {table} WRITE"):
         for answer in at_once([lambda: scenario.ask("get_run")] * MANY):
             assert unavailable(answer) == outages.IN_USE
@@ -201,7 +201,7 @@ def test_a_locked_table(table: str, scenario: DatabaseFaultScenario) -> None:
     wait_until(lambda: scenario.ask("get_run").status == 200, "the run can be read again", seconds=3)
 
 
-def test_a_table_that_is_being_altered(scenario: DatabaseFaultScenario) -> None:
+def test_a_table_that_is_being_altered_gives_a_503_in_time(scenario: DatabaseFaultScenario) -> None:
     """Who changes a table waits for all who read it, and everybody who wants to read it then waits behind."""
     with scenario.server.admin(SCHEMA) as other:
         alter = "SET STATEMENT lock_wait_timeout=20 FOR ALTER TABLE api_v1_token COMMENT 'altered'"
@@ -237,7 +237,7 @@ def test_canceling_waits_three_seconds_for_the_run(scenario: DatabaseFaultScenar
 # --- Killed ----------------------------------------------------------------------------------
 
 
-def test_killed_queries(scenario: DatabaseFaultScenario) -> None:
+def test_killed_queries_give_a_503(scenario: DatabaseFaultScenario) -> None:
     run = scenario.ids["run_id"]
     with scenario.holding("START TRANSACTION", f"SELECT id FROM test WHERE id = {run} FOR UPDATE"):
 
@@ -255,7 +255,7 @@ def test_killed_queries(scenario: DatabaseFaultScenario) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["get_run", "list_runs", "cancel_run", "get_current_token"])
-def test_connections_killed_before_any_statement(endpoint: str, scenario: DatabaseFaultScenario) -> None:
+def test_a_connection_killed_before_any_statement_gives_a_503(endpoint: str, scenario: DatabaseFaultScenario) -> None:
     engine = scenario.engine()
     killed = 0
     while True:
@@ -270,7 +270,9 @@ def test_connections_killed_before_any_statement(endpoint: str, scenario: Databa
     assert killed >= 1
 
 
-def test_connections_killed_at_the_commit_and_after_the_answer(scenario: DatabaseFaultScenario) -> None:
+def test_a_connection_killed_at_the_commit_gives_a_503_and_after_the_response_nothing(
+    scenario: DatabaseFaultScenario,
+) -> None:
     def kill() -> None:
         scenario.kill("CONNECTION", scenario.connections())
 
@@ -282,13 +284,13 @@ def test_connections_killed_at_the_commit_and_after_the_answer(scenario: Databas
             assert scenario.ask("get_run", run_id=run).status == (404 if run == 4711 else 200)
 
 
-def test_connections_killed_between_requests_are_not_noticed(scenario: DatabaseFaultScenario) -> None:
+def test_connections_killed_between_requests_are_replaced(scenario: DatabaseFaultScenario) -> None:
     at_once([lambda: scenario.ask("list_runs")] * MANY)
     scenario.kill("CONNECTION", scenario.connections())
     assert {answer.status for answer in at_once([lambda: scenario.ask("list_runs")] * MANY)} == {200}
 
 
-def test_the_platforms_own_lost_connections_are_told_in_json(scenario: DatabaseFaultScenario) -> None:
+def test_lost_connections_of_the_platform_give_a_json_error(scenario: DatabaseFaultScenario) -> None:
     """Its set-up comes before every request, and its pool does not notice them."""
     for endpoint in ("list_runs", "cancel_run", "get_health", "get_document"):
         platforms_engine().dispose()
@@ -304,7 +306,7 @@ def test_the_platforms_own_lost_connections_are_told_in_json(scenario: DatabaseF
 # --- Full, read-only, no rights --------------------------------------------------------------
 
 
-def test_no_more_connections(scenario: DatabaseFaultScenario) -> None:
+def test_too_many_connections_give_a_503(scenario: DatabaseFaultScenario) -> None:
     scenario.engine().dispose()
     platforms_engine().dispose()
     (most,) = scenario.server.run("SELECT @@max_connections")[0][0]
@@ -327,7 +329,7 @@ def test_no_more_connections(scenario: DatabaseFaultScenario) -> None:
             admin.exec_driver_sql(f"SET GLOBAL max_connections = {most}")
 
 
-def test_a_read_only_server(scenario: DatabaseFaultScenario) -> None:
+def test_a_read_only_server_refuses_writes_with_a_503(scenario: DatabaseFaultScenario) -> None:
     with scenario.server.admin() as admin:
         admin.exec_driver_sql("SET GLOBAL read_only = 1")
         try:
@@ -373,7 +375,7 @@ def test_a_missing_right_is_named(revoked: str, endpoint: str | None, scenario: 
 
 
 @pytest.mark.parametrize("table", OUR_TABLES)
-def test_a_table_of_ours_is_missing(table: str, scenario: DatabaseFaultScenario) -> None:
+def test_a_missing_table_of_the_api_is_reported(table: str, scenario: DatabaseFaultScenario) -> None:
     scenario.server.run(f"RENAME TABLE {table} TO elsewhere", schema=SCHEMA)
     try:
         answers = at_once(asking(scenario, [*reading(), *writing()]))
@@ -392,7 +394,7 @@ def test_a_table_of_ours_is_missing(table: str, scenario: DatabaseFaultScenario)
 
 
 @pytest.mark.parametrize("table", ["test_progress", "sample"])
-def test_a_table_of_the_platform_is_missing(table: str, scenario: DatabaseFaultScenario) -> None:
+def test_a_missing_table_of_the_platform_is_reported(table: str, scenario: DatabaseFaultScenario) -> None:
     scenario.server.run(f"RENAME TABLE {table} TO elsewhere", schema=SCHEMA)
     try:
         answers = at_once(asking(scenario, reading()))
@@ -408,7 +410,7 @@ def test_a_table_of_the_platform_is_missing(table: str, scenario: DatabaseFaultS
 # --- Deadlocks -------------------------------------------------------------------------------
 
 
-def test_after_a_deadlock_the_request_is_done_again(scenario: DatabaseFaultScenario) -> None:
+def test_a_request_is_retried_after_a_deadlock(scenario: DatabaseFaultScenario) -> None:
     """The other transaction holds all progress and wants the run; the request holds the run and adds progress to it."""
     with scenario.standalone.rows() as session:
         run = factories.run(session).id
@@ -445,7 +447,7 @@ def test_after_a_deadlock_the_request_is_done_again(scenario: DatabaseFaultScena
 
 
 @pytest.mark.parametrize("number", [1213, 1020])
-def test_a_request_is_done_again_only_once(
+def test_a_request_is_retried_only_once(
     number: int, scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[int] = []

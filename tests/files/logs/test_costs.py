@@ -33,7 +33,7 @@ def huge() -> Repeated:
     return Repeated(block, total=HUGE)
 
 
-def test_the_last_page_is_read_like_the_first() -> None:
+def test_the_last_page_reads_no_more_than_the_first() -> None:
     source = huge()
     one(source, limit=100)
     first = (source.reads, source.bytes_read)
@@ -103,7 +103,7 @@ SHORT_LINES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("query", SHORT_LINES, ids=str)
 @pytest.mark.parametrize("block", [b"\n", b"\r\n", b"[INFO] Starting with entry 1 of 1\n\n\n\n\n", b"\xff\n"], ids=repr)
-def test_a_page_goes_through_a_bounded_number_of_lines(
+def test_a_page_reads_a_bounded_number_of_lines(
     query: dict[str, Any], block: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described: Counter[str] = Counter()
@@ -139,7 +139,7 @@ def cursor_position(cursor: str) -> int:
     return int.from_bytes(base64.urlsafe_b64decode(cursor)[13:21], "big")
 
 
-def test_a_slow_store_ends_a_page_too() -> None:
+def test_a_slow_store_ends_a_page() -> None:
     now = count(0, 0.4)
 
     class Slow(Repeated):
@@ -152,7 +152,7 @@ def test_a_slow_store_ends_a_page_too() -> None:
     assert got.next_cursor is not None and source.reads <= 3
 
 
-def test_the_tail_of_a_slow_store_is_what_was_found_in_time() -> None:
+def test_the_tail_of_a_slow_store_holds_the_lines_found_in_time() -> None:
     source = Repeated(b"[INFO] x\n" * 100, total=9_000_000)
     got = one(source, source_filter="web", tail=10, clock=count(0, 2).__next__)
     assert (got.lines, got.truncated) == ((), True)

@@ -43,7 +43,7 @@ def test_a_cursor_with_another_character_is_refused(position: int) -> None:
         *("{cursor}=", "{cursor} ", "{cursor}AAAA", "{cut}"),
     ],
 )
-def test_what_is_no_cursor_is_refused(damaged: str) -> None:
+def test_a_malformed_cursor_is_refused(damaged: str) -> None:
     cursor = cursor_of()
     given_ = damaged.replace("{cursor}", cursor).replace("{cut}", cursor[:-4])
     assert DAMAGED in refusal(NUMBERED, cursor=given_)["cursor"]
@@ -56,7 +56,7 @@ def test_a_cursor_of_another_key_or_version_is_refused(monkeypatch: pytest.Monke
     assert DAMAGED in refusal(NUMBERED, cursor=cursor)["cursor"]
 
 
-def test_the_key_is_secret_and_there_is_one() -> None:
+def test_the_key_is_required_and_not_shown() -> None:
     assert "tests" not in repr(SIGNER)
     with pytest.raises(ValueError, match="key"):
         Signer(b"")

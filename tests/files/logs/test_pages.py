@@ -50,7 +50,7 @@ def test_the_tail_is_the_end_of_all_lines(data: bytes, tail: int, limit: int, dr
     st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=30), min_size=8, max_size=60).map(b"".join),
     st.integers(1, 7),
 )
-def test_nothing_of_long_lines_is_lost(data: bytes, limit: int) -> None:
+def test_long_lines_are_complete(data: bytes, limit: int) -> None:
     # Parts of a line that is not UTF-8 may be decoded otherwise than all of it.
     data = data.decode("utf-8", "ignore").encode()
     with scaled_down(**SMALL | {"SEGMENT": 64, "MESSAGE": 30, "MARGIN": MARGIN}):
@@ -63,7 +63,7 @@ def test_nothing_of_long_lines_is_lost(data: bytes, limit: int) -> None:
 
 @settings(max_examples=200)
 @given(logs_, st.integers(1, 7), filters)
-def test_a_page_that_runs_out_of_lines_or_time_goes_on(data: bytes, limit: int, drawn: dict[str, Any]) -> None:
+def test_a_page_that_reaches_its_limits_has_a_next_page(data: bytes, limit: int, drawn: dict[str, Any]) -> None:
     with scaled_down(**SMALL | {"UNDECIDED": 9, "LINES": 40, "LINES_PER_LOOK": 1}):
         query, expected = asked(drawn, data)
         assert walk(data, limit=limit, **query) == expected
@@ -71,7 +71,7 @@ def test_a_page_that_runs_out_of_lines_or_time_goes_on(data: bytes, limit: int, 
 
 
 @given(logs_, logs_, st.integers(1, 7))
-def test_a_log_grows_between_pages(data: bytes, more: bytes, limit: int) -> None:
+def test_lines_added_between_pages_are_read(data: bytes, more: bytes, limit: int) -> None:
     data += b"\n" if data and not data.endswith(b"\n") else b""
     expected = [item.line for item in whole(data + more)]
     source = Memory(data)
@@ -89,7 +89,7 @@ def test_a_line_that_was_not_finished_is_finished_on_the_next_page() -> None:
 
 
 @pytest.mark.parametrize("before", range(segments.SEGMENT - len(URL) - 2, segments.SEGMENT + 3))
-def test_a_token_at_the_cut_of_a_long_line_does_not_leak(before: int) -> None:
+def test_a_token_at_the_cut_of_a_long_line_is_redacted(before: int) -> None:
     shown = messages(b"z" * before + URL.encode() + b" end" + b"z" * 5000)
     assert "".join(shown) == "z" * before + URL.replace(TOKEN, "[redacted]") + " end" + "z" * 5000
     assert not any(f"{character}0ken" in "".join(shown) for character in "T/")
@@ -102,7 +102,7 @@ OUR_OWN = f"ccx1_{TOKEN[:49]}"
 @pytest.mark.parametrize(
     "secret", [URL, URL.replace("/", "%2F"), "known-secret", OUR_OWN], ids=lambda secret: secret[:6]
 )
-def test_no_position_in_a_log_is_past_the_redaction(secret: str) -> None:
+def test_every_position_in_a_log_is_redacted(secret: str) -> None:
     """Also not one that only who has the key could make: the key may be lost, and the log replaced."""
     data = b"before " + secret.encode() + b" end\nnext\n"
     parts = {secret[start : start + 5] for start in range(len(secret)) if secret[start:] in TOKEN or secret is not URL}
@@ -120,7 +120,7 @@ def test_no_position_in_a_log_is_past_the_redaction(secret: str) -> None:
 @pytest.mark.parametrize(
     "secret", [URL, URL.replace("/", "%2F"), "known-secret", OUR_OWN], ids=lambda secret: secret[:6]
 )
-def test_the_tail_of_a_long_line_begins_inside_of_no_token(secret: str) -> None:
+def test_the_tail_of_a_long_line_does_not_begin_inside_a_token(secret: str) -> None:
     expected = REDACTOR.redact(secret)
     with scaled_down(TAIL_WINDOWS=SHORT_WINDOWS, TAIL_OF_SHORT_LINES=256):
         for behind in range(1024 - len(secret) - 2, 1026):

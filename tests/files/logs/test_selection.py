@@ -41,7 +41,7 @@ Sending log to server (attempt 1/3)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
-def test_the_part_of_a_sample(limit: int) -> None:
+def test_the_lines_of_a_sample_are_selected(limit: int) -> None:
     lines = ENTRIES.splitlines()
     got = walk(ENTRIES.encode(), sample=SAMPLE, limit=limit)
     assert [line.message for line in got] == [*lines[4:10], *lines[15:17]]
@@ -65,7 +65,7 @@ def test_lines_of_the_runs_log_name_their_sample(limit: int, contains: str | Non
     assert [(line.message, line.sample_id) for line in got] == expected
 
 
-def test_an_entry_that_names_two_samples_is_of_the_one_named_last() -> None:
+def test_an_entry_that_names_two_samples_belongs_to_the_last() -> None:
     lines = [ENTRY, b"[ERROR] banner", NAMED, b"[ERROR] x", NAMED_OTHER, b"[ERROR] y"]
     got = walk(b"\n".join(lines), samples=[SAMPLE, OTHER])
     assert [line.sample_id for line in got] == [5, 5, 5, 5, 6, 6]
@@ -78,13 +78,13 @@ def test_a_name_of_several_samples_names_none() -> None:
     assert Marks([SampleMark(1, None, ("a.ts", "A.ts"))]).find("a.ts") == 1
 
 
-def test_a_line_that_lists_many_files_is_compared_in_a_few_places() -> None:
+def test_a_line_that_lists_many_files_is_compared_in_few_places() -> None:
     assert Marks([SAMPLE]).find("x.ts " * 10 + "clip one.ts") == 5
     assert Marks([SAMPLE]).find("x.ts " * 100_000 + "clip one.ts") is None
 
 
 @pytest.mark.parametrize("contains", ["nowhere", "entry 7777 of", "end of 7777"])
-def test_a_search_passes_over_the_entries_of_other_samples(contains: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_skips_the_entries_of_other_samples(contains: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each block only the last entry tells what comes behind."""
     described: Counter[str] = Counter()
 
@@ -127,7 +127,7 @@ def test_a_sample_is_known_by_its_whole_hash_or_name(text: str, named: bool) -> 
     assert Marks([OTHER, SAMPLE]).find(text) == (5 if named else None)
 
 
-def test_a_sample_without_a_name_is_nowhere() -> None:
+def test_a_sample_without_a_name_has_no_lines() -> None:
     assert Marks([SampleMark(1, "", ("", ".", "x.", ".ts")), SampleMark(2, None)]).find("anything .ts x.") is None
 
 
@@ -135,7 +135,7 @@ def test_a_worker_line_that_names_a_sample_is_no_part_of_it() -> None:
     assert messages(f"Posting testing - {SHA}\nOK\n".encode(), sample=SAMPLE) == []
 
 
-def test_an_entry_that_names_its_sample_late_begins_where_it_can_still_be_seen() -> None:
+def test_an_entry_that_names_its_sample_late_begins_within_reach() -> None:
     chatter = b"[ERROR] chatter\n" * (selection.REACH // 16)
     mark = b"[ERROR] " + SHA.encode() + b"\n"
     got = walk(b"[INFO] Starting with entry 1 of 9\n" + chatter * 2 + mark, sample=SAMPLE)

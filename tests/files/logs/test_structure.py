@@ -41,7 +41,7 @@ from tests.support.logs import FIRST, messages, one, walk
     ],
     ids=lambda value: repr(value[:12]),
 )
-def test_lines(data: bytes, expected: list[str]) -> None:
+def test_lines_are_split_and_cleaned(data: bytes, expected: list[str]) -> None:
     assert messages(data) == expected
 
 

@@ -36,7 +36,7 @@ def test_tail_and_context_have_limits(query: dict[str, Any], field: str) -> None
 
 
 @pytest.mark.parametrize("query", [{"level": "bad"}, {"source_filter": "bad"}])
-def test_an_unknown_level_or_source_is_a_mistake_of_the_caller(query: dict[str, Any]) -> None:
+def test_an_unknown_level_or_source_is_an_error(query: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="bad"):
         one(NUMBERED, **query)
 
@@ -61,7 +61,7 @@ def test_the_tail_of_a_search_ends_with_the_budget() -> None:
 
 
 @pytest.mark.parametrize("filler", [b"ab/ ", b"abc/"])
-def test_the_tail_of_a_line_without_end(filler: bytes) -> None:
+def test_the_tail_of_an_endless_line_is_bounded(filler: bytes) -> None:
     source = Repeated(filler, total=50_000_000)
     got = one(source, tail=5)
     assert source.bytes_read <= BUDGET

@@ -63,7 +63,7 @@ def test_other_run_errors_are_a_difference() -> None:
 # --- Operations -----------------------------------------------------------------------------------
 
 
-def test_operations_of_the_contract() -> None:
+def test_the_contracts_operations_are_listed() -> None:
     names = list(operations(CONTRACT))
 
     assert len(names) == 30
@@ -242,13 +242,13 @@ def test_recursive_schemas_are_compared_once() -> None:
         ),
     ],
 )
-def test_flattened(schema: Json, expected: Json) -> None:
+def test_schemas_are_flattened(schema: Json, expected: Json) -> None:
     document = with_schema({}, A={"type": "object", "required": ["a"]})
 
     assert flattened(document, schema) == expected
 
 
-def test_flattened_refuses_a_contradiction() -> None:
+def test_flattening_refuses_a_contradiction() -> None:
     with pytest.raises(BrokenDocument, match="contradicts itself on pattern"):
         flattened({}, {"allOf": [{"pattern": "a"}, {"pattern": "b"}]})
 
@@ -262,7 +262,7 @@ def test_flattened_refuses_a_contradiction() -> None:
         ("other.json#/A", "leads out of the document"),
     ],
 )
-def test_reference_that_cannot_be_followed(reference: str, reason: str) -> None:
+def test_a_reference_that_cannot_be_followed_is_an_error(reference: str, reason: str) -> None:
     loop = {"$ref": "#/components/schemas/Loop"}
     document: Json = {"components": {"schemas": {"Loop": loop, "Text": "words"}}}
 
@@ -270,7 +270,7 @@ def test_reference_that_cannot_be_followed(reference: str, reason: str) -> None:
         resolved(document, {"$ref": reference})
 
 
-def test_reference_with_escaped_characters() -> None:
+def test_a_reference_with_escaped_characters_is_followed() -> None:
     document: Json = {"paths": {"/a~b": {"get": {}}}}
 
     assert resolved(document, {"$ref": "#/paths/~1a~0b"}) == {"get": {}}
@@ -296,5 +296,5 @@ def test_reference_with_escaped_characters() -> None:
         ({"type": "string", "deprecated": True}, {"type": "string"}, False),
     ],
 )
-def test_response_schemas(promised: Json, published: Json, equal: bool) -> None:
+def test_response_schemas_are_compared(promised: Json, published: Json, equal: bool) -> None:
     assert (differences(with_schema(promised), with_schema(published)) == []) is equal

@@ -117,7 +117,7 @@ def test_the_platform_queues_runs(worker: Worker) -> None:
     assert [found["platform"] for found in everything["data"]] == ["windows", "linux"]
 
 
-def test_a_run_passes(worker: Worker) -> None:
+def test_a_run_reported_by_a_worker_passes(worker: Worker) -> None:
     assert worker.progress("preparation") == "OK"
     assert worker.state == ("running", "unknown")
     assert worker.run()["started_at"] is None

@@ -127,7 +127,7 @@ TABLES = [table.name for table in own_tables()]
 
 
 @pytest.mark.parametrize("table", [*TABLES, "all"])
-def test_without_our_tables(
+def test_the_platform_writes_without_the_apis_tables(
     table: str, wanted: dict[str, set[tuple[Any, ...]]], scenario: VerdictScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     dropped = TABLES[::-1] if table == "all" else [table]
@@ -180,7 +180,7 @@ def account(scenario: VerdictScenario) -> Iterator[sa.Engine]:
 
 
 @pytest.mark.parametrize("right", ["SELECT", "INSERT", "DELETE", "SELECT, INSERT, UPDATE, DELETE"])
-def test_without_rights_on_our_tables(
+def test_the_platform_writes_without_rights_on_the_apis_tables(
     right: str,
     wanted: dict[str, set[tuple[Any, ...]]],
     account: sa.Engine,
@@ -212,7 +212,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_when_noting_fails(
+def test_the_platform_writes_when_recording_a_change_fails(
     code: int,
     wanted: dict[str, set[tuple[Any, ...]]],
     scenario: VerdictScenario,
@@ -253,7 +253,7 @@ def report(scenario: VerdictScenario) -> None:
         session.commit()
 
 
-def test_a_report_whose_note_meets_a_deadlock_is_not_lost(
+def test_a_report_is_not_lost_when_its_change_meets_a_deadlock(
     scenario: VerdictScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A real lock wait: somebody holds the note that the report renews."""
@@ -273,7 +273,7 @@ def test_a_report_whose_note_meets_a_deadlock_is_not_lost(
     scenario.check({"testing": "fail"})
 
 
-def test_when_every_handler_fails(
+def test_the_platform_writes_when_every_event_handler_fails(
     wanted: dict[str, set[tuple[Any, ...]]],
     scenario: VerdictScenario,
     monkeypatch: pytest.MonkeyPatch,
@@ -289,7 +289,7 @@ def test_when_every_handler_fails(
     assert len(complaints(caplog)) == 1
 
 
-def test_looking_up_keeps_what_the_platform_has_not_committed(scenario: VerdictScenario) -> None:
+def test_look_ups_keep_the_platforms_uncommitted_changes(scenario: VerdictScenario) -> None:
     """What a bulk statement is about is looked up while the transaction has other work in it."""
     with Session(scenario.engine) as session:
         session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))
@@ -303,7 +303,7 @@ def test_looking_up_keeps_what_the_platform_has_not_committed(scenario: VerdictS
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_the_platforms_own_sessions(
+def test_the_platforms_own_sessions_are_observed_and_not_disturbed(
     broken: bool, mounted: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its pages write through the session that each request makes; `Model.query` is of that session too."""

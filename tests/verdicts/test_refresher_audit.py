@@ -65,7 +65,7 @@ def test_the_audit_finds_nothing_where_nothing_changed(scenario: VerdictScenario
     assert scenario.changes() == set()
 
 
-def test_rebuilding_heals_everything_at_once(scenario: VerdictScenario) -> None:
+def test_rebuilding_corrects_everything_at_once(scenario: VerdictScenario) -> None:
     for name in ("restarted with a set", "a variant changes", "a late result fails", "the last run is deleted"):
         by_sql(scenario, CHANGES[name].writes)
     refresher.rebuild(scenario.engine, everything=True)
@@ -73,7 +73,7 @@ def test_rebuilding_heals_everything_at_once(scenario: VerdictScenario) -> None:
     scenario.check({"partial": "queued", "varied": "fail", "different": "pass", "passing": "fail", "queued": None})
 
 
-def test_a_run_by_its_id_shows_results_that_others_wrote_before_any_audit(scenario: VerdictScenario) -> None:
+def test_a_run_by_its_id_shows_results_written_by_others_before_any_audit(scenario: VerdictScenario) -> None:
     by_sql(scenario, [result("passing", "ignored", exit_code=1)])
     assert scenario.get(f"/runs/{scenario['passing']}")["status"] == "fail"
     assert scenario.get(f"/runs/{scenario['passing']}/summary")["fail_count"] == 1
@@ -94,7 +94,7 @@ def insert_run(scenario: VerdictScenario, name: str) -> int:
     return scenario[name]
 
 
-def test_a_run_that_others_insert_is_seen_at_once_through_its_whole_life(scenario: VerdictScenario) -> None:
+def test_a_run_inserted_by_others_is_shown_at_once_in_every_phase(scenario: VerdictScenario) -> None:
     new = insert_run(scenario, "new")
     assert new > max(scenario[name] for name in STATUSES)
     assert scenario.get(f"/runs/{new}")["status"] == "queued"
@@ -112,7 +112,7 @@ def test_a_run_that_others_insert_is_seen_at_once_through_its_whole_life(scenari
     scenario.check_stored()
 
 
-def test_a_run_that_others_insert_is_created_when_it_is_first_seen(scenario: VerdictScenario) -> None:
+def test_a_run_inserted_by_others_is_created_when_it_is_first_seen(scenario: VerdictScenario) -> None:
     new = insert_run(scenario, "new")
     seen = scenario.get("/runs", limit=1, sort="-run_id")["data"][0]["created_at"]
     with scenario.engine.connect() as connection:
@@ -121,7 +121,7 @@ def test_a_run_that_others_insert_is_created_when_it_is_first_seen(scenario: Ver
     scenario.check({})
 
 
-def test_ids_that_become_visible_out_of_order(scenario: VerdictScenario) -> None:
+def test_runs_whose_ids_become_visible_out_of_order_are_found(scenario: VerdictScenario) -> None:
     """A transaction that began earlier commits later: its run is older than one that is stored already."""
     first = insert_run(scenario, "first")
     insert_run(scenario, "second")
@@ -176,7 +176,7 @@ def test_the_audit_finds_a_truncated_table(table: str, server: VerdictScenario) 
     server.check(dict(expected))
 
 
-def test_runs_that_are_truncated_are_gone(server: VerdictScenario) -> None:
+def test_runs_of_a_truncated_table_are_gone(server: VerdictScenario) -> None:
     server.execute("SET foreign_key_checks = 0", "TRUNCATE TABLE test", "SET foreign_key_checks = 1")
     assert server.get("/runs")["data"] == []
     server.audit()
@@ -195,7 +195,7 @@ def insert_run_of_nothing(scenario: VerdictScenario) -> int:
         return connection.scalars(sa.select(sa.func.max(platform.Test.id))).one()
 
 
-def test_the_audit_finds_what_was_deleted_without_foreign_keys(server: VerdictScenario) -> None:
+def test_the_audit_finds_rows_deleted_without_foreign_key_checks(server: VerdictScenario) -> None:
     server.execute(
         "SET foreign_key_checks = 0",
         "DELETE FROM test WHERE id = {resultless}",
@@ -207,7 +207,7 @@ def test_the_audit_finds_what_was_deleted_without_foreign_keys(server: VerdictSc
 
 
 @pytest.mark.parametrize("table", ["test_result", "test_progress", "regression_test_output_files"])
-def test_the_audit_finds_a_table_that_took_another_ones_place(table: str, server: VerdictScenario) -> None:
+def test_the_audit_finds_a_table_swapped_by_renaming(table: str, server: VerdictScenario) -> None:
     server.execute(
         f"CREATE TABLE swap_in LIKE {table}",
         f"INSERT INTO swap_in SELECT * FROM {table}",
@@ -226,7 +226,7 @@ def test_the_audit_finds_a_table_that_took_another_ones_place(table: str, server
         server.execute("SET foreign_key_checks = 0", f"DROP TABLE {table}", f"RENAME TABLE swapped_out TO {table}")
 
 
-def test_the_audit_finds_rows_that_were_loaded(server: VerdictScenario, tmp_path: Path) -> None:
+def test_the_audit_finds_rows_loaded_from_a_file(server: VerdictScenario, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("".join(f"{server[name]},{server['plain']},5,1,0\n" for name in ("resultless", "varied")))
     url = server.engine.url.update_query_dict({"local_infile": "1"})
@@ -298,7 +298,7 @@ def test_the_audit_finds_a_restored_dump(tables: list[str], scenario: VerdictSce
 
 
 @pytest.mark.skipif(shutil.which("mariadb") is None, reason="no mariadb client")
-def test_the_audit_finds_what_is_typed_by_hand(server: VerdictScenario) -> None:
+def test_the_audit_finds_changes_typed_into_a_client(server: VerdictScenario) -> None:
     url = server.engine.url
     typed = [
         "DELETE FROM test_result WHERE test_id = {passing}",
@@ -327,7 +327,7 @@ assert not any(name.startswith("api_v1") for name in sys.modules)
 """
 
 
-def test_a_process_of_the_platform_without_us(server: VerdictScenario, tmp_path: Path) -> None:
+def test_the_audit_finds_changes_of_a_platform_process_without_the_api(server: VerdictScenario, tmp_path: Path) -> None:
     uri = server.engine.url.render_as_string(hide_password=False)
     environment = servers.python_environment(tmp_path, platform_config(uri, tmp_path))
     modules = (
@@ -349,7 +349,7 @@ SUBSETS = [[name for bit, name in enumerate(DISPOSABLE) if number >> bit & 1] fo
 
 
 @pytest.mark.parametrize("tables", SUBSETS, ids="+".join)
-def test_emptied_tables_of_ours_make_no_answer_wrong(tables: list[str], scenario: VerdictScenario) -> None:
+def test_emptying_the_apis_tables_makes_no_response_wrong(tables: list[str], scenario: VerdictScenario) -> None:
     writes = [write for name in ("restarted with a set", "a variant changes") for write in CHANGES[name].writes]
     with scenario.session() as session:
         for write in writes:
@@ -376,19 +376,19 @@ SINGLE_ROWS = {
 
 
 @pytest.mark.parametrize("rows", SINGLE_ROWS)
-def test_the_audit_finds_rows_of_ours_that_are_wrong(rows: str, scenario: VerdictScenario) -> None:
+def test_the_audit_finds_wrong_rows_in_the_apis_tables(rows: str, scenario: VerdictScenario) -> None:
     scenario.execute(SINGLE_ROWS[rows])
     scenario.audit()
     scenario.check_healed({})
 
 
-def test_truncated_tables_of_ours_are_filled_again(server: VerdictScenario) -> None:
+def test_truncated_tables_of_the_api_are_filled_again(server: VerdictScenario) -> None:
     for table in DISPOSABLE:
         server.execute(f"TRUNCATE TABLE {table}")
         server.check({})
 
 
-def test_truncated_failures_are_noticed_where_none_was_stored(server: VerdictScenario) -> None:
+def test_truncated_failures_are_noticed_even_if_none_were_stored(server: VerdictScenario) -> None:
     server.execute("DELETE FROM customized_test", "DELETE FROM test WHERE id <> {hollow}")
     server.audit()
     server.check(dict.fromkeys(STATUSES.keys() - {"hollow"}))
@@ -406,7 +406,7 @@ def restored_tables(scenario: VerdictScenario) -> Iterator[VerdictScenario]:
     platform.Base.metadata.create_all(scenario.engine, tables=missing, checkfirst=False)
 
 
-def test_our_tables_are_made_anew(restored_tables: VerdictScenario) -> None:
+def test_recreated_tables_of_the_api_are_filled_again(restored_tables: VerdictScenario) -> None:
     scenario = restored_tables
     own = [platform.Base.metadata.tables[name] for name in DISPOSABLE]
     platform.Base.metadata.drop_all(scenario.engine, tables=own)
