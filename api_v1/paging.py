@@ -25,7 +25,7 @@ class Page:
 
 
 def paginate(query: sa.Select[Any]) -> sa.Select[Any]:
-    """Cut a page out of a query; `limit` and `offset` are given when it is executed."""
+    """Truncated a page out of a query; `limit` and `offset` are given when it is executed."""
     limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
     return query.limit(limit).offset(offset)
 

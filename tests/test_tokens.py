@@ -155,7 +155,7 @@ def test_email_is_found_in_any_case(app: Flask, ann: int, email: str) -> None:
 def test_email_that_only_the_database_takes_for_equal_is_not_the_account(app: Flask, ann: int, email: str) -> None:
     assert log_in(app, email=email).status_code in (400, 401)
     with pytest.raises(InvalidCredentials):
-        tokens.log_in(db.session, email, PASSWORD)
+        tokens.authenticate(db.session, email, PASSWORD)
 
 
 def test_password_may_be_of_any_letters(app: Flask, ann: int) -> None:

@@ -9,7 +9,7 @@ from api_v1.database.session import db
 from api_v1.findings import failures, infrastructure
 from api_v1.paging import Page
 from api_v1.schemas import errors as schemas
-from api_v1.web.operation import Answer, operation
+from api_v1.web.operation import ResponseSpec, operation
 
 
 @operation(
@@ -18,8 +18,7 @@ from api_v1.web.operation import Answer, operation
     tag="Errors and Logs",
     access=needs(Scope.RESULTS_READ),
     query=schemas.ErrorQuery(),
-    answers={200: Answer("Paginated test errors", schemas.ErrorItem(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated test errors", schemas.ErrorItem(), page=Page)},
 )
 def list_run_errors(run_id: int, query: dict[str, Any]) -> Page:
     """Get structured test errors for a run.
@@ -36,8 +35,7 @@ def list_run_errors(run_id: int, query: dict[str, Any]) -> Page:
     tag="Errors and Logs",
     access=needs(Scope.SYSTEM_READ),
     query=schemas.InfrastructureErrorQuery(),
-    answers={200: Answer("Paginated test errors", schemas.ErrorItem(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated test errors", schemas.ErrorItem(), page=Page)},
 )
 def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page:
     """Get worker, provisioning, and build errors for a run.
@@ -54,8 +52,7 @@ def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page:
     tag="Errors and Logs",
     access=needs(Scope.RESULTS_READ),
     query=schemas.ErrorSummaryQuery(),
-    answers={200: Answer("Paginated grouped error summary", schemas.ErrorSummaryBucket(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated grouped error summary", schemas.ErrorSummaryBucket(), page=Page)},
 )
 def list_error_groups(run_id: int, query: dict[str, Any]) -> Page:
     """Get grouped error summary for a run.
