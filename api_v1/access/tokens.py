@@ -281,7 +281,7 @@ def _description(row: Any, caller: Caller) -> TokenDescription:
     )
 
 
-def page(session: DbSession, caller: Caller, *, limit: int, offset: int = 0) -> Page:
+def page(session: DbSession, caller: Caller, *, limit: int, offset: int = 0) -> Page[TokenDescription]:
     """Return a page of the caller's live tokens, by name."""
     matches = _described(caller)
     rows = session.execute(matches.order_by(Token.name, Token.id).limit(limit).offset(offset)).all()

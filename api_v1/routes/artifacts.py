@@ -21,7 +21,7 @@ from api_v1.web.request_context import storage
     query=schemas.ArtifactQuery(),
     responses={200: ResponseSpec("Paginated run artifacts", schemas.Artifact(), page=Page)},
 )
-def list_run_artifacts(run_id: int, query: dict[str, Any]) -> Page:
+def list_run_artifacts(run_id: int, query: dict[str, Any]) -> Page[artifacts.Artifact]:
     """List downloadable artifacts for a run.
 
     Log, binary and media reports, then the files of the run's tests. Each is looked up in the local folder and in the

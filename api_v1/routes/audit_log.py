@@ -20,7 +20,7 @@ from api_v1.web.operation import ResponseSpec, operation
     query=schemas.AuditQuery(),
     responses={200: ResponseSpec("Paginated audit log", schemas.AuditRecord(), page=Page)},
 )
-def list_audit_log(query: dict[str, Any]) -> Page:
+def list_audit_log(query: dict[str, Any]) -> Page[audit_log.Record]:
     """List the audit log.
 
     Newest first: who changed what, when and why. actor is an email, target such as run:17; both are whole values.

@@ -78,7 +78,7 @@ def revoke_current_token() -> None:
     query=PageQuery(),
     responses={200: ResponseSpec("Paginated live tokens", TokenDescription(), page=Page)},
 )
-def list_tokens(query: dict[str, Any]) -> Page:
+def list_tokens(query: dict[str, Any]) -> Page[tokens.TokenDescription]:
     """List your live API tokens.
 
     By name, without their secrets, which are not stored. last_used_at is exact to the minute.

@@ -51,7 +51,7 @@ def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any])
     query=schemas.ApprovalQuery(),
     responses={200: ResponseSpec("Paginated baseline approvals", schemas.BaselineApproval(), page=Page)},
 )
-def list_baseline_approvals(query: dict[str, Any]) -> Page:
+def list_baseline_approvals(query: dict[str, Any]) -> Page[approvals.Approval]:
     """List baseline approvals.
 
     Newest first.

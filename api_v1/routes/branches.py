@@ -22,7 +22,7 @@ from api_v1.web.operation import ResponseSpec, operation
     query=schemas.BranchQuery(),
     responses={200: ResponseSpec("Paginated branches", schemas.Branch(), page=Page)},
 )
-def list_branches(query: dict[str, Any]) -> Page:
+def list_branches(query: dict[str, Any]) -> Page[branches.Branch]:
     """List available branches.
 
     One per repository and branch that has runs; pull-request runs are left out unless name is pull_request. head_sha is

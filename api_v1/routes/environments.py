@@ -20,7 +20,7 @@ from api_v1.web.operation import ResponseSpec, operation
     query=schemas.EnvironmentQuery(),
     responses={200: ResponseSpec("Paginated CI environments", schemas.Environment(), page=Page)},
 )
-def list_environments(query: dict[str, Any]) -> Page:
+def list_environments(query: dict[str, Any]) -> Page[environments.Environment]:
     """List available CI environments and platforms.
 
     An environment is active while its platform is not in maintenance.

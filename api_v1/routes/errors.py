@@ -20,7 +20,7 @@ from api_v1.web.operation import ResponseSpec, operation
     query=schemas.ErrorQuery(),
     responses={200: ResponseSpec("Paginated test errors", schemas.ErrorItem(), page=Page)},
 )
-def list_run_errors(run_id: int, query: dict[str, Any]) -> Page:
+def list_run_errors(run_id: int, query: dict[str, Any]) -> Page[failures.Fault]:
     """Get structured test errors for a run.
 
     One per wrong exit code, differing output, missing output (a warning when only some of a test's outputs are missing)
@@ -37,7 +37,7 @@ def list_run_errors(run_id: int, query: dict[str, Any]) -> Page:
     query=schemas.InfrastructureErrorQuery(),
     responses={200: ResponseSpec("Paginated test errors", schemas.ErrorItem(), page=Page)},
 )
-def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page:
+def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page[infrastructure.InfrastructureError]:
     """Get worker, provisioning, and build errors for a run.
 
     The cancellations that nobody asked for, typed by their text; what no pattern matches is the worker's. critical when
@@ -54,7 +54,7 @@ def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page:
     query=schemas.ErrorSummaryQuery(),
     responses={200: ResponseSpec("Paginated grouped error summary", schemas.ErrorSummaryBucket(), page=Page)},
 )
-def list_error_groups(run_id: int, query: dict[str, Any]) -> Page:
+def list_error_groups(run_id: int, query: dict[str, Any]) -> Page[failures.Bucket]:
     """Get grouped error summary for a run.
 
     The largest group first. Every error is in one group: a test in several categories counts for the first by name.

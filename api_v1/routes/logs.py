@@ -7,6 +7,7 @@ from typing import Any
 from api_v1.access.policy import Scope, needs
 from api_v1.database.session import db
 from api_v1.files import run_logs
+from api_v1.files.logs import LogLine
 from api_v1.paging import CursorPage
 from api_v1.schemas import logs as schemas
 from api_v1.web.operation import ResponseSpec, operation
@@ -25,7 +26,7 @@ from api_v1.web.request_context import storage
         )
     },
 )
-def list_run_log(run_id: int, query: dict[str, Any]) -> CursorPage:
+def list_run_log(run_id: int, query: dict[str, Any]) -> CursorPage[LogLine]:
     """Get raw logs for a run.
 
     In the order of the log; tail begins with its last lines. Lines longer than 4000 characters come in parts. A request
@@ -48,7 +49,7 @@ def list_run_log(run_id: int, query: dict[str, Any]) -> CursorPage:
         )
     },
 )
-def list_sample_log(run_id: int, sample_id: int, query: dict[str, Any]) -> CursorPage:
+def list_sample_log(run_id: int, sample_id: int, query: dict[str, Any]) -> CursorPage[LogLine]:
     """Get raw logs for a regression test result in a run.
 
     The lines of the run's log that belong to the sample: from where its file is named to the next entry. regression_id

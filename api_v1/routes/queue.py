@@ -22,7 +22,7 @@ from api_v1.web.operation import ResponseSpec, operation
         200: ResponseSpec("Queue status and active jobs", schemas.QueueJob(), page=Page, extra=schemas.QueueCounts())
     },
 )
-def get_queue(query: dict[str, Any]) -> Page:
+def get_queue(query: dict[str, Any]) -> Page[queue.Job]:
     """Get queue depth and currently running jobs.
 
     Running jobs first, then the waiting ones in the order in which the platform's worker takes them; position counts

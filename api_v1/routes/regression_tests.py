@@ -21,7 +21,7 @@ from api_v1.web.request_context import storage
     query=schemas.RegressionTestQuery(),
     responses={200: ResponseSpec("Paginated regression test definitions", schemas.RegressionTest(), page=Page)},
 )
-def list_regression_tests(query: dict[str, Any]) -> Page:
+def list_regression_tests(query: dict[str, Any]) -> Page[samples.Definition]:
     """List regression test definitions.
 
     By id, active and inactive ones unless active says otherwise. expected_outputs refers to today's baseline files and

@@ -40,7 +40,7 @@ def unfinished(status: str) -> dict[str, str]:
     query=schemas.RunListQuery(),
     responses={200: ResponseSpec("Paginated runs", schemas.Run(), page=Page)},
 )
-def list_runs(query: dict[str, Any]) -> Page:
+def list_runs(query: dict[str, Any]) -> Page[runs.Run]:
     """List CI runs.
 
     Newest first by default. All filters are applied in the database before pagination, and total is the number of
@@ -93,7 +93,7 @@ def get_run_summary(run_id: int) -> details.Summary:
         200: ResponseSpec("Paginated progress events", schemas.ProgressEvent(), page=Page, headers=_RETRY_AFTER)
     },
 )
-def list_run_progress(run_id: int, query: dict[str, Any]) -> tuple[Page, int, dict[str, str]]:
+def list_run_progress(run_id: int, query: dict[str, Any]) -> tuple[Page[details.ProgressEvent], int, dict[str, str]]:
     """Get progress events for a run.
 
     Oldest first, as the CI worker reported them. The platform stores neither queued nor error: these filters match

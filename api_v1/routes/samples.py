@@ -23,7 +23,7 @@ from api_v1.web.request_context import storage
     query=schemas.RunSampleQuery(),
     responses={200: ResponseSpec("Paginated regression test results", schemas.RunSample(), page=Page)},
 )
-def list_run_samples(run_id: int, query: dict[str, Any]) -> Page:
+def list_run_samples(run_id: int, query: dict[str, Any]) -> Page[results.Result]:
     """List regression test results in a run.
 
     One entry per regression test of the run's set, by its id; a media sample with several regression tests has
@@ -58,7 +58,7 @@ def get_run_sample(run_id: int, sample_id: int, query: dict[str, Any]) -> result
     query=schemas.SampleListQuery(),
     responses={200: ResponseSpec("Paginated media samples", schemas.Sample(), page=Page)},
 )
-def list_samples(query: dict[str, Any]) -> Page:
+def list_samples(query: dict[str, Any]) -> Page[samples.Sample]:
     """List all known media samples.
 
     By id. name is a part of the name; tag, sha256 and extension are whole values, whatever their case.
@@ -89,7 +89,7 @@ def get_sample(sample_id: int) -> samples.Sample:
     query=schemas.HistoryQuery(),
     responses={200: ResponseSpec("Paginated sample history", schemas.SampleHistoryEntry(), page=Page)},
 )
-def list_sample_history(sample_id: int, query: dict[str, Any]) -> Page:
+def list_sample_history(sample_id: int, query: dict[str, Any]) -> Page[history.Entry]:
     """Get regression test result history for a sample across runs.
 
     One entry per result, newest run first, and a skipped entry for each finished run that was to run the test and has

@@ -57,7 +57,7 @@ class ResponseSpec:
 
     description: str
     schema: Schema | None = None
-    page: type[Page] | type[CursorPage] | None = None
+    page: type[Page[Any]] | type[CursorPage[Any]] | None = None
     extra: Schema | None = None
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -29,7 +29,7 @@ class PageQuery(RequestSchema):
 
 
 def cursor_envelope(
-    page: CursorPage, item: Schema, query: Mapping[str, Any], extra: Schema | None
+    page: CursorPage[Any], item: Schema, query: Mapping[str, Any], extra: Schema | None
 ) -> tuple[dict[str, Any], str]:
     """Serialise a page of a list with a cursor; see `envelope`."""
     pagination = {"limit": query["limit"], "next_cursor": page.next_cursor}
@@ -42,7 +42,9 @@ def cursor_envelope(
     return body, f'<{request.base_url}?{urlencode([*kept, ("cursor", page.next_cursor)])}>; rel="next"'
 
 
-def envelope(page: Page, item: Schema, query: Mapping[str, Any], extra: Schema | None) -> tuple[dict[str, Any], str]:
+def envelope(
+    page: Page[Any], item: Schema, query: Mapping[str, Any], extra: Schema | None
+) -> tuple[dict[str, Any], str]:
     """Serialise a page.
 
     Returns:
