@@ -243,7 +243,7 @@ def get(session: DbSession, approval_id: int) -> Approval:
     return _approval(row)
 
 
-def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Approval]:
     """Return a page of the approvals, newest first.
 
     Args:

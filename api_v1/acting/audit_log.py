@@ -84,7 +84,7 @@ def record(
     session.flush()
 
 
-def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Record]:
     """Return a page of the log, newest first.
 
     Args:

@@ -45,7 +45,7 @@ class Artifact:
 
 def page(
     session: DbSession, stores: Storage, run_id: int, *, limit: int, offset: int = 0, type: str | None = None
-) -> Page:
+) -> Page[Artifact]:
     """Return a page of a run's artifacts: log, binary, media reports, then the files of its tests.
 
     What the run should have is listed, whether or not a store has it (`storage_status`) or could say so (`verified`); a

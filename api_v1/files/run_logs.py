@@ -14,7 +14,7 @@ from api_v1.access.redaction import Redactor
 from api_v1.database.platform import DbSession, Sample, Test, TestProgress
 from api_v1.errors import ApiError
 from api_v1.files import logs, storage
-from api_v1.files.logs import SampleMark, Signer
+from api_v1.files.logs import LogLine, SampleMark, Signer
 from api_v1.files.storage import FileMissing, Storage, StoredFile
 from api_v1.paging import CursorPage
 from api_v1.runs import results, runs
@@ -43,7 +43,7 @@ def derived_key(session: DbSession) -> bytes:
 
 def of_run(
     session: DbSession, stores: Storage, run_id: int, *, cursor_key: CursorKey = derived_key, **query: Any
-) -> CursorPage:
+) -> CursorPage[LogLine]:
     """Return a page of a run's log, whose lines state in which sample's part they are.
 
     Args:
@@ -72,7 +72,7 @@ def of_sample(
     *,
     cursor_key: CursorKey = derived_key,
     **query: Any,
-) -> CursorPage:
+) -> CursorPage[LogLine]:
     """Return a page of the part of a run's log that belongs to a sample; see `of_run`.
 
     Raises:
@@ -116,11 +116,11 @@ def _mark(row: Any) -> SampleMark:
     return SampleMark(row.id, row.sha, (f"{row.original_name}.{row.extension}",))
 
 
-def _page(session: DbSession, stores: Storage, run_id: int, facts: Any, **query: Any) -> CursorPage:
+def _page(session: DbSession, stores: Storage, run_id: int, facts: Any, **query: Any) -> CursorPage[LogLine]:
     created_at = runs.created_at(session, run_id)
     redactor = Redactor(known=[facts.token])
 
-    def read(source: StoredFile) -> CursorPage:
+    def read(source: StoredFile) -> CursorPage[LogLine]:
         stale = _is_stale(source.modified_at(), facts.first_progress_at)
         page = logs.page(source, run_id=run_id, first_timestamp=created_at, redactor=redactor, **query)
         return CursorPage(page.lines, page.next_cursor, {"truncated": page.truncated, "stale": stale})

@@ -80,7 +80,7 @@ class Fault:
     occurred_at: datetime
 
 
-def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page[Fault]:
     """Return a page of a run's faults, by regression test.
 
     Args:
@@ -166,7 +166,7 @@ UNCATEGORIZED = "uncategorized"
 
 def summary(
     session: DbSession, run_id: int, *, group_by: str, limit: int, offset: int = 0, severity: str | None = None
-) -> Page:
+) -> Page[Bucket]:
     """Return a page of a run's faults in groups, the largest first. Every fault is in one group.
 
     A run has at most as many faults as the suite has tests and outputs; they are read once and grouped here, because

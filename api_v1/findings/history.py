@@ -57,7 +57,7 @@ class Entry:
     failure_signature: str | None
 
 
-def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page[Entry]:
     """Return a page of a sample's history.
 
     Args:

@@ -97,7 +97,7 @@ def page(
     type: str | None = None,
     severity: str | None = None,
     include_stack: bool = False,
-) -> Page:
+) -> Page[InfrastructureError]:
     """Return a page of the infrastructure errors of a run, oldest first.
 
     A run has a handful of canceled rows; they are typed and filtered here, because no database has these patterns.

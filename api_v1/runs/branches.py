@@ -40,7 +40,7 @@ def page(
     repository: str | None = None,
     name: str | None = None,
     active: bool | None = None,
-) -> Page:
+) -> Page[Branch]:
     """Return a page of the branches, by repository and name.
 
     Args:

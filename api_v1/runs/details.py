@@ -82,7 +82,9 @@ class ProgressEvent:
     step: int | None
 
 
-def progress(session: DbSession, run_id: int, *, limit: int, offset: int = 0, status: str | None = None) -> Page:
+def progress(
+    session: DbSession, run_id: int, *, limit: int, offset: int = 0, status: str | None = None
+) -> Page[ProgressEvent]:
     """Return a page of a run's progress, oldest first; its extra `phase` is the run's.
 
     Raises:

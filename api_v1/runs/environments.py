@@ -67,7 +67,7 @@ def of_platform(session: DbSession, platform: str) -> Environment:
 
 def page(
     session: DbSession, *, limit: int, offset: int = 0, platform: str | None = None, active: bool | None = None
-) -> Page:
+) -> Page[Environment]:
     """Return a page of the environments."""
     found = [
         environment

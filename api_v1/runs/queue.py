@@ -29,7 +29,7 @@ class Job:
 
 def page(
     session: DbSession, *, limit: int, offset: int = 0, platform: str | None = None, status: str | None = None
-) -> Page:
+) -> Page[Job]:
     """Return a page of the queue: what runs first, then what waits, each in the order in which the worker takes it.
 
     A run waits while it has no progress and no machine; it runs while its last progress is preparation or testing, or a

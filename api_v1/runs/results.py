@@ -243,7 +243,7 @@ def _rows(phase: Phase) -> sa.Subquery:
     return members(phase).subquery("rows")
 
 
-def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page[Result]:
     """Return a page of a run's results, by regression test.
 
     Args:

@@ -175,7 +175,7 @@ def page(
     offset: int = 0,
     sort: str = "-created_at",
     **filters: Any,
-) -> Page:
+) -> Page[Run]:
     """Return a page of runs.
 
     Args:

@@ -76,7 +76,7 @@ class Definition:
     expected_outputs: Sequence[BaselineReference]
 
 
-def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Sample]:
     """Return a page of the samples, by id.
 
     Args:
@@ -169,7 +169,9 @@ def _sample(row: Any, tags: Mapping[int, list[str]]) -> Sample:
     )
 
 
-def definitions(session: DbSession, stores: Storage, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def definitions(
+    session: DbSession, stores: Storage, *, limit: int, offset: int = 0, **filters: Any
+) -> Page[Definition]:
     """Return a page of the regression tests, by id.
 
     Args:

@@ -6,7 +6,7 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import ResponseSchema, entity_id
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, RequestSchema, StrictFlag, Text, UtcDateTime, choice
+from api_v1.web.validation import JsonBoolean, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
 APPROVAL_STATUSES = ("pending_review", "approved", "rejected")
 
@@ -25,7 +25,7 @@ class BaselineApprovalRequest(RequestSchema):
     regression_id = _body_id()
     output_id = _body_id()
     reason = _reason("Required justification, stored in the audit log. Placeholders are refused.")
-    apply_to_variants = StrictFlag(
+    apply_to_variants = JsonBoolean(
         load_default=False,
         metadata={
             "description": "Also replace the baseline of every other regression test output of the sample that "
@@ -60,9 +60,9 @@ class ApprovalQuery(PageQuery):
     """Filters of the approvals."""
 
     status = fields.String(validate=choice(APPROVAL_STATUSES))
-    run_id = Digits(validate=validate.Range(min=1))
-    regression_id = Digits(validate=validate.Range(min=1))
-    output_id = Digits(validate=validate.Range(min=1))
+    run_id = QueryInteger(validate=validate.Range(min=1))
+    regression_id = QueryInteger(validate=validate.Range(min=1))
+    output_id = QueryInteger(validate=validate.Range(min=1))
 
 
 class ReviewRequest(RequestSchema):
@@ -70,7 +70,7 @@ class ReviewRequest(RequestSchema):
 
     decision = fields.String(required=True, validate=choice(("approve", "reject")))
     reason = _reason("Why; stored in the audit log.")
-    dry_run = StrictFlag(
+    dry_run = JsonBoolean(
         load_default=False, metadata={"description": "Change nothing, and say what approving would change."}
     )
 

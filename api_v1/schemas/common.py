@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_dump, validate, validates_schema
 
-from api_v1.web.validation import Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import FullMatch, Text, UtcDateTime, choice
 
 PLATFORMS = ("linux", "windows")
 RUN_STATUSES = ("queued", "running", "pass", "fail", "canceled", "error", "incomplete")
@@ -69,7 +69,7 @@ class Count(fields.Integer):
         super().__init__(validate=validate.Range(min=0), **options)
 
 
-class Cut(fields.String):
+class Truncated(fields.String):
     """A text that the contract limits and the platform does not: what is too long ends in an ellipsis."""
 
     def __init__(self, length: int, **options: Any) -> None:
@@ -82,7 +82,7 @@ class Cut(fields.String):
         return value[: self._length - 1] + "…"
 
 
-class AtMost(fields.List[Any]):
+class TruncatedList(fields.List[Any]):
     """A list that the contract limits and the platform does not: what is too long is cut."""
 
     def __init__(self, length: int, inner: Any, **options: Any) -> None:
@@ -93,9 +93,9 @@ class AtMost(fields.List[Any]):
         return super()._serialize(None if value is None else list(value)[: self._length], attr, obj, **kwargs)
 
 
-def tags_field() -> AtMost:
+def tags_field() -> TruncatedList:
     """The tags of a sample."""
-    return AtMost(50, Cut(50))
+    return TruncatedList(50, Truncated(50))
 
 
 def storage_status_field() -> fields.String:
@@ -123,7 +123,7 @@ def verified_field() -> fields.Boolean:
 def commit_sha(**options: object) -> fields.String:
     """A full commit hash."""
     return Text(
-        validate=WholeMatch(COMMIT_PATTERN),
+        validate=FullMatch(COMMIT_PATTERN),
         metadata={"description": "Full 40-character SHA-1 commit hash"},
         **options,  # type: ignore[arg-type]
     )
@@ -132,7 +132,7 @@ def commit_sha(**options: object) -> fields.String:
 def repository(**options: object) -> fields.String:
     """A GitHub repository."""
     return Text(
-        validate=[WholeMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
+        validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
         metadata={"description": "GitHub repository in owner/repo format"},
         **options,  # type: ignore[arg-type]
     )

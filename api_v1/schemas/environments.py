@@ -6,14 +6,14 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import PLATFORMS, Count, ResponseSchema
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Flag, choice
+from api_v1.web.validation import QueryBoolean, choice
 
 
 class EnvironmentQuery(PageQuery):
     """Filters of the environments."""
 
     platform = fields.String(validate=choice(PLATFORMS))
-    active = Flag()
+    active = QueryBoolean()
 
 
 class Environment(ResponseSchema):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from api_v1.schemas.common import ResponseSchema, entity_id
-from api_v1.web.validation import Digits, RequestSchema, Text, UtcDateTime, choice
+from api_v1.web.validation import QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 SOURCES = ("orchestrator", "worker", "build", "test_runner", "web")
@@ -14,7 +14,7 @@ SOURCES = ("orchestrator", "worker", "build", "test_runner", "web")
 class SampleLogQuery(RequestSchema):
     """What of the log of a sample."""
 
-    limit = Digits(
+    limit = QueryInteger(
         load_default=50,
         validate=validate.Range(1, 100),
         metadata={"description": "Maximum number of lines to return (1–100)"},
@@ -27,8 +27,10 @@ class SampleLogQuery(RequestSchema):
         validate=validate.Length(max=100),
         metadata={"description": "Only lines with this text, whatever its case. No character is special."},
     )
-    tail = Digits(validate=validate.Range(1, 1000), metadata={"description": "The last n lines; excludes cursor."})
-    context = Digits(
+    tail = QueryInteger(
+        validate=validate.Range(1, 1000), metadata={"description": "The last n lines; excludes cursor."}
+    )
+    context = QueryInteger(
         load_default=0,
         validate=validate.Range(0, 10),
         metadata={"description": "So many lines around each match of contains."},
@@ -38,7 +40,7 @@ class SampleLogQuery(RequestSchema):
 class RegressionLogQuery(SampleLogQuery):
     """What of the log of a sample, and of which of its regression tests."""
 
-    regression_id = Digits(validate=validate.Range(min=1))
+    regression_id = QueryInteger(validate=validate.Range(min=1))
 
 
 class LogQuery(SampleLogQuery):

@@ -6,24 +6,24 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import (
     HASH_PATTERN,
-    AtMost,
     Count,
-    Cut,
     ResponseSchema,
+    Truncated,
+    TruncatedList,
     entity_id,
     storage_status_field,
     verified_field,
 )
-from api_v1.web.validation import Digits, RequestSchema, choice
+from api_v1.web.validation import QueryInteger, RequestSchema, choice
 
 
 class OutputQuery(RequestSchema):
     """Which output of which regression test."""
 
-    regression_id = Digits(
+    regression_id = QueryInteger(
         required=True, validate=validate.Range(min=1), metadata={"description": "Regression test definition ID"}
     )
-    output_id = Digits(
+    output_id = QueryInteger(
         required=True,
         validate=validate.Range(min=1),
         metadata={"description": "Output file ID within a regression test definition"},
@@ -38,7 +38,7 @@ class OutputFileQuery(OutputQuery):
         validate=choice(("text", "base64")),
         metadata={"description": "text falls back to base64 when the file is not valid UTF-8; encoding tells."},
     )
-    byte_offset = Digits(
+    byte_offset = QueryInteger(
         load_default=0,
         validate=validate.Range(min=0),
         metadata={"description": "Where to begin; next_byte_offset of the answer before."},
@@ -54,7 +54,7 @@ class OutputFile(ResponseSchema):
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
     output_id = entity_id(required=True)
-    filename = Cut(255, required=True)
+    filename = Truncated(255, required=True)
     content_type = fields.String(required=True, validate=validate.Length(max=100))
     encoding = fields.String(required=True, validate=choice(("utf-8", "base64")))
     content = fields.String(required=True, validate=validate.Length(max=1048576))
@@ -69,7 +69,7 @@ class OutputFile(ResponseSchema):
 class DiffQuery(OutputQuery):
     """How to show a diff."""
 
-    context_lines = Digits(load_default=3, validate=validate.Range(0, 50))
+    context_lines = QueryInteger(load_default=3, validate=validate.Range(0, 50))
     format = fields.String(load_default="structured", validate=choice(("structured", "unified")))
 
 
@@ -99,7 +99,7 @@ class DiffHunk(ResponseSchema):
 
     expected_start = Count(required=True)
     actual_start = Count(required=True)
-    lines = AtMost(500, fields.Nested(DiffLine), required=True)
+    lines = TruncatedList(500, fields.Nested(DiffLine), required=True)
     continued = fields.Boolean(metadata={"description": "Whether it goes on with the hunk before, which was split."})
 
 
@@ -114,7 +114,7 @@ class Diff(ResponseSchema):
         required=True, validate=choice(("identical", "different", "missing_expected", "missing_actual"))
     )
     summary = fields.Nested(DiffSummary)
-    hunks = AtMost(500, fields.Nested(DiffHunk))
+    hunks = TruncatedList(500, fields.Nested(DiffHunk))
     unified = fields.String(metadata={"description": "The diff as text, with format=unified."})
     differences = fields.List(
         fields.String(

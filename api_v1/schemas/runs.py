@@ -11,18 +11,18 @@ from api_v1.schemas.common import (
     COMMIT_PATTERN,
     PLATFORMS,
     RUN_STATUSES,
-    AtMost,
     Count,
-    Cut,
     ResponseSchema,
     RunFilter,
+    Truncated,
+    TruncatedList,
     commit_sha,
     repository,
 )
 from api_v1.schemas.environments import Environment
 from api_v1.web import links
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import MAX_ID, RequestSchema, StrictFlag, Text, Unique, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import MAX_ID, FullMatch, JsonBoolean, RequestSchema, Text, Unique, UtcDateTime, choice
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
@@ -62,7 +62,7 @@ class StatusReason(ResponseSchema):
             "worker's machine lives."
         },
     )
-    message = Cut(1000, required=True)
+    message = Truncated(1000, required=True)
 
 
 class Run(ResponseSchema):
@@ -77,8 +77,8 @@ class Run(ResponseSchema):
             "cancellation and infrastructure errors; the platform does not tell them apart."
         },
     )
-    repository = Cut(100, required=True)
-    branch = Cut(100, allow_none=True)
+    repository = Truncated(100, required=True)
+    branch = Truncated(100, allow_none=True)
     commit_sha = fields.String(
         required=True,
         validate=validate.Regexp(COMMIT_PATTERN),
@@ -141,7 +141,7 @@ class ProgressEvent(ResponseSchema):
 
     timestamp = UtcDateTime(required=True)
     status = fields.String(required=True, validate=choice(PROGRESS_STATUSES))
-    message = Cut(500, required=True, metadata={"description": "Unstructured text."})
+    message = Truncated(500, required=True, metadata={"description": "Unstructured text."})
     step = Count(
         allow_none=True,
         metadata={"description": "0 preparation, 1 testing, 2 completed; null for canceled."},
@@ -160,7 +160,7 @@ class RunConfig(ResponseSchema):
 
     run_id = fields.Integer(required=True, validate=validate.Range(min=1))
     environment = fields.Nested(Environment)
-    matrix = AtMost(
+    matrix = TruncatedList(
         500,
         fields.Nested(MatrixEntry),
         metadata={
@@ -168,15 +168,19 @@ class RunConfig(ResponseSchema):
             "description": "One entry per category with its regression tests.",
         },
     )
-    regression_test_ids = AtMost(500, fields.Integer(validate=validate.Range(min=1)), metadata={"uniqueItems": True})
-    command_defaults = AtMost(50, Cut(100), metadata={"description": "The options common to all commands of the run."})
+    regression_test_ids = TruncatedList(
+        500, fields.Integer(validate=validate.Range(min=1)), metadata={"uniqueItems": True}
+    )
+    command_defaults = TruncatedList(
+        50, Truncated(100), metadata={"description": "The options common to all commands of the run."}
+    )
 
 
 class RunCreateRequest(RequestSchema):
     """What to run, and where."""
 
     repository = repository(required=True)
-    branch = Text(validate=[WholeMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
+    branch = Text(validate=[FullMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
     commit_sha = commit_sha(required=True)
     pull_request = _body_id(allow_none=True, at_most=MAX_ID)
     platform = fields.String(required=True, validate=choice(PLATFORMS))
@@ -200,7 +204,7 @@ class ReasonRequest(RequestSchema):
 class RetryRequest(ReasonRequest):
     """What of a run to run again."""
 
-    failed_only = StrictFlag(
+    failed_only = JsonBoolean(
         load_default=False,
         metadata={"description": "Run only the regression tests that failed in the source run."},
     )
@@ -221,4 +225,4 @@ class RunActionResult(ResponseSchema):
         validate=choice(("accepted", "rejected", "no_op")),
         metadata={"description": "no_op when a run that is over was to be canceled."},
     )
-    message = Cut(500)
+    message = Truncated(500)

@@ -8,16 +8,16 @@ from api_v1.schemas.common import (
     COMMIT_PATTERN,
     HASH_PATTERN,
     PLATFORMS,
-    AtMost,
     Count,
-    Cut,
     ResponseSchema,
     RunFilter,
+    Truncated,
+    TruncatedList,
     entity_id,
     tags_field,
 )
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, RequestSchema, Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import FullMatch, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
 RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
@@ -35,7 +35,7 @@ class RunSampleQuery(PageQuery):
 class RegressionQuery(RequestSchema):
     """Which of the regression tests of a sample."""
 
-    regression_id = Digits(
+    regression_id = QueryInteger(
         validate=validate.Range(min=1),
         metadata={"description": "The regression test to show; by default the one with the most severe result."},
     )
@@ -56,15 +56,15 @@ class RunSample(ResponseSchema):
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
-    category = Cut(100)
-    command = Cut(500)
+    category = Truncated(100)
+    command = Truncated(500)
     status = fields.String(required=True, validate=choice(RESULT_STATUSES))
     runtime_ms = Count(allow_none=True)
     exit_code = fields.Integer(allow_none=True)
     expected_exit_code = fields.Integer(allow_none=True)
-    result_message = Cut(500, allow_none=True)
+    result_message = Truncated(500, allow_none=True)
     tags = tags_field()
-    outputs = AtMost(20, fields.Nested(RunSampleOutput))
+    outputs = TruncatedList(20, fields.Nested(RunSampleOutput))
 
 
 class RunSampleDetails(RunSample):
@@ -85,8 +85,8 @@ class SampleListQuery(PageQuery):
     )
     name = Text(validate=validate.Length(max=100))
     tag = Text(validate=validate.Length(max=50))
-    sha256 = Text(validate=WholeMatch(HASH_PATTERN))
-    extension = Text(validate=[validate.Length(max=10), WholeMatch("^[a-zA-Z0-9]+$")])
+    sha256 = Text(validate=FullMatch(HASH_PATTERN))
+    extension = Text(validate=[validate.Length(max=10), FullMatch("^[a-zA-Z0-9]+$")])
 
 
 class Sample(ResponseSchema):
@@ -94,8 +94,8 @@ class Sample(ResponseSchema):
 
     sample_id = entity_id(required=True)
     sha256 = fields.String(required=True, validate=validate.Regexp(HASH_PATTERN))
-    name = Cut(255)
-    extension = Cut(10)
+    name = Truncated(255)
+    extension = Truncated(10)
     tags = tags_field()
     media_info = fields.Dict(
         metadata={
@@ -108,7 +108,7 @@ class Sample(ResponseSchema):
             "description": "Where one sample is asked for: false when a store that may have its report did not answer."
         }
     )
-    notes = Cut(1000, allow_none=True)
+    notes = Truncated(1000, allow_none=True)
 
 
 class HistoryQuery(PageQuery, RunFilter):
@@ -123,11 +123,11 @@ class SampleHistoryEntry(ResponseSchema):
     regression_id = entity_id(required=True)
     run_created_at = UtcDateTime()
     commit_sha = fields.String(allow_none=True, validate=validate.Regexp(COMMIT_PATTERN))
-    branch = Cut(100, allow_none=True)
+    branch = Truncated(100, allow_none=True)
     platform = fields.String(validate=choice(PLATFORMS))
     status = fields.String(required=True, validate=choice(("pass", "fail", "skipped", "missing_output")))
     runtime_ms = Count(allow_none=True)
-    failure_signature = Cut(
+    failure_signature = Truncated(
         255,
         allow_none=True,
         metadata={

@@ -59,7 +59,7 @@ def test_the_email_is_compared_ignoring_case(app: Flask, ann: int, email: str) -
 def test_an_email_equal_only_by_the_databases_collation_is_not_the_account(app: Flask, ann: int, email: str) -> None:
     assert log_in(app, email=email).status_code in (400, 401)
     with pytest.raises(InvalidCredentials):
-        tokens.log_in(db.session, email, PASSWORD)
+        tokens.authenticate(db.session, email, PASSWORD)
 
 
 def test_a_password_may_hold_any_characters(app: Flask, ann: int) -> None:

@@ -18,7 +18,7 @@ from api_v1.database.session import db
 from api_v1.errors import ValidationFailed
 from api_v1.schemas.common import ResponseSchema
 from api_v1.web import operation as declarations
-from api_v1.web.operation import Answer
+from api_v1.web.operation import ResponseSpec
 from tests.support.client import Api
 from tests.support.request_path import SECRET, MakeApi, is_mounted
 
@@ -150,8 +150,8 @@ def writing_api(make_api: MakeApi, database_uri: str, app: Flask) -> Api:
             return outcome()
 
         write_and.__name__ = f"try_{name}"
-        answers = {201: Answer("Written", Number())}
-        declarations.operation("POST", f"/try/{name}", tag="System", access=PUBLIC, answers=answers, errors=(400,))(
+        responses = {201: ResponseSpec("Written", Number())}
+        declarations.operation("POST", f"/try/{name}", tag="System", access=PUBLIC, responses=responses, errors=(400,))(
             write_and
         )
 

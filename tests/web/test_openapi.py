@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
+from api_v1.settings import Settings
 from api_v1.web import openapi
 from tests.support.contract.differences import added_operations, differences, missing_operations, unsettled
 from tests.support.paths import CONTRACT_FILE
@@ -31,7 +32,7 @@ ADDED = {
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """The document, as a client reads it."""
-    read: dict[str, Any] = json.loads(json.dumps(openapi.document()))
+    read: dict[str, Any] = json.loads(json.dumps(openapi.document(Settings())))
     return read
 
 

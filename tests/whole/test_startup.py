@@ -19,7 +19,7 @@ from api_v1 import settings
 from api_v1.access.policy import PUBLIC
 from api_v1.settings import SettingError, Settings
 from api_v1.web import operation as declarations
-from api_v1.web.operation import REGISTRY, Answer
+from api_v1.web.operation import REGISTRY, ResponseSpec
 from tests.support.client import Api
 from tests.support.fixtures import platform_config
 
@@ -206,7 +206,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
             """Do nothing."""
 
         run.__name__ = name
-        declarations.operation("GET", f"/{name}", tag="System", answers={204: Answer("Nothing")}, **more)(run)
+        declarations.operation("GET", f"/{name}", tag="System", responses={204: ResponseSpec("Nothing")}, **more)(run)
 
     registered = dict(REGISTRY)
     yield make
@@ -214,10 +214,10 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     REGISTRY.update(registered)
 
 
-def test_an_operation_without_declared_access_does_not_start(host: Flask, declare: Callable[..., None]) -> None:
-    declare("forgotten")
-    with pytest.raises(api_v1.StartupError, match="^GET /forgotten declares no access; pass access=.* above forgotten"):
-        api_v1.init_app(host)
+def test_an_operation_cannot_be_declared_without_its_access(declare: Callable[..., None]) -> None:
+    with pytest.raises(TypeError, match="required keyword-only argument: 'access'"):
+        declare("forgotten")
+    assert "forgotten" not in REGISTRY
 
 
 def test_two_operations_of_one_name_are_refused(declare: Callable[..., None]) -> None:
