@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import pytest
 
-from api_v1.files import digests, storage
-from api_v1.files.bucket import FileReplaced, StoreSilent
+from api_v1.files import digests, local_folder
 from api_v1.files.deadline import Deadline
 from api_v1.files.digests import Digest, Digests
-from api_v1.files.storage import LocalFile, StoredFile
+from api_v1.files.local_folder import LocalFile
+from api_v1.files.stored_file import FileReplaced, StoredFile, StoreSilent
 
 CONTENT = bytes(range(33, 83))
 
@@ -28,7 +28,7 @@ def digest_of(content: bytes, *, is_text: bool = True) -> Digest:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "CHUNK", 7)
+    monkeypatch.setattr(local_folder, "CHUNK", 7)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def part(memory: Digests, source: StoredFile, start: int = 0, length: int = 10) 
 def test_a_part_is_the_same_whether_the_digest_is_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_whole: list[Path], start: int, length: int
 ) -> None:
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     memory, source = Digests(), settled(tmp_path / "file", CONTENT)
     expected = (digest_of(CONTENT), CONTENT[start : start + length])
     assert [part(memory, source, start, length) for _ in range(3)] == [expected] * 3
@@ -84,7 +84,7 @@ def test_a_file_changed_just_now_is_not_cached(tmp_path: Path, read_whole: list[
 
 def test_a_file_rewritten_in_place_has_its_own_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the platform's command line does; here as many bytes, and the time of the last change put back."""
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     path, other = tmp_path / "file", CONTENT[::-1]
     memory, source = Digests(), settled(path, CONTENT)
     before = path.stat()
@@ -97,7 +97,7 @@ def test_a_file_rewritten_in_place_has_its_own_digest(tmp_path: Path, monkeypatc
 
 
 def test_a_file_rewritten_between_digest_and_part_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     memory, source = Digests(), settled(tmp_path / "file", CONTENT)
     part(memory, source)
     original = LocalFile.read
@@ -111,8 +111,8 @@ def test_a_file_rewritten_between_digest_and_part_is_noticed(tmp_path: Path, mon
         part(memory, source)
 
 
-def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_whole: list[Path]) -> None:
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+def test_the_memory_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_whole: list[Path]) -> None:
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     monkeypatch.setattr(digests, "MEMORY_SIZE", 2)
     memory = Digests()
     one, two, three = (settled(tmp_path / name, name.encode()) for name in ("one", "two", "three"))

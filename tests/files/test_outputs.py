@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api_v1.files import bucket as bucket_service
-from api_v1.files import outputs, storage
+from api_v1.files import local_folder, outputs
 from api_v1.files.outputs import MAX_CONTENT
 from tests.support import factories
 from tests.support.bucket import Bucket, Case, make_case, put_local, put_result
@@ -244,7 +244,7 @@ TEXTS = st.text(st.sampled_from("a\né字\U0001f600\r\0"), max_size=40).map(str.
 def test_parts_put_together_are_the_file(api: Api, repository: Path, content: bytes, window: int, format: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outputs, "WINDOW", {"utf-8": window, "base64": window // 3 * 3})
-        patch.setattr(storage, "CHUNK", 7)
+        patch.setattr(local_folder, "CHUNK", 7)
         found = pieces(api, of_file(api, repository, content), format=format)
     assert b"".join(map(content_of, found)) == content
     assert len({body["encoding"] for body in found}) == 1

@@ -25,7 +25,7 @@ from api_v1.files.logs import (
     selection,
 )
 from api_v1.files.logs.structure import Context, Marks, Part, describe
-from api_v1.files.storage import Source
+from api_v1.files.stored_file import Source
 
 FIRST = datetime(2026, 11, 1, 12)
 SIGNER = Signer(b"a key of the tests")

@@ -15,7 +15,7 @@ from api_v1.files.logs.records import Begun, Budget, Position, Record, Records
 from api_v1.files.logs.segments import FIRST_BLOCK, Reader, between_characters, decode
 from api_v1.files.logs.selection import REACH, UNDECIDED, Collector, Filters, InParts, Kept
 from api_v1.files.logs.structure import Context, Level, Marks, Origin, Part, SampleMark, may_change_context
-from api_v1.files.storage import Source
+from api_v1.files.stored_file import Source
 
 #: How many bytes a page reads at most (a page of usual lines needs some kilobytes, a search may need them all).
 BUDGET = 4 * 1024 * 1024

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from api_v1.access.redaction import MARGIN
-from api_v1.files.storage import Source
+from api_v1.files.stored_file import Source
 
 #: The most bytes of one segment: many times the longest message, so that plain text is cut evenly.
 SEGMENT = 64_000

@@ -11,7 +11,7 @@ from api_v1.files.logs import (
     Signer,
     cursors,
 )
-from api_v1.files.storage import Source
+from api_v1.files.stored_file import Source
 from tests.support.logs import NUMBERED, SAMPLE, SIGNER, URL, messages, one, refusal
 
 FOREIGN, DAMAGED, REPLACED = "of another run", "Not a cursor", "was replaced"
