@@ -7,7 +7,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 #: What a build reads; a copy of it is built, so that nothing is left in the checkout, and nothing there is used.
-SOURCES = ("api_v1", "pyproject.toml", "setup.cfg", "requirements.txt", "README.md")
+SOURCES = (
+    "api_v1",
+    "docs",
+    "pyproject.toml",
+    "setup.cfg",
+    "MANIFEST.in",
+    "requirements.txt",
+    "README.md",
+    "CHANGELOG.md",
+)
 
 
 def copy_sources(folder: Path) -> Path:
