@@ -24,7 +24,13 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api_v1 import cli, routes, settings
 from api_v1.database.locked_tables import LockedTables
-from api_v1.database.platform import guard_table_checks, load_config, platform_engine, prepare_bucket
+from api_v1.database.platform import (
+    guard_table_checks,
+    hide_tables_from_autogenerate,
+    load_config,
+    platform_engine,
+    prepare_bucket,
+)
 from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
@@ -36,6 +42,7 @@ from api_v1.web.rate_limits import Limits
 __all__ = ["StartupError", "create_app", "init_app", "observe", "routes"]
 
 NAME = "api_v1"
+DEFAULT_PREFIX = "/api/v1"
 
 
 class StartupError(RuntimeError):
@@ -56,7 +63,7 @@ class Api:
     auditor: refresher.Auditor
 
 
-def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
+def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
     """Mount the API into an app that has the platform's configuration.
 
     Args:
@@ -67,6 +74,12 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
         SettingError: an `API_V1_*` setting is wrong or unknown.
         StartupError: the configuration names no database, or the blueprint's name or URLs are taken.
     """
+    _mount(app, url_prefix)
+    hooks.warn_of_threads(app)
+
+
+def _mount(app: Flask, url_prefix: str) -> None:
+    """Give an app the API; see `init_app`."""
     _log_to_stderr()
     checked = settings.load(app.config)
     _refuse_collisions(app, url_prefix)
@@ -115,6 +128,7 @@ def observe(app: Flask) -> None:
     _log_to_stderr()
     _guard_platform(app, settings.load(app.config))
     observer.observe()
+    hooks.warn_of_threads(app)
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -132,7 +146,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     # The platform's SERVER_NAME is for its pages; the API serves every host name that reaches the process.
     app.config["SERVER_NAME"] = None
     app.config["APPLICATION_ROOT"] = app.config.get("APPLICATION_ROOT") or "/"
-    init_app(app)
+    _mount(app, DEFAULT_PREFIX)
     hops = app.extensions[NAME].settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
@@ -163,10 +177,12 @@ def _connect(app: Flask, checked: Settings) -> None:
 
 
 def _guard_platform(app: Flask, checked: Settings) -> None:
-    """Prevent the platform's per-request set-up from creating the API's tables."""
+    """Prevent the platform's requests from creating the API's tables, and its `flask db migrate` from seeing them."""
     if not app.config.get("DATABASE_URI"):
         raise StartupError("DATABASE_URI is not set; the platform's configuration names its database there.")
     guard_table_checks(platform_engine(app.config["DATABASE_URI"]), remember=checked.remember_tables)
+    if "migrate" in app.extensions:
+        hide_tables_from_autogenerate(app.extensions["migrate"].configure_args)
 
 
 def _log_to_stderr() -> None:

@@ -12,7 +12,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -198,6 +198,25 @@ def guard_table_checks(engine: sa.Engine, *, remember: bool) -> None:
     for moment in ("before_drop", "after_drop"):
         sa.event.listen(sa.Table, moment, forget)
         sa.event.listen(Base.metadata, moment, forget)
+
+
+def hide_tables_from_autogenerate(arguments: dict[str, Any]) -> None:
+    """Keep the platform's `flask db migrate` from proposing changes of our tables, which have migrations of their own.
+
+    They are in the platform's metadata; where our migrations did not run yet, or those of another version did, it would
+    create, drop or alter them.
+
+    Args:
+        arguments: what the platform's Flask-Migrate hands to Alembic (`configure_args`).
+    """
+    theirs: Callable[..., bool] | None = arguments.get("include_object")
+
+    def include_object(item: Any, name: str | None, kind: str, *more: Any) -> bool:
+        if kind == "table" and (name or "").startswith("api_v1_"):
+            return False
+        return theirs is None or theirs(item, name, kind, *more)
+
+    arguments["include_object"] = include_object
 
 
 #: Seconds that anything on the connections for notes may take.

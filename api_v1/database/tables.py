@@ -71,7 +71,8 @@ class RunCreation(ApiBase):
     user_id: Mapped[int | None] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="SET NULL"))
 
 
-#: Alembic's own bookkeeping. It is declared so that the platform's autogenerate does not propose to drop it.
+#: Alembic's own bookkeeping. It is declared so that an autogenerate on the platform's metadata does not propose to
+#: drop it.
 version_table = sa.Table(
     "api_v1_alembic_version",
     Base.metadata,

@@ -55,6 +55,27 @@ def install(app: Flask, blueprint: Blueprint) -> None:
     blueprint.teardown_request(release)
 
 
+def warn_of_threads(app: Flask) -> None:
+    """Log a warning with the first request of a process whose server has threads.
+
+    The platform rebinds its one `Model.query` with every request, so that in a thread beside others a page reads and
+    saves by the session of another.
+
+    Args:
+        app: the platform's app.
+    """
+
+    def check(*_: Any, **__: Any) -> None:
+        request_started.disconnect(check, app)
+        if request.environ.get("wsgi.multithread"):
+            logger.warning(
+                "this process serves the platform's pages from several threads, which its sessions do not stand: "
+                "start gunicorn without --threads, with more --workers instead"
+            )
+
+    request_started.connect(check, app, weak=False)
+
+
 def add_fallback_route(app: Flask, blueprint: Blueprint, prefix: str) -> None:
     """Route every other URL and method below the prefix to `fallback`, so that their errors are JSON too.
 

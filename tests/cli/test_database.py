@@ -6,11 +6,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import database
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from flask import Flask
 
 import api_v1
@@ -20,7 +23,18 @@ from api_v1.database.session import db
 from api_v1.database.tables import Token
 from api_v1.verdicts import stored
 from tests.support import factories, servers
-from tests.support.cli import OWN, PLATFORM_TABLES, Cli, described, differences, flask, runner, state, stored_states
+from tests.support.cli import (
+    OWN,
+    PLATFORM_TABLES,
+    Cli,
+    described,
+    differences,
+    flask,
+    runner,
+    sentence,
+    state,
+    stored_states,
+)
 from tests.support.fixtures import platform_config
 from tests.support.paths import ROOT
 
@@ -200,3 +214,83 @@ def test_the_platforms_migrations_and_ours_do_not_interfere(
         run("api_v1", "api-v1", "db", "drop", "--yes")
         assert revisions() == [theirs]
         engine.dispose()
+
+
+def test_the_platforms_autogenerate_does_not_see_our_tables(own_app: Flask, own_cli: Cli) -> None:
+    """Whether our migrations ran or not, and whether the tables are as this version declares them."""
+
+    def other_tables(_item: Any, name: str | None, _kind: str, *_: Any) -> bool:
+        return name != "ftpd"
+
+    host = Flask("host")
+    host.config.from_mapping(own_app.config)
+    flask_migrate = SimpleNamespace(configure_args={"include_object": other_tables, "compare_type": True})
+    host.extensions["migrate"] = flask_migrate
+
+    def proposed() -> list[Any]:
+        with own_app.app_context(), db.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts=flask_migrate.configure_args)
+            return list(compare_metadata(context, Base.metadata))
+
+    assert {change[1].name for change in proposed() if change[0] == "add_table"} == OWN
+    api_v1.observe(host)
+    with own_app.app_context(), db.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE ftpd")
+    assert proposed() == []
+    own_cli("db", "upgrade")
+    assert proposed() == []
+    with own_app.app_context(), db.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE api_v1_token ADD COLUMN newer INTEGER")
+        connection.exec_driver_sql("CREATE TABLE api_v1_newer (id INTEGER PRIMARY KEY)")
+    assert proposed() == []
+
+
+NEWER = """
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "9999", {head!r}, None, None
+def upgrade():
+    op.execute("CREATE TABLE api_v1_newer (id INTEGER PRIMARY KEY)")
+def downgrade():
+    op.execute("DROP TABLE api_v1_newer")
+"""
+
+
+@pytest.fixture
+def newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version of the API with one more migration, 9999."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrations.FOLDER, folder)
+    (folder / "versions" / "9999_newer.py").write_text(NEWER.format(head=migrations.head()))
+    monkeypatch.setattr(migrations, "FOLDER", folder)
+
+
+def test_downgrade_goes_back_to_an_older_version(own_app: Flask, own_cli: Cli, newer_version: None) -> None:
+    older = migrations.revisions()[1]
+    assert own_cli("db", "downgrade", older).stdout == "There are no tables.\n"
+    for _ in range(2):
+        assert "revision 9999" in own_cli("db", "upgrade").output
+        assert own_cli("db", "downgrade", "9999").stdout == "Tables are at revision 9999.\n"
+        for _ in range(2):
+            assert own_cli("db", "downgrade", older).stdout == f"Tables are at revision {older}.\n"
+            assert state(own_app) == (OWN, [older])
+    assert own_cli("db", "downgrade", "9999").stdout == f"Tables are at revision {older}.\n"
+
+
+@pytest.mark.parametrize("revision", ["base", "-1", "0000", "none"])
+def test_downgrade_to_an_unknown_revision_names_the_known(own_app: Flask, own_cli: Cli, revision: str) -> None:
+    own_cli("db", "upgrade")
+    assert f"known are {', '.join(migrations.revisions())}" in sentence(
+        own_cli("db", "downgrade", "--", revision, fails=True)
+    )
+    assert state(own_app) == UPGRADED
+
+
+@pytest.mark.parametrize("command", [["upgrade"], ["downgrade", migrations.head()], ["drop", "--yes"]])
+def test_tables_of_a_newer_version_are_left_alone(own_app: Flask, own_cli: Cli, command: list[str]) -> None:
+    own_cli("db", "upgrade")
+    with own_app.app_context(), db.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
+    said = sentence(own_cli("db", *command, fails=True))
+    assert "at revision 9999, which this version of the API does not know" in said
+    assert f"api-v1 db downgrade {migrations.head()}" in said
+    assert state(own_app) == (OWN, ["9999"])

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,16 +103,25 @@ class Gunicorn:
 @contextmanager
 def gunicorn(folder: Path, config: Mapping[str, Any], *options: str) -> Iterator[Gunicorn]:
     """Serve `api_v1.create_app()` with this configuration until the block ends."""
-    server = Gunicorn(folder / "gunicorn.log")
     command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--graceful-timeout", "1", *options]
-    with server.log_file.open("w") as log:
-        process = subprocess.Popen(
-            [*command, "api_v1:create_app()"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=python_environment(folder, config),
-        )
+    app = "api_v1:create_app()"
+    with serving([*command, app], folder / "gunicorn.log", folder, python_environment(folder, config)) as server:
+        yield server
+
+
+@contextmanager
+def serving(command: Sequence[str], log_file: Path, cwd: Path, env: Mapping[str, str]) -> Iterator[Gunicorn]:
+    """Run a gunicorn that serves the API, and wait until it answers; end it with the block.
+
+    Args:
+        command: with an address to bind whose port is free.
+        log_file: where its output goes.
+        cwd: its folder.
+        env: its environment.
+    """
+    server = Gunicorn(log_file)
+    with log_file.open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=cwd, env=env)
     try:
 
         def listening() -> bool:

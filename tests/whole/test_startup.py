@@ -260,6 +260,43 @@ def test_the_address_is_taken_from_as_many_proxies_as_are_trusted(
     assert f'"remote_addr": "{seen}"' in caplog.text
 
 
+# --- Threads ---------------------------------------------------------------------------------
+
+
+def test_threads_beside_the_platforms_pages_are_warned_of_once(host: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    host.add_url_rule("/theirs", "theirs", lambda: "theirs")
+    api_v1.init_app(host)
+    pages = host.test_client()
+    for _ in range(3):
+        assert pages.get("/theirs", environ_overrides={"wsgi.multithread": True}).status_code == 200
+    (warning,) = [record for record in caplog.records if "several threads" in record.message]
+    assert (warning.levelname, warning.name) == ("WARNING", "api_v1.web.hooks")
+    assert "gunicorn without --threads" in warning.message
+
+
+@pytest.mark.parametrize("mount", [api_v1.init_app, api_v1.observe])
+def test_one_thread_is_not_warned_of(
+    host: Flask, mount: Callable[[Flask], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    host.add_url_rule("/theirs", "theirs", lambda: "theirs")
+    mount(host)
+    assert host.test_client().get("/theirs").status_code == 200
+    assert "threads" not in caplog.text
+
+
+def test_threads_beside_observed_pages_are_warned_of(host: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    host.add_url_rule("/theirs", "theirs", lambda: "theirs")
+    api_v1.observe(host)
+    host.test_client().get("/theirs", environ_overrides={"wsgi.multithread": True})
+    assert "several threads" in caplog.text
+
+
+def test_threads_without_the_platforms_pages_are_fine(config: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    api = Api(api_v1.create_app(config))
+    assert api.get("/openapi.json", environ_overrides={"wsgi.multithread": True}).status_code == 200
+    assert "threads" not in caplog.text
+
+
 # --- The platform's own limiter --------------------------------------------------------------
 
 
