@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support.fixtures import IN_CI, MARIADB, SCHEMA
+from tests.support import schemas
+from tests.support.fixtures import IN_CI, MARIADB
 from tests.support.paths import ROOT
 
 PLATFORM = os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")
@@ -45,16 +46,12 @@ def python_environment(folder: Path, config: Mapping[str, Any]) -> dict[str, str
 @contextmanager
 def mariadb_schema(purpose: str) -> Iterator[str]:
     """The URL of an empty schema; the server must be there (fixture `mariadb_uri`)."""
-    name = f"{SCHEMA}_{purpose}"
+    name = f"{schemas.SCHEMA}_{purpose}"
     server = sa.create_engine(MARIADB)
-    with server.begin() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
-        connection.exec_driver_sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
     try:
-        yield f"{MARIADB}/{name}?charset=utf8mb4"
+        with schemas.schema(server, name):
+            yield f"{MARIADB}/{name}?charset=utf8mb4"
     finally:
-        with server.begin() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name}")
         server.dispose()
 
 
