@@ -1,4 +1,4 @@
-"""`flask api-v1 openapi`: the document."""
+"""`flask api-v1 openapi`: print the OpenAPI document."""
 
 from __future__ import annotations
 
