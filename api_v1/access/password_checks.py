@@ -69,12 +69,12 @@ class _Helper:
 
     def __init__(self, command: Sequence[str], context: str, deadline: float) -> None:
         self.context = context
-        self._socket, theirs = socket.socketpair()
+        self._socket, helper_end = socket.socketpair()
         try:
-            with theirs:
+            with helper_end:
                 self.process = subprocess.Popen(
                     command,
-                    stdin=theirs.fileno(),
+                    stdin=helper_end.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
