@@ -56,13 +56,6 @@ def test_the_sdist_holds_the_package_and_what_its_build_reads(built: Path) -> No
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
     files = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt", "setup.cfg"}
     wanted = package_files() | files
-        "LICENSE",
-        "README.md",
-        "CHANGELOG.md",
-        "pyproject.toml",
-        "requirements.txt",
-        "setup.cfg",
-    }
     assert wanted - names == set()
 
 

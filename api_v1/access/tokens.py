@@ -293,7 +293,7 @@ def describe(session: DbSession, caller: Caller) -> TokenDescription:
     return _description(session.execute(_described(caller).where(Token.id == caller.token_id)).one(), caller)
 
 
-def touch(session: DbSession, token_id: int, last_used_at: datetime | None) -> None:
+def record_use(session: DbSession, token_id: int, last_used_at: datetime | None) -> None:
     """Record that a token was used, and commit. It writes at most once a minute per token: most reads write nothing.
 
     It waits for no lock: while another request locks the token's row, a later request records the use.

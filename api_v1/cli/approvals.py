@@ -22,7 +22,7 @@ group = AppGroup("approvals", help="Baseline approvals.")
 
 
 def _given_reason(_context: click.Context, _parameter: click.Parameter, reason: str) -> str:
-    """Accept as a reason what the API accepts."""
+    """Validate a reason by the rules of the API."""
     try:
         schemas.RevertRequest().load({"reason": reason})
         return approvals.check_reason(reason)
@@ -37,7 +37,7 @@ _reason = click.option("--reason", required=True, callback=_given_reason, help="
 
 
 def _actor(email: str) -> Actor:
-    """Return the admin with this email."""
+    """Return the audit actor of the admin with this email."""
     user = db.session.scalars(sa.select(User).where(equally(User.email, email))).first()
     if user is None or not user.is_admin:
         raise click.ClickException(f"There is no admin with the email {email}.")

@@ -1,4 +1,4 @@
-"""`flask api-v1 db`: our tables, beside the platform's own migrations."""
+"""`flask api-v1 db`: create, upgrade and drop the API's tables, apart from the platform's own migrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flask api-v1 openapi` and `operations`: the document, and the table of scopes and roles."""
+"""`flask api-v1 openapi` and `operations`: print the document, and the table of scopes and roles."""
 
 from __future__ import annotations
 

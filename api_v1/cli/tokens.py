@@ -1,4 +1,4 @@
-"""`flask api-v1 token`: tokens without a password, for whoever may run commands on the server."""
+"""`flask api-v1 token`: create, list and revoke tokens on the server, without a password."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _user_id(email: str) -> int:
 
 
 def _record(action: str, email: str, name: str, after: dict[str, Any] | None) -> None:
-    """Leave an entry in the audit log, in the transaction of the change."""
+    """Write an audit record in the transaction of the change."""
     owner = {"user": email}
     before, after = (owner, None) if after is None else (None, owner | after)
     audit_log.record(db.session, Actor("command-line"), action, f"token:{name}", before=before, after=after)
 
 
 def _new_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
-    """Accept as a token's name what the API accepts."""
+    """Validate a token's name by the rules of the API."""
     try:
         TokenCreateRequest(only=["token_name"]).load({"token_name": name})
     except ValidationError as error:

@@ -16,7 +16,7 @@ from api_v1.web.request_context import current_actor, storage
 
 
 def review_mode() -> str:
-    """Return who may review: the setting `API_V1_BASELINE_REVIEW`."""
+    """Return the mode of review: the setting `API_V1_BASELINE_REVIEW`."""
     mode: str = current_app.extensions["api_v1"].settings.baseline_review
     return mode
 

@@ -13,11 +13,11 @@ from api_v1.schemas import runs as schemas
 from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.request_context import current_actor, machine_minutes
 
-#: The roles that may act on runs (contract, `x-required-roles`).
+#: The roles that may trigger, cancel and retry runs (contract, `x-required-roles`).
 MAY_RUN = (RoleName.ADMIN, RoleName.TESTER, RoleName.CONTRIBUTOR)
 
-#: Seconds after which it is worth asking again about a run in a state; about any other never.
-ASK_AGAIN = {"queued": 30, "running": 10}
+#: The seconds of `Retry-After` by a run's status; other statuses are final.
+RETRY_SECONDS = {"queued": 30, "running": 10}
 
 _RETRY_AFTER = {
     "Retry-After": {
@@ -27,9 +27,9 @@ _RETRY_AFTER = {
 }
 
 
-def unfinished(status: str) -> dict[str, str]:
-    """Return the header that an answer about a run in this state has."""
-    return {"Retry-After": str(ASK_AGAIN[status])} if status in ASK_AGAIN else {}
+def retry_after(status: str) -> dict[str, str]:
+    """Return the `Retry-After` header of a response about a run of this status, if it is unfinished."""
+    return {"Retry-After": str(RETRY_SECONDS[status])} if status in RETRY_SECONDS else {}
 
 
 @operation(
@@ -64,7 +64,7 @@ def get_run(run_id: int) -> tuple[runs.Run, int, dict[str, str]]:
     when to ask again.
     """
     run = runs.get(db.session, run_id, machine_minutes=machine_minutes())
-    return run, 200, unfinished(run.status)
+    return run, 200, retry_after(run.status)
 
 
 @operation(
@@ -100,7 +100,7 @@ def list_run_progress(run_id: int, query: dict[str, Any]) -> tuple[Page[details.
     nothing. While the run is queued or running, Retry-After says when to ask again.
     """
     page = details.progress(db.session, run_id, **query)
-    return page, 200, unfinished(page.extra["phase"])
+    return page, 200, retry_after(page.extra["phase"])
 
 
 @operation(

@@ -44,8 +44,10 @@ def page(
     """Return a page of the branches, by repository and name.
 
     Args:
-        active_days: a branch is active when a run of it was created within so many days.
+        active_days: the number of days for which a branch is active after the creation of its newest run.
+        repository: as `owner/name`.
         name: a part of the name; pull-request runs are left out unless it is exactly `pull_request`.
+        active: whether to return active branches only, or inactive ones only.
     """
     source = stored.sources(session)
     form = (name is not None, name == PULL_REQUEST_BRANCH, repository is not None, active)
@@ -59,9 +61,9 @@ def page(
 
 
 def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> Counted:
-    """Build the statement for a page of branches; name, since and the repository's forks are parameters."""
+    """Build the statement of a page of branches; name, since and the repository's forks are parameters."""
     state = source.state
-    # In the order of the index, in which MySQL then skips from one branch to the next.
+    # Group in the order of the index, so that MySQL skips from one branch to the next.
     branch = (state.branch_key.label("key"), state.fork_id)
     grouped = sa.select(*branch, sa.func.max(state.test_id).label("newest")).group_by(*branch)
     if not pull_requests:
@@ -86,8 +88,8 @@ def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool,
 
 
 def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
-    """Merge branches of forks that are one repository: the platform may store its URL with and without `.git`."""
-    # Only the last .git of a URL is followed by a line break.
+    """Merge the branches of forks of one repository, whose URL the platform may store with and without `.git`."""
+    # The added line break follows only the last .git of a URL.
     name = sa.func.lower(sa.func.replace(Fork.github + "\n", ".git\n", "\n"))
     is_recent = sa.case((recent.fork_id.is_not(None), 1), else_=0)
     return (

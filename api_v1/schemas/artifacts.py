@@ -13,7 +13,7 @@ ARTIFACT_TYPES = ("build_log", "sample_output", "expected_output", "diff", "medi
 
 
 class ArtifactQuery(PageQuery):
-    """Filters of a run's artifacts."""
+    """Page and filter of a run's artifacts."""
 
     type = fields.String(validate=choice(ARTIFACT_TYPES))
 

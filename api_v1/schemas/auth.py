@@ -12,7 +12,7 @@ _MAX_SCOPES = 8
 
 
 class TokenCreateRequest(RequestSchema):
-    """Credentials, and what the token shall be for."""
+    """Credentials, and the name, scopes and lifetime of the new token."""
 
     email = fields.Email(required=True, validate=validate.Length(max=255))
     password = Text(
@@ -48,7 +48,7 @@ class TokenCreateRequest(RequestSchema):
 
 
 class AuthToken(ResponseSchema):
-    """A token that was just made."""
+    """A new token, with its secret."""
 
     token = fields.String(
         required=True,

@@ -10,7 +10,7 @@ from api_v1.web.validation import QueryBoolean, Text
 
 
 class BranchQuery(PageQuery):
-    """Filters of the branches."""
+    """Page and filters of the branches."""
 
     repository = repository()
     name = Text(

@@ -1,4 +1,4 @@
-"""Schemas and vocabulary that several modules share."""
+"""Schemas, fields and constants that several modules share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
 
 
 class ResponseSchema(Schema):
-    """Base of the schemas that shape answers."""
+    """Base of the schemas that serialise responses."""
 
     class Meta:
         unknown = EXCLUDE
 
     @post_dump
-    def leave_out_unknown(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Leave out what is not known and, by the contract, cannot be null."""
+    def leave_out_none(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out fields that are None although the contract does not allow null."""
         return {name: value for name, value in dumped.items() if value is not None or self.fields[name].allow_none}
 
 
@@ -40,14 +40,14 @@ class Period(Schema):
 
     @validates_schema
     def check_period(self, data: dict[str, Any], **_: Any) -> None:
-        """An empty period is a mistake of the caller's, not an empty answer."""
+        """Refuse an empty period, which is a mistake of the caller."""
         after, before = data.get("created_after"), data.get("created_before")
         if after is not None and before is not None and after >= before:
             raise ValidationError("Must be before created_before.", "created_after")
 
 
 class RunFilter(Period):
-    """The filters that lists of runs and of their results share."""
+    """The common filters of lists of runs and of their results."""
 
     status = fields.String(
         validate=choice(RUN_STATUSES),
@@ -58,19 +58,19 @@ class RunFilter(Period):
 
 
 def entity_id(**options: Any) -> fields.Integer:
-    """The id of something."""
+    """Return the field of an id in a response."""
     return fields.Integer(validate=validate.Range(min=1), **options)
 
 
 class Count(fields.Integer):
-    """A number of things, or of milliseconds."""
+    """A count, or a duration in milliseconds."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(validate=validate.Range(min=0), **options)
 
 
 class Truncated(fields.String):
-    """A text that the contract limits and the platform does not: what is too long ends in an ellipsis."""
+    """A string that the contract limits and the platform does not; a longer one is truncated with an ellipsis."""
 
     def __init__(self, length: int, **options: Any) -> None:
         super().__init__(validate=validate.Length(max=length), **options)
@@ -83,7 +83,7 @@ class Truncated(fields.String):
 
 
 class TruncatedList(fields.List[Any]):
-    """A list that the contract limits and the platform does not: what is too long is cut."""
+    """A list that the contract limits and the platform does not; a longer one is truncated."""
 
     def __init__(self, length: int, inner: Any, **options: Any) -> None:
         super().__init__(inner, validate=validate.Length(max=length), **options)
@@ -94,12 +94,12 @@ class TruncatedList(fields.List[Any]):
 
 
 def tags_field() -> TruncatedList:
-    """The tags of a sample."""
+    """Return the field of a sample's tags."""
     return TruncatedList(50, Truncated(50))
 
 
 def storage_status_field() -> fields.String:
-    """Where a file is."""
+    """Return the field that says which stores have a file."""
     return fields.String(
         required=True,
         validate=choice(("ok", "degraded", "missing")),
@@ -111,7 +111,7 @@ def storage_status_field() -> fields.String:
 
 
 def verified_field() -> fields.Boolean:
-    """Whether what is said of a file's storage is certain."""
+    """Return the field that says whether the storage status of a file is certain."""
     return fields.Boolean(
         required=True,
         metadata={
@@ -121,7 +121,7 @@ def verified_field() -> fields.Boolean:
 
 
 def commit_sha(**options: object) -> fields.String:
-    """A full commit hash."""
+    """Return the request field of a full commit hash."""
     return Text(
         validate=FullMatch(COMMIT_PATTERN),
         metadata={"description": "Full 40-character SHA-1 commit hash"},
@@ -130,7 +130,7 @@ def commit_sha(**options: object) -> fields.String:
 
 
 def repository(**options: object) -> fields.String:
-    """A GitHub repository."""
+    """Return the request field of a GitHub repository."""
     return Text(
         validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
         metadata={"description": "GitHub repository in owner/repo format"},

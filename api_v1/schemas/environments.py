@@ -10,14 +10,14 @@ from api_v1.web.validation import QueryBoolean, choice
 
 
 class EnvironmentQuery(PageQuery):
-    """Filters of the environments."""
+    """Page and filters of the environments."""
 
     platform = fields.String(validate=choice(PLATFORMS))
     active = QueryBoolean()
 
 
 class Environment(ResponseSchema):
-    """One kind of machine that runs tests."""
+    """A kind of machine that runs tests."""
 
     environment_id = fields.String(required=True, validate=validate.Length(max=100))
     platform = fields.String(required=True, validate=choice(PLATFORMS))

@@ -15,7 +15,7 @@ GROUPS = ("type", "sample_id", "regression_id", "category", "severity")
 
 
 class ErrorQuery(PageQuery):
-    """Filters of a run's test errors."""
+    """Page and filters of a run's test errors."""
 
     type = fields.String(validate=choice(ERROR_TYPES))
     severity = fields.String(validate=choice(SEVERITIES))
@@ -23,7 +23,7 @@ class ErrorQuery(PageQuery):
 
 
 class InfrastructureErrorQuery(PageQuery):
-    """Filters of a run's infrastructure errors."""
+    """Page and filters of a run's infrastructure errors."""
 
     type = fields.String(validate=choice(INFRASTRUCTURE_TYPES))
     severity = fields.String(validate=choice(SEVERITIES))
@@ -34,7 +34,7 @@ class InfrastructureErrorQuery(PageQuery):
 
 
 class ErrorItem(ResponseSchema):
-    """Something that went wrong."""
+    """An error of a test or of the infrastructure."""
 
     error_id = fields.String(required=True, validate=validate.Length(max=100))
     run_id = entity_id(required=True)
@@ -49,14 +49,14 @@ class ErrorItem(ResponseSchema):
 
 
 class ErrorSummaryQuery(PageQuery):
-    """How to group a run's test errors."""
+    """Page, grouping and filter of a run's test errors."""
 
     group_by = fields.String(load_default="type", validate=choice(GROUPS))
     severity = fields.String(validate=choice(SEVERITIES))
 
 
 class ErrorSummaryBucket(ResponseSchema):
-    """The test errors of one group."""
+    """A group of test errors."""
 
     key = Truncated(100, required=True)
     count = Count(required=True)

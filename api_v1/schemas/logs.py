@@ -12,7 +12,7 @@ SOURCES = ("orchestrator", "worker", "build", "test_runner", "web")
 
 
 class SampleLogQuery(RequestSchema):
-    """What of the log of a sample."""
+    """Query parameters of a sample's log."""
 
     limit = QueryInteger(
         load_default=50,
@@ -38,19 +38,19 @@ class SampleLogQuery(RequestSchema):
 
 
 class RegressionLogQuery(SampleLogQuery):
-    """What of the log of a sample, and of which of its regression tests."""
+    """Query parameters of a sample's log, with a regression test."""
 
     regression_id = QueryInteger(validate=validate.Range(min=1))
 
 
 class LogQuery(SampleLogQuery):
-    """What of a run's log."""
+    """Query parameters of a run's log."""
 
     source = fields.String(validate=choice(SOURCES))
 
 
 class LogLine(ResponseSchema):
-    """A line of a log, or a part of a long one."""
+    """A line of a log, or a part of a long line."""
 
     timestamp = UtcDateTime(required=True)
     level = fields.String(required=True, validate=choice(LEVELS))
@@ -61,7 +61,7 @@ class LogLine(ResponseSchema):
 
 
 class LogExtra(ResponseSchema):
-    """What there is to say of a page of log lines."""
+    """The fields beside the lines in a page of a log."""
 
     truncated = fields.Boolean(metadata={"description": "With tail: whether more lines may be further back."})
     stale = fields.Boolean(

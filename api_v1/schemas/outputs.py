@@ -18,7 +18,7 @@ from api_v1.web.validation import QueryInteger, RequestSchema, choice
 
 
 class OutputQuery(RequestSchema):
-    """Which output of which regression test."""
+    """Query parameters that select an output of a regression test."""
 
     regression_id = QueryInteger(
         required=True, validate=validate.Range(min=1), metadata={"description": "Regression test definition ID"}
@@ -31,7 +31,7 @@ class OutputQuery(RequestSchema):
 
 
 class OutputFileQuery(OutputQuery):
-    """How, and from where on, to send a file."""
+    """Query parameters of an output file: encoding and first byte."""
 
     format = fields.String(
         load_default="base64",
@@ -46,7 +46,7 @@ class OutputFileQuery(OutputQuery):
 
 
 class OutputFile(ResponseSchema):
-    """An output file, or as much of it as was sent."""
+    """An output file, or a part of a large one."""
 
     run_id = entity_id(
         allow_none=True, metadata={"description": "Null for expected output not tied to a specific run."}
@@ -67,14 +67,14 @@ class OutputFile(ResponseSchema):
 
 
 class DiffQuery(OutputQuery):
-    """How to show a diff."""
+    """Query parameters of a diff: context and format."""
 
     context_lines = QueryInteger(load_default=3, validate=validate.Range(0, 50))
     format = fields.String(load_default="structured", validate=choice(("structured", "unified")))
 
 
 class DiffSummary(ResponseSchema):
-    """What changed, in numbers; also of what is not shown."""
+    """The numbers of changed lines and hunks, including those that a truncated diff leaves out."""
 
     added_lines = Count(required=True)
     removed_lines = Count(required=True)
@@ -104,7 +104,7 @@ class DiffHunk(ResponseSchema):
 
 
 class Diff(ResponseSchema):
-    """How an actual file differs from the expected one."""
+    """The differences between an expected and an actual output file."""
 
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)

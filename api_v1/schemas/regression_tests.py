@@ -11,7 +11,7 @@ from api_v1.web.validation import QueryBoolean, QueryInteger, Text
 
 
 class RegressionTestQuery(PageQuery):
-    """Filters of the regression tests."""
+    """Page and filters of the regression tests."""
 
     active = QueryBoolean()
     category = Text(validate=validate.Length(max=50))

@@ -26,7 +26,14 @@ from api_v1.web.validation import MAX_ID, FullMatch, JsonBoolean, RequestSchema,
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
-    """An id in a body; one that no column can hold is unknown, not wrong, unless it would have to be stored."""
+    """Return the field of an id in a body.
+
+    An id that is too large for the platform's columns is answered as unknown, except where it would be stored.
+
+    Args:
+        at_most: the largest id that can be stored.
+        options: of the field.
+    """
 
     def fits(value: int) -> None:
         if at_most is not None and value > at_most:
@@ -39,7 +46,7 @@ PROGRESS_STATUSES = ("queued", "preparation", "testing", "completed", "canceled"
 
 
 class RunListQuery(PageQuery, RunFilter):
-    """Filters and order of the list of runs."""
+    """Page, filters and order of the list of runs."""
 
     commit_sha = commit_sha()
     repository = repository()
@@ -110,7 +117,7 @@ class Run(ResponseSchema):
 
 
 class RunSummary(ResponseSchema):
-    """The results of a run in numbers."""
+    """The number of a run's results of each status."""
 
     run_id = fields.Integer(required=True, validate=validate.Range(min=1))
     total_samples = Count(
@@ -131,13 +138,13 @@ class RunSummary(ResponseSchema):
 
 
 class ProgressQuery(PageQuery):
-    """Filters of a run's progress."""
+    """Page and filter of a run's progress."""
 
     status = fields.String(validate=choice(PROGRESS_STATUSES))
 
 
 class ProgressEvent(ResponseSchema):
-    """One report of the worker."""
+    """A progress report of the worker."""
 
     timestamp = UtcDateTime(required=True)
     status = fields.String(required=True, validate=choice(PROGRESS_STATUSES))
@@ -156,7 +163,7 @@ class MatrixEntry(ResponseSchema):
 
 
 class RunConfig(ResponseSchema):
-    """What a run runs, and where."""
+    """The platform and the regression tests of a run."""
 
     run_id = fields.Integer(required=True, validate=validate.Range(min=1))
     environment = fields.Nested(Environment)
@@ -177,7 +184,7 @@ class RunConfig(ResponseSchema):
 
 
 class RunCreateRequest(RequestSchema):
-    """What to run, and where."""
+    """The commit, the platform and the regression tests of a new run."""
 
     repository = repository(required=True)
     branch = Text(validate=[FullMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
@@ -196,13 +203,13 @@ class RunCreateRequest(RequestSchema):
 
 
 class ReasonRequest(RequestSchema):
-    """An optional word on why."""
+    """An optional reason."""
 
     reason = Text(validate=validate.Length(max=255))
 
 
 class RetryRequest(ReasonRequest):
-    """What of a run to run again."""
+    """The part of a run to repeat, and an optional reason."""
 
     failed_only = JsonBoolean(
         load_default=False,
@@ -211,7 +218,7 @@ class RetryRequest(ReasonRequest):
 
 
 class RunActionResult(ResponseSchema):
-    """What became of an action on a run."""
+    """The outcome of an action on a run."""
 
     run_id = fields.Integer(
         required=True, validate=validate.Range(min=1), metadata={"description": "The run that was acted on."}

@@ -24,7 +24,7 @@ OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected
 
 
 class RunSampleQuery(PageQuery):
-    """Filters of a run's results."""
+    """Page and filters of a run's results."""
 
     status = fields.String(validate=choice(RESULT_STATUSES))
     name = Text(validate=validate.Length(max=100))
@@ -33,7 +33,7 @@ class RunSampleQuery(PageQuery):
 
 
 class RegressionQuery(RequestSchema):
-    """Which of the regression tests of a sample."""
+    """Query parameter that selects one of a sample's regression tests."""
 
     regression_id = QueryInteger(
         validate=validate.Range(min=1),
@@ -42,7 +42,7 @@ class RegressionQuery(RequestSchema):
 
 
 class RunSampleOutput(ResponseSchema):
-    """One output of a test in a run."""
+    """The comparison of one output of a test in a run."""
 
     output_id = entity_id(required=True)
     status = fields.String(required=True, validate=choice(OUTPUT_STATUSES))
@@ -51,7 +51,7 @@ class RunSampleOutput(ResponseSchema):
 
 
 class RunSample(ResponseSchema):
-    """One regression test in one run."""
+    """The result of a regression test in a run."""
 
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)
@@ -68,7 +68,7 @@ class RunSample(ResponseSchema):
 
 
 class RunSampleDetails(RunSample):
-    """One regression test in one run, and which others of the sample there are."""
+    """The result of a regression test in a run, and the sample's other tests in the run."""
 
     other_regression_ids = fields.List(
         entity_id(),
@@ -77,7 +77,7 @@ class RunSampleDetails(RunSample):
 
 
 class SampleListQuery(PageQuery):
-    """Filters of the samples."""
+    """Page and filters of the samples."""
 
     status = fields.String(
         validate=choice(("active", "inactive")),
@@ -112,11 +112,11 @@ class Sample(ResponseSchema):
 
 
 class HistoryQuery(PageQuery, RunFilter):
-    """Filters of a sample's history."""
+    """Page and filters of a sample's history."""
 
 
 class SampleHistoryEntry(ResponseSchema):
-    """One regression test of a sample in one run."""
+    """The result of one of a sample's regression tests in a run."""
 
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)

@@ -122,13 +122,13 @@ def identify() -> None:
         return
     request_context.remember_caller(caller)
     if caller is not None:
-        _remember_use(caller)
+        _record_use(caller)
 
 
-def _remember_use(caller: tokens.Caller) -> None:
+def _record_use(caller: tokens.Caller) -> None:
     """Record when the token was used. The request goes on when that cannot be written."""
     try:
-        tokens.touch(db.session, caller.token_id, caller.last_used_at)
+        tokens.record_use(db.session, caller.token_id, caller.last_used_at)
     except outages.DATABASE_ERRORS as error:
         operation.drop_session()
         logger.warning("the use of a token could not be recorded: %s", outages.in_short(error))

@@ -226,7 +226,8 @@ def _add_rate_limits(described: dict[str, Any], limits: list[RateLimitItem]) -> 
     sentences, short = [], []
     for limit in limits:
         number, unit = limit.multiples, limit.GRANULARITY.name
-        sentences.append(f"{limit.amount} requests per {unit if number == 1 else f'{number} {unit}s'}")
+        requests = f"{limit.amount} request{'' if limit.amount == 1 else 's'}"
+        sentences.append(f"{requests} per {unit if number == 1 else f'{number} {unit}s'}")
         short.append(f"{limit.amount}/{number if number > 1 else ''}{_UNITS[unit]} per IP")
     text = f"Limited to {' and '.join(sentences)} and IP address, whether or not they succeed."
     described["description"] = f"{text} {described['description']}"

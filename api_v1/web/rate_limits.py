@@ -147,12 +147,12 @@ class Limits:
 @contextmanager
 def _platform_limits_hidden(app: Flask) -> Iterator[None]:
     """Hide the host's `RATELIMIT_*` settings while our limiter initialises, and restore them afterwards."""
-    theirs = {name: value for name, value in app.config.items() if name.startswith("RATELIMIT_")}
-    for name in theirs:
+    hidden = {name: value for name, value in app.config.items() if name.startswith("RATELIMIT_")}
+    for name in hidden:
         del app.config[name]
     try:
         yield
     finally:
         for name in [name for name in app.config if name.startswith("RATELIMIT_")]:
             del app.config[name]
-        app.config.update(theirs)
+        app.config.update(hidden)

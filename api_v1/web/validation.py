@@ -30,7 +30,7 @@ MAX_BODY = 64 * 1024
 
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,99}", re.ASCII)
-#: The space that decoding a query string makes of the plus sign of an offset, the only place for one in a date-time.
+#: Matches a space that was the plus sign of a UTC offset before the query string was decoded.
 _LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 
 
@@ -209,7 +209,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    """Refuse NaN and Infinity, which Python accepts although they are not JSON."""
+    """Refuse NaN and Infinity, which Python accepts although JSON has no such numbers."""
     raise ValueError(name)
 
 
