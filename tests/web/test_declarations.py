@@ -12,8 +12,8 @@ from api_v1.web import openapi
 from api_v1.web.operation import Operation, ResponseSpec
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import RequestSchema
-from tests.client import Api
-from tests.fixtures import on_one_database
+from tests.support.client import Api
+from tests.support.fixtures import on_one_database
 
 
 def get_thing() -> None:
