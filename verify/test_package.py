@@ -1,4 +1,4 @@
-"""What is published installs into an empty environment and imports there, without the checkout."""
+"""The published package installs into an empty environment and imports there, without the checkout."""
 
 from __future__ import annotations
 

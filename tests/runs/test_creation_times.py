@@ -1,4 +1,4 @@
-"""When a run was created: recorded with its insert, else concluded from what is known (decisions)."""
+"""The creation time of a run: recorded with its insert, otherwise inferred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small databases as plain facts, and what every operation must say of them.
+"""Small databases as plain facts, and the expected content of every operation.
 
 The methods of `Scenario` answer from the facts alone, by the tables of the decisions ("Statuses"): no SQL, and nothing
 of the package. `Scenario.insert` writes the facts through the platform's models.
