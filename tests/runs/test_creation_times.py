@@ -1,4 +1,4 @@
-"""A run's creation is recorded with its insert, else concluded (docs/decisions.md, "When a run was created")."""
+"""The creation time of a run: recorded with its insert, else inferred (docs/decisions.md, "When a run was created")."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def service_account(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real_platform_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the real platform wants besides, when it is the one in use; nothing is sent anywhere for it."""
+    """Settings that the real platform needs in addition, if it is in use; nothing is sent anywhere for them."""
     if not os.environ.get("SAMPLE_PLATFORM"):
         return {}
     # It makes its bucket object when it starts.

@@ -1,4 +1,4 @@
-"""Runs of every kind, whose states are known by hand: what the tests of stored verdicts start from."""
+"""Runs of every kind with states known by hand, from which the tests of stored verdicts start."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class VerdictScenario:
         refresher.refresh(self.engine)
 
     def changes(self) -> set[tuple[str, int]]:
-        """What is noted and not dealt with."""
+        """Return the recorded changes that no refresh has processed."""
         with self.engine.connect() as connection:
             rows = connection.execute(sa.select(Noted.kind, Noted.target).where(Noted.kind != Kind.GENERATION.value))
             return {row._tuple() for row in rows}

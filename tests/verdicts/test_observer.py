@@ -1,4 +1,4 @@
-"""Whatever the platform's own code changes, and however it writes: the very next answer is right."""
+"""The next response is right after every change by the platform's own code, in every way that it writes."""
 
 from __future__ import annotations
 

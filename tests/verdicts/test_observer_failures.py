@@ -1,4 +1,4 @@
-"""Whatever goes wrong with our tables: every write of the platform goes through, or fails as it would without us."""
+"""Every write of the platform succeeds, or fails as without the API, whatever is wrong with the API's tables."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_the_platform_writes_when_every_event_handler_fails(
 
 
 def test_look_ups_keep_the_platforms_uncommitted_changes(scenario: VerdictScenario) -> None:
-    """What a bulk statement is about is looked up while the transaction has other work in it."""
+    """The targets of a bulk statement are looked up while the transaction has uncommitted work."""
     with Session(scenario.engine) as session:
         session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))
         session.flush()

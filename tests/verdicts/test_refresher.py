@@ -26,7 +26,7 @@ from tests.support.verdict_scenarios import STATUSES, VerdictScenario, asked, fo
 
 
 def test_a_status_filter_over_too_many_unknown_runs_reports_its_progress(
-    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, patience: None
+    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, restored_budget: None
 ) -> None:
     """Each request does one budget's work; one that needs no unknown state is answered."""
     monkeypatch.setattr(refresher, "CHUNK", 3)
@@ -78,7 +78,9 @@ def test_a_status_filter_over_too_many_unknown_runs_reports_its_progress(
     scenario.check({})
 
 
-def test_responses_are_right_without_a_budget_and_nothing_is_stored(scenario: VerdictScenario, patience: None) -> None:
+def test_responses_are_right_without_a_budget_and_nothing_is_stored(
+    scenario: VerdictScenario, restored_budget: None
+) -> None:
     with scenario.session() as session:
         for write in CHANGES["a late result fails"].writes:
             by_query(session, scenario, write)
@@ -93,7 +95,7 @@ def test_responses_are_right_without_a_budget_and_nothing_is_stored(scenario: Ve
 
 
 def test_a_status_filter_is_refused_with_more_changes_than_a_request_derives(
-    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, patience: None
+    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, restored_budget: None
 ) -> None:
     monkeypatch.setattr(stored, "DERIVED_AT_MOST", 1)
     stored._pending.cache_clear()

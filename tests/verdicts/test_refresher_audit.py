@@ -1,4 +1,4 @@
-"""What is changed behind our back: some of it shows at once, the audit finds the rest within one cycle."""
+"""The audit finds changes that the observer did not see within one cycle; some are visible at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks of the refresher: who waits for whom, and that no change is lost."""
+"""Locks of the refresher: readers do not wait, and no change is lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def held(scenario: VerdictScenario, *statements: str) -> Iterator[sa.Connection]
         connection.rollback()
 
 
-def test_readers_do_not_wait_for_another_refresher(server: VerdictScenario, patience: None) -> None:
+def test_readers_do_not_wait_for_another_refresher(server: VerdictScenario, restored_budget: None) -> None:
     refresher.set_budget(50)
     with server.session() as session:
         for write in CHANGES["restarted with a set"].writes:
@@ -80,7 +80,7 @@ LOCKS = {
 
 
 @pytest.mark.parametrize("what", LOCKS)
-def test_readers_do_not_wait_for_uncommitted_changes(what: str, server: VerdictScenario, patience: None) -> None:
+def test_readers_do_not_wait_for_uncommitted_changes(what: str, server: VerdictScenario, restored_budget: None) -> None:
     """The platform's rows are read as they were; to store what others inserted must wait for nobody either."""
     names = "platform, test_type, token, fork_id, branch, `commit`, pr_nr"
     server.execute(

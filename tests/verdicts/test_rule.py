@@ -175,7 +175,7 @@ def check_results(session: Session, scenario: Scenario) -> None:
 
 
 def expected_state(scenario: Scenario, run: Run, branch_key: Any) -> dict[str, Any]:
-    """What the columns of `RunState` have to be, but for the newest progress row's id."""
+    """Return the expected columns of `RunState`, except the newest progress row's id."""
     judged = Counter(scenario.verdict(run, test) for test in scenario.members(run))
     return {
         "test_id": run.id,

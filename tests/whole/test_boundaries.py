@@ -1,4 +1,4 @@
-"""Who may import what, read from the source."""
+"""Modules import only what their folder may, read from the source."""
 
 from __future__ import annotations
 
