@@ -200,7 +200,7 @@ def expected_state(world: World, run: Run, branch_key: Any) -> dict[str, Any]:
 
 def check_states(session: Session, world: World) -> None:
     """The states of runs and their failures, derived all at once, some, and each alone, and without their results."""
-    branch_key = session.scalar(sa.select(sql.identity("master")))
+    branch_key = session.scalar(sa.select(sql.group_key("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
     expected = [expected_state(world, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in world.runs]
     ids = [run.id for run in world.runs]
@@ -268,7 +268,7 @@ def test_what_is_stored_is_what_the_tables_say(session: Session, world: World) -
     world.insert(session)
     session.commit()
     refresher.rebuild(session.get_bind().engine)
-    branch_key = session.scalar(sa.select(sql.identity("master")))
+    branch_key = session.scalar(sa.select(sql.group_key("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
     state, failure = RunState.__table__, RunFailure.__table__
     stored = session.execute(sa.select(state).where(state.c.test_id != 0).order_by(state.c.test_id)).mappings().all()

@@ -243,7 +243,7 @@ class Bucket:
             blob = bucket.get_blob(name, timeout=TIMEOUT, retry=RETRY)
             if blob is None:
                 return (None,)
-            # Not the blob of the look-up: it would read its own generation only, and report a replaced object as deleted.
+            # Not the blob of the look-up: that would read its own generation only and report a replaced object as gone.
             size, generation = int(blob.size), int(blob.generation)
             return (BucketFile(self, name, bucket.blob(name), size, generation, Deadline(0), blob.updated),)
 
