@@ -18,7 +18,7 @@ def upgrade() -> None:
     """Create or upgrade the API's tables and store the states of runs; running it again does no harm."""
     create_platform_tables(db.engine)
     migrations.upgrade(db.engine)
-    click.echo(f"Tables are at revision {migrations.head()}.")
+    click.echo(f"Tables are at revision {migrations.newest_revision()}.")
     verdicts.fill()
 
 

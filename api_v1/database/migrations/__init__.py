@@ -23,7 +23,7 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
-def head() -> str | None:
+def newest_revision() -> str | None:
     """Return the newest revision."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
