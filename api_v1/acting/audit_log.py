@@ -93,7 +93,7 @@ def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> 
     row = AuditRecord
     rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
         "action": lambda value: _same(row.action, value),
-        "actor": lambda value: sql.equally(row.actor, value),
+        "actor": lambda value: sql.equals_ignoring_case(row.actor, value),
         "target": lambda value: _same(row.target, value),
         "created_after": lambda value: row.created_at > value,
         "created_before": lambda value: row.created_at < value,

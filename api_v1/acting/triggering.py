@@ -129,7 +129,7 @@ def _chosen_tests(session: DbSession, asked: Sequence[int] | None) -> list[int]:
 def _fork(session: DbSession, repository: str) -> int:
     """Return the id of the fork of this name, made if need be; GitHub's names ignore case."""
     url = f"{GITHUB}{repository}.git"
-    found = sa.select(Fork.id).where(sql.equally(Fork.github, url)).order_by(Fork.id).limit(1)
+    found = sa.select(Fork.id).where(sql.equals_ignoring_case(Fork.github, url)).order_by(Fork.id).limit(1)
     known = session.scalar(found)
     if known is not None:
         return int(known)

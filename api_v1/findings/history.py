@@ -262,7 +262,7 @@ def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> s
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
         # Not by the state's key: MySQL would begin with the runs of the branch, and look into the results for each.
-        "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
+        "branch": lambda name: sql.equals(Test.branch, sql.parameter(name)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),
         "created_before": lambda name: state.created_at < sa.bindparam(name),

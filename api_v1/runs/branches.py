@@ -96,5 +96,5 @@ def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
         sa.select(sa.func.max(groups.newest).label("newest"), sa.func.max(is_recent).label("active"))
         .join(Fork, Fork.id == groups.fork_id)
         .outerjoin(recent.key.table, sa.and_(recent.fork_id == groups.fork_id, recent.key == groups.key))
-        .group_by(sql.identity(name), groups.key)
+        .group_by(sql.group_key(name), groups.key)
     )

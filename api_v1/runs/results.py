@@ -299,7 +299,7 @@ def _matches(phase: Phase, filters: frozenset[str]) -> Counted:
 def tagged(tag: Any) -> sa.Select[Any]:
     """Select the ids of the samples that have a tag, whatever its case."""
     links = sample_tags.c
-    return sa.select(links.sample_id).join(Tag, Tag.id == links.tag_id).where(sql.equally(Tag.name, tag))
+    return sa.select(links.sample_id).join(Tag, Tag.id == links.tag_id).where(sql.equals_ignoring_case(Tag.name, tag))
 
 
 def in_category(name: Any) -> sa.Select[Any]:
@@ -308,7 +308,7 @@ def in_category(name: Any) -> sa.Select[Any]:
     return (
         sa.select(links.regression_id)
         .join(Category, Category.id == links.category_id)
-        .where(sql.equally(Category.name, name), links.regression_id.is_not(None))
+        .where(sql.equals_ignoring_case(Category.name, name), links.regression_id.is_not(None))
     )
 
 

@@ -234,9 +234,9 @@ def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bo
     """Translate the filters, each into SQL of its own."""
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
-        "branch": lambda name: state.branch_key == sql.identity(sql.parameter(name)),
+        "branch": lambda name: state.branch_key == sql.group_key(sql.parameter(name)),
         "commit_sha": lambda name: sa.and_(
-            state.commit_key == sa.bindparam("commit_key"), sql.equally(Test.commit, sql.parameter(name))
+            state.commit_key == sa.bindparam("commit_key"), sql.equals_ignoring_case(Test.commit, sql.parameter(name))
         ),
         "repository": lambda name: Test.fork_id.in_(sa.bindparam(name, expanding=True)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
@@ -248,7 +248,7 @@ def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bo
 
 def of_repository(name: str) -> sa.ColumnElement[bool]:
     """Be true for a fork of this name; GitHub's names ignore case."""
-    return sa.or_(*(sql.equally(Fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
+    return sa.or_(*(sql.equals_ignoring_case(Fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
 
 
 def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:

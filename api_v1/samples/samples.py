@@ -133,8 +133,8 @@ def _listing(filters: frozenset[str], active: bool) -> tuple[sa.Select[Any], sa.
         "status": lambda _name: used if active else ~used,
         "name": lambda name: sql.contains(SampleRow.original_name, sql.parameter(name)),
         "tag": lambda name: SampleRow.id.in_(tagged(sql.parameter(name))),
-        "sha256": lambda name: sql.equally(SampleRow.sha, sql.parameter(name)),
-        "extension": lambda name: sql.equally(SampleRow.extension, sql.parameter(name)),
+        "sha256": lambda name: sql.equals_ignoring_case(SampleRow.sha, sql.parameter(name)),
+        "extension": lambda name: sql.equals_ignoring_case(SampleRow.extension, sql.parameter(name)),
     }
     conditions = [rules[name](name) for name in filters]
     return paginate(sa.select(*_COLUMNS).where(*conditions).order_by(SampleRow.id)), (

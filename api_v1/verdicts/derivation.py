@@ -27,7 +27,7 @@ from api_v1.database.platform import (
     TestStatus,
     TestType,
 )
-from api_v1.database.sql import epoch, identity
+from api_v1.database.sql import epoch, group_key
 from api_v1.database.tables import RunCreation
 from api_v1.verdicts.rule import FINISHED, Deviation, RunStatus, Verdict, deviations, in_a_category, run_status
 
@@ -237,7 +237,7 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
             sa.func.lower(Test.commit).label("commit_key"),
             Test.fork_id,
             (Test.test_type == TestType.pull_request).label("of_pull_request"),
-            identity(Test.branch).label("branch_key"),
+            group_key(Test.branch).label("branch_key"),
         )
         .outerjoin(TestProgress, TestProgress.id == newest.scalar_subquery())
         .where(narrow(Test.id))

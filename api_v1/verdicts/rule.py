@@ -22,7 +22,7 @@ from api_v1.database.platform import (
     TestStatus,
     regression_test_category,
 )
-from api_v1.database.sql import exactly
+from api_v1.database.sql import equals
 from api_v1.enums import StrEnum
 
 
@@ -158,7 +158,7 @@ def stored_file(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
         file.test_id == -1,
         file.regression_test_id == -1,
         file.regression_test_output_id == -1,
-        sa.and_(file.expected == "", exactly(file.got, "error")),
+        sa.and_(file.expected == "", equals(file.got, "error")),
     )
     return sa.func.coalesce(sentinel, sa.false()) == sa.false()
 
@@ -170,7 +170,7 @@ def mismatch(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
         sa.select(sa.literal(1))
         .where(
             variant.regression_test_output_id == file.regression_test_output_id,
-            exactly(variant.file_hashes, file.got),
+            equals(variant.file_hashes, file.got),
         )
         .correlate(file)
         .exists()

@@ -201,7 +201,7 @@ def expected_state(scenario: Scenario, run: Run, branch_key: Any) -> dict[str, A
 
 def check_states(session: Session, scenario: Scenario) -> None:
     """The states of runs and their failures, derived all at once, some, and each alone, and without their results."""
-    branch_key = session.scalar(sa.select(sql.identity("master")))
+    branch_key = session.scalar(sa.select(sql.group_key("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
     expected = [
         expected_state(scenario, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in scenario.runs
@@ -271,7 +271,7 @@ def test_stored_states_agree_with_the_oracle(session: Session, scenario: Scenari
     scenario.insert(session)
     session.commit()
     refresher.rebuild(session.get_bind().engine)
-    branch_key = session.scalar(sa.select(sql.identity("master")))
+    branch_key = session.scalar(sa.select(sql.group_key("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
     state, failure = RunState.__table__, RunFailure.__table__
     stored = session.execute(sa.select(state).where(state.c.test_id != 0).order_by(state.c.test_id)).mappings().all()
