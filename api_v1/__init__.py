@@ -7,8 +7,9 @@ Mounted into the platform, two lines at the end of its `run.py`:
 
 Or in a process of its own, over the same models and the same database: `gunicorn 'api_v1:create_app()'`.
 
-A request passes `web` (identify, rate limit, authorize), an operation declared in `routes`, which validates by `schemas`
-and asks a domain folder such as `runs` or `findings`, and leaves through `web` again; whatever is raised becomes JSON there.
+A request passes the hooks of `web` (identify, rate limit, authorize) and reaches an operation declared in `routes`. The
+operation validates its input by `schemas`, calls a domain folder such as `runs` or `findings`, and shapes the result by
+`schemas`. `web` turns every exception into a JSON error.
 """
 
 from __future__ import annotations

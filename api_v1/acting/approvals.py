@@ -27,9 +27,9 @@ from api_v1.database.tables import BaselineApproval, BaselineChange, now
 from api_v1.errors import Conflict, Forbidden, NotFound, Unprocessable, ValidationFailed
 from api_v1.files import storage
 from api_v1.files.storage import Storage
+from api_v1.hashes import stored_hash
 from api_v1.paging import Page
 from api_v1.runs import results
-from api_v1.runs.results import stored_hash
 from api_v1.verdicts.rule import mismatch, stored_file
 
 PENDING, APPROVED, REJECTED = "pending_review", "approved", "rejected"

@@ -191,7 +191,7 @@ def retry(
         NotFound: there is no such run.
         Unprocessable: failed_only of an unfinished run or one without failures, or no test is left.
     """
-    phase = results.head(session, run_id).phase
+    phase = results.header(session, run_id).phase
     members = session.execute(results.members(phase), {"run_id": run_id}).all()
     wanted = [row.regression_id for row in members]
     if failed_only:

@@ -13,8 +13,8 @@ from api_v1.errors import ApiError, NotFound
 from api_v1.files import storage
 from api_v1.files.digests import Digest
 from api_v1.files.storage import FileMissing, Storage
+from api_v1.hashes import stored_hash
 from api_v1.runs import results
-from api_v1.runs.results import stored_hash
 from api_v1.verdicts.rule import stored_file
 
 #: The contract's maximum length of `content`, in characters.

@@ -25,20 +25,17 @@ from api_v1.database.platform import (
     TestPlatform,
     TestProgress,
     TestResult,
-    TestResultFile,
     TestStatus,
 )
 from api_v1.database.tables import RunFailure
 from api_v1.errors import NotFound
+from api_v1.findings import signatures
+from api_v1.hashes import full_commit
 from api_v1.paging import Page, paginate
-from api_v1.runs.results import full_commit
-from api_v1.verdicts import stored
+from api_v1.verdicts import run_sets, stored
 from api_v1.verdicts.derivation import OUTSIDE
-from api_v1.verdicts.rule import FAILING, Verdict, failing_results, in_a_category, mismatch, stored_file
+from api_v1.verdicts.rule import FAILING, Verdict, failing_results
 from api_v1.verdicts.stored import Sources
-
-#: The contract's maximum length of `failure_signature`.
-SIGNATURE_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,9 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
     if not source.complete:
         entries = _live_verdicts(session, rows)
     verdicts = {(row.test_id, row.regression_id): row.verdict for row in rows} | entries
-    wrong = _wrong_files(session, [key for key in verdicts if verdicts[key] in FAILING])
+    differing = signatures.differing_outputs(session, [key for key in verdicts if verdicts[key] in FAILING])
     found = [
-        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], wrong)
+        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], differing)
         for row in rows
     ]
     return Page(found, total)
@@ -187,7 +184,7 @@ def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[A
         result.regression_test_id.in_(tests), *source.kept(result.test_id)
     )
     if not source.complete:
-        return [results.where(~_is_outside(tests)), _without_result(tests)]
+        return [results.where(~run_sets.is_outside(tests)), _without_result(tests)]
     not_passed = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(
         _FAILURE.regression_id.in_(tests), *source.kept(_FAILURE.test_id)
     )
@@ -204,26 +201,9 @@ def _same(run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
     return sa.and_(_FAILURE.test_id == run_id, _FAILURE.regression_id == regression_id)
 
 
-def _is_outside(tests: Any) -> sa.ColumnElement[bool]:
-    """Be true for a result of these tests that is not in the run's recorded set.
-
-    Written without EXISTS, of which MariaDB would make a list of all recorded tests of all runs.
-    """
-    result, custom, other = TestResult, CustomizedTest, sa.orm.aliased(CustomizedTest)
-    recorded = sa.select(custom.test_id, custom.regression_id).where(
-        custom.regression_id.in_(tests), custom.test_id.is_not(None)
-    )
-    any_row = sa.select(other.id).where(other.test_id == result.test_id, other.regression_id.is_not(None)).limit(1)
-    return sa.and_(
-        sa.tuple_(result.test_id, result.regression_test_id).not_in(recorded),
-        any_row.correlate(result).scalar_subquery().is_not(None),
-    )
-
-
 def _without_result(tests: Any) -> sa.Select[Any]:
     """Select the tests that finished runs were to execute and have no result of: test_id, regression_id."""
-    custom, result = CustomizedTest, TestResult
-    own = sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id)
+    custom = CustomizedTest
     last = (
         sa.select(TestProgress.status)
         .where(TestProgress.test_id == custom.test_id)
@@ -233,13 +213,10 @@ def _without_result(tests: Any) -> sa.Select[Any]:
         .scalar_subquery()
     )
     rows = (
-        sa.select(custom.test_id, custom.regression_id)
-        .outerjoin(result, own)
+        run_sets.recorded_without_result(lambda _run, test: test.in_(tests))
         .where(
-            custom.regression_id.in_(tests),
-            result.test_id.is_(None),
             last.in_([TestStatus.completed, TestStatus.canceled]),
-            in_a_category(custom.regression_id),
+            run_sets.in_a_category(custom.regression_id),
         )
         .distinct()
         .subquery("skipped")
@@ -326,31 +303,8 @@ def _page(
     )
 
 
-_WRONG_FILES = (
-    sa.select(TestResultFile.test_id, TestResultFile.regression_test_id, TestResultFile.regression_test_output_id)
-    .where(
-        TestResultFile.test_id.in_(_ids("runs")),
-        TestResultFile.regression_test_id.in_(_ids("tests")),
-        stored_file(),
-        mismatch(),
-    )
-    .order_by(TestResultFile.regression_test_output_id)
-)
-
-
-def _wrong_files(session: DbSession, failing: Sequence[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
-    """Return the outputs that differ in failing entries, by run and test."""
-    if not failing:
-        return {}
-    found = session.execute(_WRONG_FILES, {"runs": {run for run, _ in failing}, "tests": {test for _, test in failing}})
-    wrong: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for run_id, regression_id, output_id in found:
-        wrong[run_id, regression_id].append(output_id)
-    return wrong
-
-
 def _entry(
-    sample_id: int, row: Any, verdict: str, needed: Sequence[int], wrong: Mapping[tuple[int, int], list[int]]
+    sample_id: int, row: Any, verdict: str, needed: Sequence[int], differing: Mapping[tuple[int, int], list[int]]
 ) -> Entry:
     return Entry(
         run_id=row.test_id,
@@ -362,19 +316,10 @@ def _entry(
         platform=row.platform.value,
         status=verdict,
         runtime_ms=None if row.runtime is None else max(0, row.runtime),
-        failure_signature=_signature(row, verdict, needed, wrong.get((row.test_id, row.regression_id), [])),
+        failure_signature=signatures.failure_signature(
+            verdict,
+            needed_outputs=needed,
+            differing_outputs=differing.get((row.test_id, row.regression_id), ()),
+            exit_code_differs=row.exit_code != row.expected_rc,
+        ),
     )
-
-
-def _signature(row: Any, verdict: str, needed: Sequence[int], wrong: Sequence[int]) -> str | None:
-    """Name the kind of failure: types and output ids, no hashes, so that it is equal across runs."""
-    if verdict not in FAILING:
-        return None
-    parts = []
-    if verdict == Verdict.MISSING_OUTPUT:
-        parts.append("missing_output:" + ",".join(map(str, needed)))
-    if row.exit_code != row.expected_rc:
-        parts.append("exit_code_mismatch")
-    if wrong:
-        parts.append("diff_mismatch:" + ",".join(map(str, wrong)))
-    return ";".join(parts)[:SIGNATURE_LENGTH]

@@ -105,7 +105,7 @@ def page(
     Raises:
         NotFound: there is no such run.
     """
-    redactor = Redactor(known=[results.head(session, run_id).token])
+    redactor = Redactor(known=[results.header(session, run_id).token])
     rows = session.execute(
         sa.select(TestProgress.id, TestProgress.status, TestProgress.timestamp, TestProgress.message)
         .where(TestProgress.test_id == run_id)

@@ -7,7 +7,7 @@ from typing import Any
 from api_v1.access.policy import Scope, needs
 from api_v1.database.session import db
 from api_v1.files import run_logs
-from api_v1.findings import failures, infrastructure
+from api_v1.findings import error_items, infrastructure
 from api_v1.paging import CursorPage, Page
 from api_v1.schemas import errors_logs as schemas
 from api_v1.web.operation import Answer, operation
@@ -29,7 +29,7 @@ def list_run_errors(run_id: int, query: dict[str, Any]) -> Page:
     One per wrong exit code, differing output, missing output (a warning when only some of a test's outputs are missing)
     and test without a result (critical). They follow from the same rule as the statuses of /samples.
     """
-    return failures.page(db.session, run_id, **query)
+    return error_items.page(db.session, run_id, **query)
 
 
 @operation(
@@ -64,7 +64,7 @@ def list_error_groups(run_id: int, query: dict[str, Any]) -> Page:
 
     The largest group first. Every error is in one group: a test in several categories counts for the first by name.
     """
-    return failures.summary(db.session, run_id, **query)
+    return error_items.summary(db.session, run_id, **query)
 
 
 @operation(

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from api_v1.database import sql
 from api_v1.database.platform import DbSession, Fork, GcpInstance, Test, TestPlatform
 from api_v1.database.tables import now
-from api_v1.paging import Page, paginate
-from api_v1.runs.results import Counted, full_commit
+from api_v1.hashes import full_commit
+from api_v1.paging import Page, PagedQuery, paginate
 from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.rule import RunStatus
@@ -135,7 +135,7 @@ def branches(
     return Page(found, total)
 
 
-def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> Counted:
+def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> PagedQuery:
     """Build the statement for a page of branches; name, since and the repository's forks are parameters."""
     state = source.state
     # In the order of the index, in which MySQL then skips from one branch to the next.
@@ -159,7 +159,7 @@ def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool,
         matches = matches.where(Fork.id.in_(sa.bindparam("forks", expanding=True)))
     if active is not None:
         matches = matches.where((groups.c.active == 1) == active)
-    return Counted(matches)
+    return PagedQuery(matches)
 
 
 def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from api_v1.files import storage
 from api_v1.files.storage import FileMissing, Storage
+from api_v1.hashes import stored_hash
 
 #: The largest report that is read, in bytes; real ones have some tens of kilobytes.
 MAX_SIZE = 1024 * 1024
@@ -17,8 +18,6 @@ _PLACE = re.compile(r"(complete|folder|file)_?name", re.IGNORECASE)
 
 #: How an absolute path begins, wherever it stands.
 _ABSOLUTE = re.compile(r"/|\\|[a-z]:[/\\]|file:", re.IGNORECASE)
-
-_SHA = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def read(stores: Storage, sha: str) -> dict[str, Any] | None:
@@ -34,7 +33,7 @@ def read(stores: Storage, sha: str) -> dict[str, Any] | None:
     Raises:
         StorageUnavailable: a store did not answer, and no other has the report.
     """
-    if not _SHA.fullmatch(sha):
+    if stored_hash(sha) is None:
         return None
     name = f"{storage.MEDIA}/{sha}.xml"
     try:

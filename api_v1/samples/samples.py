@@ -17,8 +17,9 @@ from api_v1.errors import NotFound, StorageUnavailable
 from api_v1.files import storage
 from api_v1.files.storage import Storage
 from api_v1.paging import Page, paginate
-from api_v1.runs.results import REGRESSION_IDS, Labels, in_category, tagged
+from api_v1.runs.labels import Labels, in_category, tagged
 from api_v1.samples import media_info
+from api_v1.verdicts.narrowing import REGRESSION_IDS
 
 
 @dataclass(frozen=True)

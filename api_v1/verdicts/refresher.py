@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from api_v1.database.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestResultFile, TestStatus
+from api_v1.database.platform import CustomizedTest, RegressionTestOutput, Test, TestResultFile, TestStatus
 from api_v1.database.tables import Change, Refresh, RunCreation, RunFailure, RunState, now
-from api_v1.verdicts import change_log, derivation, freshness
+from api_v1.verdicts import change_log, derivation, freshness, run_sets
 from api_v1.verdicts.change_log import Kind, Named
-from api_v1.verdicts.derivation import OUTSIDE, Failure
-from api_v1.verdicts.rule import FINISHED, RunStatus, Verdict, deviations, in_a_category, run_status
+from api_v1.verdicts.derivation import OUTSIDE
+from api_v1.verdicts.rule import FINISHED, Failure, RunStatus, Verdict, deviations, failures_of, run_status
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +268,7 @@ def _begin_anew(connection: sa.Connection, row: Any) -> None:
     connection.execute(
         sa.insert(Change).values(kind=Kind.GENERATION.value, target=-generation, stamp=change_log.stamp())
     )
-    expected = _digest(derivation.expected_tests(connection))
+    expected = _digest(run_sets.expected_tests(connection))
     _note_progress(connection, generation=generation, complete=False, position=newest + 1, expected_tests=expected)
 
 
@@ -319,7 +319,7 @@ def store(connection: sa.Connection, row: Any, runs: Sequence[int], *, with_heir
     after = {state.test_id: _own_time(state) for state in states}
     if moved := [run for run in runs if after.get(run) != before.get(run)]:
         _derive_times_of_heirs(connection, min(moved), runs)
-    if _digest(derivation.expected_tests(connection)) != row.expected_tests:
+    if _digest(run_sets.expected_tests(connection)) != row.expected_tests:
         _recount_unrecorded(connection)
 
 
@@ -393,7 +393,7 @@ def judge_test(connection: sa.Connection, regression_id: int) -> None:
     deviating = defaultdict(list)
     for found in connection.execute(_deviations_of_test(), {"regression_id": regression_id}):
         deviating[found.test_id].append(found)
-    failures = {run: derivation.failures_of(found) for run, found in deviating.items()}
+    failures = {run: failures_of(found) for run, found in deviating.items()}
     judged = {run: found[regression_id] for run, found in failures.items() if found}
     columns = (RunFailure.test_id, RunFailure.verdict, RunFailure.errors)
     kept = {
@@ -497,25 +497,21 @@ def _recount_unrecorded(connection: sa.Connection) -> None:
     finished = {row.test_id for row in kept if row.status in FINISHED}
     missing: dict[int, int] = {}
     for some in _chunks([row.test_id for row in kept], RECOUNTED):
-        missing |= derivation.missing_of_unrecorded(connection, some, finished)
+        missing |= run_sets.missing_of_unrecorded(connection, some, finished)
     more = {row.test_id: missing[row.test_id] - row.absent for row in kept}
     _shift(connection, {run: _Shift(total=by, absent=by) for run, by in more.items() if by})
-    _note_progress(connection, expected_tests=_digest(derivation.expected_tests(connection)))
+    _note_progress(connection, expected_tests=_digest(run_sets.expected_tests(connection)))
 
 
 def _recount_recorded(connection: sa.Connection, regression_id: int) -> None:
     """Count a test without a result in recorded sets, as long as it is in a category."""
-    custom, result, state = CustomizedTest, TestResult, RunState
-    own = sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id)
     absent = (
-        sa.select(state.test_id, state.status)
-        .select_from(custom)
-        .outerjoin(result, own)
-        .join(state, state.test_id == custom.test_id)
-        .where(custom.regression_id == regression_id, result.test_id.is_(None))
+        run_sets.recorded_without_result(lambda _run, test: test == regression_id)
+        .join(RunState, RunState.test_id == CustomizedTest.test_id)
+        .with_only_columns(RunState.test_id, RunState.status, maintain_column_froms=True)
         .distinct()
     )
-    counts = bool(connection.scalar(sa.select(in_a_category(sa.literal(regression_id)))))
+    counts = bool(connection.scalar(sa.select(run_sets.in_a_category(sa.literal(regression_id)))))
     rows = {row.test_id: row for row in connection.execute(absent)}
     skipped = {run for run, row in rows.items() if row.status in FINISHED}
     kept = set(
