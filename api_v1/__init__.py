@@ -29,7 +29,7 @@ from api_v1.database.platform import guard_table_checks, load_config, platform_e
 from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
-from api_v1.verdicts import observer, refresher, stored
+from api_v1.verdicts import audit, observer, refresher, stored
 from api_v1.web import health, hooks, openapi
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
@@ -54,7 +54,7 @@ class Api:
     storage: Storage
     tables: LockedTables
     document: dict[str, Any]
-    auditor: refresher.Auditor
+    auditor: audit.Auditor
 
 
 def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
@@ -99,14 +99,14 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
         storage = limits.limiter.storage
         checks = health.checks(db.engine, app.config, stores, storage, limits.shared, stored.backlog)
         tables = LockedTables(db.engine)
-        auditor = refresher.Auditor(db.engine, checked.audit_ms)
+        auditor = audit.Auditor(db.engine, checked.audit_ms)
     document = openapi.document()
     app.extensions[NAME] = Api(url_prefix, checked, limits, checks, stores, tables, document, auditor)
     app.cli.add_command(cli.group)
 
 
 def observe(app: Flask) -> None:
-    """Note what a process of the platform changes, without an API in it: for a platform whose API runs standalone.
+    """Record what a process of the platform changes, without an API in it: for a platform whose API runs standalone.
 
     Args:
         app: the platform's app; its settings are checked as by `init_app`.

@@ -120,8 +120,8 @@ class RunState(ApiBase):
     created_known: Mapped[bool | None]
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    #: What follows is the platform's, where it has no index: its `commit` in lower case, whose branch a run is of, and
-    #: the branch as `sql.identity` makes it.
+    #: Copies of platform columns that have no index there: `commit` in lower case, the fork, whether the run is of a
+    #: pull request, and `branch` by `sql.identity`.
     commit_key: Mapped[str | None] = mapped_column(sa.String(64))
     fork_id: Mapped[int | None]
     of_pull_request: Mapped[bool | None]
@@ -184,11 +184,8 @@ class Refresh(ApiBase):
     expected_tests: Mapped[str] = mapped_column(exact(64), default="")
     #: The newest run when the API was set up; nobody saw when those up to it were created.
     newest_old_run: Mapped[int]
-    #: The audit: the last run compared, when, and when it last began anew.
+    #: The last run that the audit compared, and when it last had compared every run.
     audit_position: Mapped[int] = mapped_column(default=0)
-    audited_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    audit_began_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    #: When it last had compared every run.
     audit_ended_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
 
 

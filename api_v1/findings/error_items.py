@@ -96,7 +96,7 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
     matches = _matches(header.phase, frozenset(filters))
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, **filters})
     if not filters and header.differs(errors=total):
-        change_log.note_difference(session, run_id)
+        change_log.add_run(session, run_id)
     when = _last_report(session, run_id, header)
     return Page([_error_item(run_id, row, when) for row in rows], total)
 
@@ -171,7 +171,7 @@ def summary(
     """Return a page of a run's errors in groups, the largest first. Every error is in one group.
 
     A run has at most as many errors as the suite has tests and outputs; they are read once and grouped here, because
-    the database would have to find them once more for the samples of each group.
+    the database would have to find them again for the samples of each group.
 
     Args:
         group_by: type, sample_id, regression_id, category (the first by name) or severity.

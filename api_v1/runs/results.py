@@ -167,7 +167,7 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
     matches = _matches(run.phase, frozenset(filters))
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, **filters})
     if not filters and run.differs(total=total):
-        change_log.note_difference(session, run_id)
+        change_log.add_run(session, run_id)
     return Page(_results(session, run_id, rows), total)
 
 

@@ -1,7 +1,7 @@
 """The state of runs, derived from the platform's rows: some hundred runs at a time, in a constant number of statements.
 
-The platform's rows of a run are up to a thousand, nearly all of them unremarkable. So the database counts them and
-selects the few that deviate, and this module puts the numbers together by the rule (docs/decisions.md,
+The platform's rows of a run are up to a thousand, nearly all of them as expected. So the database counts them and
+selects the few that deviate, and this module combines the numbers by the rule (docs/decisions.md,
 "State of a run").
 """
 
@@ -30,7 +30,7 @@ OUTSIDE = "outside"
 
 @dataclass(frozen=True)
 class State:
-    """What follows from a run's rows; the fields are the columns of `RunState`, and the tests of `RunFailure`."""
+    """The state of a run, derived from its rows; the fields are the columns of `RunState`, and `RunFailure`'s rows."""
 
     test_id: int
     status: str
@@ -54,7 +54,7 @@ class State:
     failures: Mapping[int, Failure] = field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:
-        """Return the values of the columns of `RunState`, but for the generation."""
+        """Return the values of the columns of `RunState`, except the generation."""
         return {name: getattr(self, name) for name in STATE_COLUMNS}
 
 
@@ -65,7 +65,7 @@ def derive(session: DbSession | sa.Connection, ids: Sequence[int]) -> list[State
     """Derive the state of runs.
 
     Args:
-        session: reads of one snapshot, or what changes meanwhile is noted and derived anew.
+        session: reads one snapshot; else changes meanwhile have to be recorded and derived anew.
         ids: the runs, some hundred at the most; one that does not exist is left out.
     """
     if not ids:
@@ -121,7 +121,7 @@ def _state(facts: Any, results: int, members: RunSet, deviating: Sequence[Any], 
 
 
 def count(failures: Iterable[Failure], last: str | None, *, results: int, total: int, absent: int) -> dict[str, Any]:
-    """Return what follows from the failures of a run: status, passed, failed, missing_output, errors.
+    """Count the failures of a run; return its status, passed, failed, missing_output, errors.
 
     Args:
         failures: those of the tests of its set that have a result.
@@ -155,7 +155,7 @@ def _deviations_of_some() -> sa.CompoundSelect[Any]:
 
 
 def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
-    """Select what is known of runs without a look at their results.
+    """Select the facts about runs that do not depend on their results.
 
     Returns:
         Rows of test_id, last_progress_id, last_status, last_at, started_at, created_at, created_known, commit_key,
@@ -192,7 +192,7 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
 
 
 def facts_of_all() -> sa.Select[Any]:
-    """Select of every run the columns of `RunState` that need no look at its results.
+    """Select the columns of `RunState` that do not depend on results, of every run.
 
     The status is queued, running, canceled, or NULL for a run that completed.
     """
@@ -215,7 +215,7 @@ def facts_of_all() -> sa.Select[Any]:
 
 
 def _known_time(run: Any) -> sa.ColumnElement[Any]:
-    """The recorded creation time of a run, else that of its first progress row."""
+    """Return the recorded creation time of a run, else the time of its first progress row."""
     recorded = sa.select(RunCreation.created_at).where(RunCreation.test_id == run.id)
     progress = sa.orm.aliased(TestProgress)
     first = sa.select(progress.timestamp).where(progress.test_id == run.id).order_by(progress.id).limit(1)
@@ -226,7 +226,7 @@ def _known_time(run: Any) -> sa.ColumnElement[Any]:
 
 
 def _neighbour_time(run: Any) -> sa.ColumnElement[Any]:
-    """The known time of the nearest earlier run, else of the nearest later one, else (nothing is known) the epoch."""
+    """Return the known time of the nearest earlier run, else of the nearest later one, else the epoch."""
     other = sa.orm.aliased(Test)
     known = _known_time(other)
     near = sa.select(known).where(known.is_not(None)).limit(1).correlate(run)

@@ -153,7 +153,7 @@ def mismatch(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
 
 
 class Deviation(StrEnum):
-    """A way in which a result is not what was expected."""
+    """One way in which a result is not what was expected."""
 
     EXIT_CODE = "exit_code"
     DIFFERENCE = "difference"
@@ -260,7 +260,7 @@ def failing_results(narrow: Narrow) -> sa.Select[Any]:
     """
     found = deviations(narrow, FAILING_DEVIATIONS).subquery("deviations").c
     missing = found.kind == Deviation.NO_FILE.value
-    # missing_output outweighs fail, and is the greater word.
+    # missing_output takes precedence over fail, and is the greater text.
     verdict = sa.func.max(sa.case((missing, Verdict.MISSING_OUTPUT.value), else_=Verdict.FAIL.value))
     return sa.select(found.test_id, found.regression_id, verdict.label("verdict")).group_by(
         found.test_id, found.regression_id

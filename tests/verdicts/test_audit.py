@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from api_v1.database import platform
 from api_v1.database.tables import RunCreation, own_tables
-from api_v1.verdicts import refresher
+from api_v1.verdicts import audit, refresher
 from tests import servers
 from tests.fixtures import platform_config
 from tests.verdicts.world import (
@@ -60,7 +60,7 @@ def test_the_audit_finds_every_change_within_one_cycle(name: str, world: World) 
 def test_one_cycle_compares_every_run_once(world: World) -> None:
     by_sql(world, [*restart("passing"), *CHANGES["a variant changes"].writes])
     steps = 0
-    while not refresher.audit(world.engine, 4):
+    while not audit.compare_next(world.engine, 4):
         steps += 1
     assert steps == len(STATUSES) // 4
     assert {run for kind, run in world.changes() if kind == "run"} == {
@@ -70,7 +70,7 @@ def test_one_cycle_compares_every_run_once(world: World) -> None:
 
 
 def test_the_audit_finds_nothing_where_nothing_changed(world: World) -> None:
-    while not refresher.audit(world.engine, 3):
+    while not audit.compare_next(world.engine, 3):
         pass
     assert world.changes() == set()
 

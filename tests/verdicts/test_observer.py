@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from api_v1.database import platform
 from api_v1.database.tables import RunCreation
 from api_v1.verdicts import observer
+from api_v1.verdicts.observer import collected
 from tests.verdicts.world import (
     CHANGES,
     DIFFERENT,
@@ -32,7 +33,7 @@ def identify(value: Any) -> str:
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Nothing goes wrong in the observer."""
-    monkeypatch.setattr(observer, "_complained", -float("inf"))
+    monkeypatch.setattr(collected.failures, "_logged_at", -float("inf"))
     yield
     assert [record.getMessage() for record in caplog.records if record.name.startswith("api_v1")] == []
 
@@ -319,13 +320,13 @@ def test_what_changes_no_verdict_is_not_noted(way: Way, world: World) -> None:
 def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the observer reads."""
     asked: list[str] = []
-    look_up = observer._look_up
+    look_up = collected.look_up
 
     def spy(session: Session, query: Any, *rest: Any) -> list[Any]:
         asked.append(str(query))
         return look_up(session, query, *rest)
 
-    monkeypatch.setattr(observer, "_look_up", spy)
+    monkeypatch.setattr(collected, "look_up", spy)
     return asked
 
 
@@ -344,7 +345,7 @@ def test_a_restart_and_a_report_look_nothing_up(world: World, monkeypatch: pytes
 
 
 def test_more_changes_than_can_be_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observer, "NAMED_AT_MOST", 2)
+    monkeypatch.setattr(collected, "NAMED_AT_MOST", 2)
     with world.session() as session:
         session.query(platform.TestResult).filter(platform.TestResult.exit_code == 0).update({"exit_code": 1})
     assert world.changes() == {("all", 0)}
@@ -470,11 +471,11 @@ def test_what_cannot_be_looked_up_is_everything(
         raise sa.exc.OperationalError("SELECT", {}, Exception("timed out"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(observer, "_look_up", fail)
+        patch.setattr(collected, "look_up", fail)
         with world.session() as session:
             session.query(platform.TestResult).filter(platform.TestResult.exit_code == 1).update({"exit_code": 0})
             session.add(platform.TestProgress(world["queued"], platform.TestStatus.testing, ""))
-    assert "could not be looked up or noted" in caplog.text
+    assert "could not be looked up or recorded" in caplog.text
     caplog.clear()
     assert world.changes() >= {("all", 0)}
     world.check({"failing": "incomplete", "queued": "running"})

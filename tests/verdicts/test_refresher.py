@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from api_v1.database import platform
 from api_v1.database.platform import Base
 from api_v1.database.tables import Refresh, RunState
-from api_v1.verdicts import change_log, derivation, refresher, stored
-from api_v1.verdicts.change_log import EVERYTHING, Kind, Named
+from api_v1.verdicts import audit, change_log, derivation, refresh_lock, refresher, rejudging, state_tables, stored
+from api_v1.verdicts.change_log import EVERYTHING, ChangeKey, Kind
 from tests import factories, servers, worlds
 from tests.client import Api
 from tests.verdicts.world import CHANGES, STATUSES, World, by_query, by_sql
@@ -170,9 +170,9 @@ def test_readers_do_not_wait_for_another_refresher(server: World, patience: None
 def test_an_audit_does_not_wait_for_another_refresher(server: World) -> None:
     with held(server, "SELECT * FROM api_v1_refresh FOR UPDATE"):
         begin = time.monotonic()
-        assert not refresher.audit(server.engine, 100)
+        assert not audit.compare_next(server.engine, 100)
         assert time.monotonic() - begin < 5
-    assert refresher.audit(server.engine, 100)
+    assert audit.compare_next(server.engine, 100)
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -243,19 +243,19 @@ def test_what_changes_while_a_request_stores_states_is_stored_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A baseline is edited between the refresh and the look at what is still noted."""
-    edits = [Named(Kind.OUTPUT, world["out"]), Named(Kind.CATALOGUE, world["plain"])]
+    edits = [ChangeKey(Kind.OUTPUT, world["out"]), ChangeKey(Kind.CATALOGUE, world["plain"])]
     refresh = refresher.refresh
 
     def edit_after(engine: sa.Engine, budget: float | None = None) -> bool:
         done = refresh(engine, budget)
         if edits:
             with engine.connect() as connection:
-                change_log.put(connection, [edits.pop()])
+                change_log.add(connection, [edits.pop()])
                 connection.commit()
         return done
 
     with world.engine.connect() as connection:
-        change_log.put(connection, [Named(Kind.TEST, world["filed"])])
+        change_log.add(connection, [ChangeKey(Kind.TEST, world["filed"])])
         connection.commit()
     monkeypatch.setattr(refresher, "refresh", edit_after)
     assert asked(world, "pass").status_code == 200
@@ -279,19 +279,19 @@ def test_a_change_during_a_derivation_is_not_lost(change: str, server: World, mo
                     by_query(session, server, write)
                 session.commit()
 
-    take = change_log.take
+    take = change_log.remove
 
     def late(connection: sa.Connection, done: Any) -> None:
         interfere()
         take(connection, done)
 
-    insert = refresher._insert_failures
+    insert = state_tables.insert_failures
 
     def between(connection: sa.Connection, found: Any) -> None:
         interfere()
         insert(connection, found)
 
-    for target, name, spy in ((change_log, "take", late), (refresher, "_insert_failures", between)):
+    for target, name, spy in ((change_log, "remove", late), (state_tables, "insert_failures", between)):
         once[:] = [True]
         with server.session() as session:
             for write in CHANGES[change].writes:
@@ -303,18 +303,18 @@ def test_a_change_during_a_derivation_is_not_lost(change: str, server: World, mo
 
 
 def test_a_renewed_change_is_kept(world: World) -> None:
-    named = Named(Kind.RUN, world["passing"])
+    named = ChangeKey(Kind.RUN, world["passing"])
     with world.engine.connect() as connection:
-        change_log.put(connection, [named])
+        change_log.add(connection, [named])
         connection.commit()
         first = connection.execute(refresher._CHANGED).all()
         connection.rollback()
-        change_log.put(connection, [named])
+        change_log.add(connection, [named])
         connection.commit()
-        change_log.take(connection, first)
+        change_log.remove(connection, first)
     assert world.changes() == {("run", world["passing"])}
     with world.engine.connect() as connection:
-        change_log.take(connection, connection.execute(refresher._CHANGED).all())
+        change_log.remove(connection, connection.execute(refresher._CHANGED).all())
     assert world.changes() == set()
 
 
@@ -357,7 +357,7 @@ def test_two_who_find_no_row_of_the_refresher_make_one(server: World) -> None:
     """Both look for it before either inserts it."""
     server.execute("DELETE FROM api_v1_refresh")
     barrier, faults = threading.Barrier(2, timeout=10), []
-    insert = refresher._insert_refresh_row
+    insert = refresh_lock._insert_refresh_row
 
     def together(connection: sa.Connection) -> None:
         barrier.wait()
@@ -370,13 +370,13 @@ def test_two_who_find_no_row_of_the_refresher_make_one(server: World) -> None:
                     try:
                         if not refresher.step(connection):
                             return
-                    except refresher.Locked:
+                    except refresh_lock.Locked:
                         time.sleep(0.01)
         except Exception as error:
             faults.append(error)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refresher, "_insert_refresh_row", together)
+        patch.setattr(refresh_lock, "_insert_refresh_row", together)
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -392,7 +392,7 @@ def test_creation_times_of_others_change_while_everything_is_rebuilt(
     """The newest runs are stored first, and have their time from older ones, which are stored after them."""
     monkeypatch.setattr(refresher, "CHUNK", 4)
     with world.engine.connect() as connection:
-        change_log.put(connection, [EVERYTHING])
+        change_log.add(connection, [EVERYTHING])
         connection.commit()
         while (row := connection.execute(sa.select(Refresh)).one()).complete or row.position > world["old"]:
             connection.rollback()
@@ -455,7 +455,7 @@ def test_many_changed_tests_are_everything(world: World, monkeypatch: pytest.Mon
     """One test in all runs takes as long as a tenth of all tests in all runs."""
     monkeypatch.setattr(refresher, "ONE_BY_ONE", 2)
     judged = []
-    monkeypatch.setattr(refresher, "judge_test", lambda *arguments: judged.append(arguments))
+    monkeypatch.setattr(rejudging, "judge_test", lambda *arguments: judged.append(arguments))
     with world.session() as session:
         session.query(platform.RegressionTest).update({"active": False})
         for output in session.scalars(sa.select(platform.RegressionTestOutput)):
@@ -476,7 +476,7 @@ def disturbances(draw: st.DrawFn) -> tuple[int, list[tuple[str, int, int]]]:
     )
 
 
-def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Named | None:
+def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> ChangeKey | None:
     """Change an output, its variants, a test or its categories behind our back, and say what an observer would."""
     output, test = platform.RegressionTestOutput, platform.RegressionTest
     link = platform.regression_test_category
@@ -485,19 +485,19 @@ def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Nam
     one = tests[which % len(tests)]
     if kind == "active":
         connection.execute(sa.update(test).where(test.id == one).values(active=bool(value % 2)))
-        return Named(Kind.CATALOGUE, one)
+        return ChangeKey(Kind.CATALOGUE, one)
     if kind == "category":
         connection.execute(sa.delete(link).where(link.c.regression_id == one))
         if value % 2:
             connection.execute(sa.insert(link).values(regression_id=one, category_id=81))
-        return Named(Kind.CATALOGUE, one)
+        return ChangeKey(Kind.CATALOGUE, one)
     if not outputs:
         return None
     chosen = outputs[which % len(outputs)]
     if kind == "ignore":
         ignore = (True, False, None, False)[value]
         connection.execute(sa.update(output).where(output.id == chosen.id).values(ignore=ignore))
-        return Named(Kind.TEST, chosen.regression_id)
+        return ChangeKey(Kind.TEST, chosen.regression_id)
     variants = platform.RegressionTestOutputFiles
     connection.execute(sa.delete(variants).where(variants.regression_test_output_id == chosen.id))
     hashes = {
@@ -505,7 +505,7 @@ def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Nam
         "file_hashes": factories.hash_of(("one", "two", "three", "other")[value]),
     }
     connection.execute(sa.insert(variants).values(hashes))
-    return Named(Kind.OUTPUT, chosen.id)
+    return ChangeKey(Kind.OUTPUT, chosen.id)
 
 
 @worlds.examples()
@@ -535,7 +535,7 @@ def test_judging_a_test_and_recounting_sets_is_as_good_as_rebuilding(
         if named is None:
             continue
         with world.engine.connect() as connection:
-            change_log.put(connection, [named])
+            change_log.add(connection, [named])
             connection.commit()
         with pytest.MonkeyPatch.context() as patch:
             derived = count_derived(patch)
@@ -595,7 +595,7 @@ def busy_read(world: World, engine: sa.Engine, number: int) -> None:
 
 
 def busy_audit(world: World, engine: sa.Engine, number: int) -> None:
-    refresher.audit(world.engine, 10)
+    audit.compare_next(world.engine, 10)
     time.sleep(0.05)
 
 
