@@ -1,4 +1,4 @@
-"""How the regression tests of a sample fared over time (contract schema `SampleHistoryEntry`).
+"""The history of a sample: the verdicts of its regression tests, run by run (contract: `SampleHistoryEntry`).
 
 One entry per result of the sample's tests, newest run first, plus skipped entries for the finished runs whose
 CustomizedTest set named the test without a result. "Newest" is by run id, the order in which runs are created.
@@ -114,7 +114,7 @@ def _needed_outputs(session: DbSession, sample_id: int) -> dict[int, list[int]]:
     return dict(outputs)
 
 
-#: Tests whose entries are found one by one and merged; of more, some are found and sorted together.
+#: The number of tests up to which the entries of each are found by itself and merged; more tests are found in groups.
 SEPARATE = 20
 
 #: The values of the filter `status` that ask for the entry's own verdict; the others ask for the run's state.
@@ -122,7 +122,7 @@ OWN_VERDICTS = (Verdict.PASS.value, Verdict.FAIL.value)
 
 
 def _group(index: int) -> str:
-    """The name of the parameter for a group of tests."""
+    """Return the name of the parameter for a group of tests."""
     return f"tests_{index}"
 
 
@@ -166,7 +166,7 @@ def _statements(
 
 
 def _literal(keys: Sequence[tuple[int, int]]) -> sa.Select[Any]:
-    """Select entries that are known: test_id, regression_id."""
+    """Select given entries: test_id, regression_id."""
     rows = (sa.select(sa.literal(run).label("test_id"), sa.literal(test).label("regression_id")) for run, test in keys)
     return sa.select(sa.union_all(*rows).subquery("derived"))
 
@@ -177,7 +177,7 @@ _FAILURE = RunFailure.__table__.c
 def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[Any]]:
     """Select the entries of some tests, in parts that do not overlap: test_id, regression_id.
 
-    Each part is found in an index that begins with the test, and has its newest runs at the end.
+    Each part is found in an index that begins with the test and ends with its newest runs.
     """
     result = TestResult
     results = sa.select(result.test_id, result.regression_test_id.label("regression_id")).where(
@@ -202,7 +202,7 @@ def _same(run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
 
 
 def _without_result(tests: Any) -> sa.Select[Any]:
-    """Select the tests that finished runs were to execute and have no result of: test_id, regression_id."""
+    """Select the tests of recorded sets of finished runs without a result: test_id, regression_id."""
     custom = CustomizedTest
     last = (
         sa.select(TestProgress.status)
@@ -225,7 +225,7 @@ def _without_result(tests: Any) -> sa.Select[Any]:
 
 
 def _live_verdicts(session: DbSession, rows: Sequence[Any]) -> Verdicts:
-    """Judge the entries of a page that were chosen before their verdicts were known."""
+    """Return the verdicts of the entries of a page that were chosen before their verdicts were known."""
     asked = {"runs": {row.test_id for row in rows}, "tests": {row.regression_id for row in rows}}
     failing = failing_results(lambda run, test: sa.and_(run.in_(_ids("runs")), test.in_(_ids("tests"))))
     found = {(row.test_id, row.regression_id): row.verdict for row in session.execute(failing, asked)}
@@ -234,11 +234,11 @@ def _live_verdicts(session: DbSession, rows: Sequence[Any]) -> Verdicts:
 
 
 def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> sa.Select[Any]:
-    """Narrow a part by the run's properties; join what they need, and no more."""
+    """Narrow a part by the run's properties; join only the tables that the filters need."""
     state, run_id = source.state, part.selected_columns[0]
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
-        # Not by the state's key: MySQL would begin with the runs of the branch, and look into the results for each.
+        # Not by the state's key: MySQL would begin with the runs of the branch, and read the results of each.
         "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),
@@ -252,7 +252,7 @@ def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> s
 
 
 def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]) -> Any:
-    """Count the entries: to look for each result's failure takes far longer than to count what does not belong."""
+    """Count the entries: all results minus those outside, because a look-up of each failure takes far longer."""
     result, tests = TestResult, _ids("tests")
 
     def number(part: sa.Select[Any]) -> Any:
@@ -277,7 +277,7 @@ def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Se
 def _page(
     source: Sources, groups: int, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]
 ) -> sa.Select[Any]:
-    """Select a page of the entries with their runs. Each part is cut before they are merged."""
+    """Select a page of the entries with their runs. Each part is limited before they are merged."""
     most = sa.bindparam("most", type_=sa.Integer)
     of_groups = [part for index in range(groups) for part in _parts(source, _ids(_group(index)), verdict)]
     parts = []

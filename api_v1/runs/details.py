@@ -1,4 +1,4 @@
-"""What there is to know of one run besides itself: summary, progress, configuration."""
+"""The details of one run: summary, progress, configuration."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class MatrixEntry:
 
 @dataclass(frozen=True)
 class Config:
-    """What a run runs, and where (contract schema `RunConfig`)."""
+    """The tests that a run executes, and its environment (contract schema `RunConfig`)."""
 
     run_id: int
     environment: Environment
@@ -157,7 +157,7 @@ def config(session: DbSession, run_id: int) -> Config:
 
 @functools.cache
 def _labelled_tests(phase: Phase) -> sa.Select[Any]:
-    """Select the tests of a run's set with each of their categories, in order: one statement, for they are many."""
+    """Select the tests of a run's set with each of their categories, in order, in one statement."""
     tests, links = run_sets.tests(phase), regression_test_category.c
     return (
         tests.with_only_columns(*(tests.selected_columns[name] for name in ("regression_id", "command")), Category.name)
@@ -177,7 +177,7 @@ def common_options(commands: Iterable[str]) -> list[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _options(command: str) -> Mapping[str, None]:
-    """Return the options of a command, in order. Remembered, because all runs have the same few hundred commands."""
+    """Return the options of a command, in order. Cached, because all runs have the same few hundred commands."""
     try:
         words = shlex.split(command)
     except ValueError:  # a quotation mark without its partner
