@@ -190,11 +190,8 @@ class Refresh(ApiBase):
     expected_tests: Mapped[str] = mapped_column(exact(64), default="")
     #: The newest run when the API was set up; the creation times of the runs up to it were not observed.
     newest_old_run: Mapped[int]
-    #: The audit: the run that was compared last, the time of that, and when the current round began.
+    #: The last run that the audit compared, and when it last had compared every run.
     audit_position: Mapped[int] = mapped_column(default=0)
-    audited_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    audit_began_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    #: When the audit last completed a round over all runs.
     audit_ended_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
 
 

@@ -155,9 +155,9 @@ def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without changes that an earlier test kept the observer from noting."""
-    from api_v1.verdicts import observer
+    from api_v1.verdicts.observer import commits
 
-    monkeypatch.setattr(observer, "_missed", observer._Missed())
+    monkeypatch.setattr(commits, "_missed", commits._Missed())
 
 
 @pytest.fixture
