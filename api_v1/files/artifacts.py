@@ -9,11 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOutput, Sample, TestResult, TestResultFile
 from api_v1.files.bucket import CONTENT_SECONDS
 from api_v1.files.deadline import Deadline
 from api_v1.files.storage import DEGRADED, LOGS, MEDIA, MISSING, OK, RESULTS, Found, Storage, media_type
-from api_v1.paging import Page, PagedQuery
+from api_v1.paging import Page
 from api_v1.runs import results
 from api_v1.runs.results import RunHeader
 from api_v1.verdicts import run_sets

@@ -23,8 +23,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession
-from api_v1.paging import Page, PagedQuery
+from api_v1.paging import Page
 from api_v1.runs import messages, results, runs
 from api_v1.runs.labels import Labels
 from api_v1.runs.results import RunHeader

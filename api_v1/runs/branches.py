@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, Fork, Test
 from api_v1.database.tables import now
 from api_v1.hashes import full_commit
-from api_v1.paging import Page, PagedQuery
+from api_v1.paging import Page
 from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.stored import Sources

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.access.redaction import Redactor
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import (
     Category,
     DbSession,
@@ -21,7 +22,7 @@ from api_v1.database.platform import (
     TestStatus,
     regression_test_category,
 )
-from api_v1.paging import Page, PagedQuery
+from api_v1.paging import Page
 from api_v1.runs import environments, results, runs
 from api_v1.runs.environments import Environment
 from api_v1.verdicts import run_sets

@@ -11,10 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, RegressionTest, Sample, Test, TestProgress, TestResult, TestResultFile
 from api_v1.database.tables import RunState
 from api_v1.errors import NotFound
-from api_v1.paging import Page, PagedQuery
+from api_v1.paging import Page
 from api_v1.runs import messages, output_statuses
 from api_v1.runs.labels import Labels, in_category, tagged
 from api_v1.runs.output_statuses import Output
