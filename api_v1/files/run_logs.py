@@ -135,6 +135,6 @@ def _page(session: DbSession, storage: Storage, run_id: int, facts: Any, **query
 def _is_stale(modified_at: datetime | None, first_progress_at: datetime | None) -> bool:
     """Tell whether a log was written before the run was restarted; a restart deletes the progress but not the log.
 
-    A worker reports progress before it sends a log (docs/platform.md, "The run log").
+    A worker reports progress before it sends a log (docs/decisions.md, "Logs of restarted runs").
     """
     return modified_at is not None and (first_progress_at is None or modified_at < first_progress_at)

@@ -2,7 +2,7 @@
 
 A file is looked up in the folder, then in the bucket. A file that only one of them has is served, with the status
 degraded. If a store does not answer, a file that the other store lacks is unverified, not missing
-(docs/decisions.md, "Files").
+(docs/decisions.md, "Stores that do not answer").
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Folders below the root, which are prefixes of object names in the bucket (docs/platform.md, "Files").
+#: Folders below the root, which are prefixes of object names in the bucket (docs/platform.md, "Folders").
 RESULTS = "TestResults"
 LOGS = "LogFiles"
 MEDIA = "TestFiles/media"

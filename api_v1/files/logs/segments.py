@@ -176,7 +176,7 @@ def between_characters(reader: Reader, start: int) -> int:
 def decode(raw: bytes) -> str:
     """Return the text of a segment, without NUL, colours and other escape sequences.
 
-    The encoding is UTF-8 if the bytes are valid, else cp1252, as for diffs (docs/decisions.md, "Files").
+    The encoding is UTF-8 if the bytes are valid, else cp1252, as for diffs (docs/decisions.md, "Log lines").
     """
     try:
         text = raw.decode()
