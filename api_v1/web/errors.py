@@ -83,6 +83,12 @@ class UnsupportedMediaType(ApiError):
     message = "Send the body as JSON, with the header Content-Type: application/json."
 
 
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body is compressed or otherwise encoded."""
+
+    message = "Send the body without Content-Encoding."
+
+
 class HttpError(ApiError):
     """An exception of Flask or Werkzeug for which no other class exists.
 
@@ -108,6 +114,8 @@ def headers_of(error: ApiError) -> dict[str, str]:
         headers["WWW-Authenticate"] = 'Bearer realm="api_v1"'
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.details["allowed_methods"])
+    if isinstance(error, UnsupportedEncoding):
+        headers["Accept-Encoding"] = "identity"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers

@@ -59,8 +59,8 @@ _ERRORS = {
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Up to 255 visible ASCII characters. The same request with the same key is answered as the first "
-    "time, with the header Idempotency-Replayed: true; kept for 24 hours per token.",
+    "description": "Up to 255 visible ASCII characters without a comma, sent once. The same request with the same key "
+    "is answered as the first time, with the header Idempotency-Replayed: true; kept for 24 hours per token.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
