@@ -19,6 +19,7 @@ STATUSES = {
     "log_not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "precondition_failed": 412,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "unprocessable": 422,
@@ -68,6 +69,15 @@ class MethodNotAllowed(ApiError):
 
     def __init__(self, method: str, allowed: Sequence[str]) -> None:
         super().__init__(f"{method[:20]} is not possible here.", {"allowed_methods": list(allowed)})
+
+
+class PreconditionFailed(ApiError):
+    """A condition of the request does not hold; nothing was changed (`details.header` names it)."""
+
+    code = "precondition_failed"
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f"The condition of the header {header} does not hold.", {"header": header})
 
 
 class PayloadTooLarge(ApiError):

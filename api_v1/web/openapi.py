@@ -69,7 +69,7 @@ def document(settings: Settings) -> dict[str, Any]:
     """Generate the document of all registered operations.
 
     Args:
-        settings: those of the app, for the rate limits that the document states.
+        settings: those of the app, for the rate limits and the public URL that the document states.
     """
     plugin = MarshmallowPlugin(schema_name_resolver=_component_name)
     spec = APISpec(
@@ -87,7 +87,7 @@ def document(settings: Settings) -> dict[str, Any]:
         },
         servers=[
             {
-                "url": "https://sampleplatform.ccextractor.org/api/v1",
+                "url": settings.public_url or "https://sampleplatform.ccextractor.org/api/v1",
                 "description": "Production",
             }
         ],

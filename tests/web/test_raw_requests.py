@@ -17,6 +17,12 @@ from tests.support import factories, servers
 from tests.support.fixtures import platform_config
 from tests.support.writing import BODY
 
+JSON = "Content-Type: application/json"
+CHUNKED = "Transfer-Encoding: chunked"
+GOOD = json.dumps(BODY).encode()
+LENGTH = f"Content-Length: {len(GOOD)}"
+NO_HOST = ""
+CUT_OFF = "Could not be read to its end."
 BEARER: dict[str, str] = {}
 
 
@@ -38,8 +44,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Gunicor
 def sent(server: servers.Gunicorn, head: str, *headers: str, body: bytes = b"") -> tuple[int, Any, HTTPResponse]:
     """Send bytes, end the sending, and return the status, the JSON and the response."""
     host, _, port = server.address.partition(":")
-    lines = [head, *headers, *(f"{name}: {value}" for name, value in BEARER.items())]
-    if not any(line.lower().startswith("host:") for line in headers):
+    lines = [
+        head,
+        *(line for line in headers if line != NO_HOST),
+        *(f"{name}: {value}" for name, value in BEARER.items()),
+    ]
+    if NO_HOST not in headers and not any(line.startswith("Host:") for line in headers):
         lines.append("Host: localhost")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
@@ -49,12 +59,6 @@ def sent(server: servers.Gunicorn, head: str, *headers: str, body: bytes = b"") 
         text = response.read()
     assert response.headers["Content-Type"] == "application/json", text
     return response.status, json.loads(text), response
-
-
-JSON = "Content-Type: application/json"
-CHUNKED = "Transfer-Encoding: chunked"
-GOOD = json.dumps(BODY).encode()
-CUT_OFF = "Could not be read to its end."
 
 
 @pytest.mark.parametrize("path", ["/auth/tokens", "/runs", "/runs/1/cancel"])
@@ -98,6 +102,24 @@ def test_an_unread_body_does_not_matter(server: servers.Gunicorn) -> None:
 
 def test_a_repeated_idempotency_key_is_refused(server: servers.Gunicorn) -> None:
     for keys in (["a", "b"], ["a", "a"], ["a", ""]):
-        headers = [JSON, f"Content-Length: {len(GOOD)}", *(f"Idempotency-Key: {key}" for key in keys)]
+        headers = [JSON, LENGTH, *(f"Idempotency-Key: {key}" for key in keys)]
         status, answer, _ = sent(server, "POST /api/v1/runs HTTP/1.1", *headers, body=GOOD)
         assert (status, list(answer["details"]["fields"])) == (400, ["Idempotency-Key"]), keys
+
+
+@pytest.mark.parametrize("host", ["xn--strae-oqa.de", "sample_platform:5000", "[::1]:8000", "Example.org"])
+def test_links_begin_with_the_host(host: str, server: servers.Gunicorn) -> None:
+    status, answer, _ = sent(server, "POST /api/v1/runs HTTP/1.1", f"Host: {host}", JSON, LENGTH, body=GOOD)
+    assert (status, answer["links"]["self"]) == (202, f"http://{host}/api/v1/runs/{answer['run_id']}")
+
+
+@pytest.mark.parametrize("host", ["xn--zzzzzz", "a..b", "a b", "a/b", "", "a:99999", "\xe4.de"])
+def test_an_invalid_host_is_refused(host: str, server: servers.Gunicorn) -> None:
+    for path in ("/runs", "/system/health", "/nothing"):
+        status, answer, _ = sent(server, f"GET /api/v1{path} HTTP/1.1", f"Host: {host}")
+        assert (status, list(answer["details"]["fields"])) == (400, ["Host"]), path
+
+
+def test_a_request_of_http_1_0_needs_no_host(server: servers.Gunicorn) -> None:
+    status, answer, _ = sent(server, "POST /api/v1/runs HTTP/1.0", NO_HOST, JSON, LENGTH, body=GOOD)
+    assert (status, answer["links"]["self"]) == (202, f"http://{server.address}/api/v1/runs/{answer['run_id']}")
