@@ -35,7 +35,7 @@ from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
 from api_v1.verdicts import audit, observer, refresher
-from api_v1.web import health, hooks, openapi
+from api_v1.web import absolute_urls, health, hooks, openapi
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
 
@@ -102,6 +102,7 @@ def _mount(app: Flask, url_prefix: str) -> None:
         )
     app.register_blueprint(blueprint)
     hooks.add_fallback_route(app, blueprint, url_prefix)
+    absolute_urls.install(app, url_prefix)
 
     limits = Limits(app, blueprint, checked)
     prepare_bucket(app.config)

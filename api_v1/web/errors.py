@@ -19,6 +19,7 @@ STATUSES = {
     "log_not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "precondition_failed": 412,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "unprocessable": 422,
@@ -70,6 +71,15 @@ class MethodNotAllowed(ApiError):
         super().__init__(f"{method[:20]} is not possible here.", {"allowed_methods": list(allowed)})
 
 
+class PreconditionFailed(ApiError):
+    """A condition of the request does not hold; nothing was changed (`details.header` names it)."""
+
+    code = "precondition_failed"
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f"The condition of the header {header} does not hold.", {"header": header})
+
+
 class PayloadTooLarge(ApiError):
     """The body is over the limit (`details.max_bytes`)."""
 
@@ -81,6 +91,12 @@ class UnsupportedMediaType(ApiError):
 
     code = "unsupported_media_type"
     message = "Send the body as JSON, with the header Content-Type: application/json."
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body is compressed or otherwise encoded."""
+
+    message = "Send the body without Content-Encoding."
 
 
 class HttpError(ApiError):
@@ -108,6 +124,8 @@ def headers_of(error: ApiError) -> dict[str, str]:
         headers["WWW-Authenticate"] = 'Bearer realm="api_v1"'
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.details["allowed_methods"])
+    if isinstance(error, UnsupportedEncoding):
+        headers["Accept-Encoding"] = "identity"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers

@@ -18,8 +18,8 @@ from api_v1.access import tokens
 from api_v1.database import connections, outages
 from api_v1.database.session import db
 from api_v1.errors import NotFound
-from api_v1.web import access_log, handlers, operation, request_context
-from api_v1.web.errors import MethodNotAllowed
+from api_v1.web import absolute_urls, access_log, handlers, operation, preconditions, request_context
+from api_v1.web.errors import MethodNotAllowed, PreconditionFailed
 from api_v1.web.rate_limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,10 @@ def _record_use(caller: tokens.Caller) -> None:
 
 
 def authorize() -> None:
-    """Check token, scope and role against the operation's declared access: the blueprint's `before_request` hook."""
+    """Check the host, and token, scope and role against the operation's declared access: the blueprint's
+    `before_request` hook.
+    """
+    absolute_urls.check_host()
     declared = operation.current()
     if declared is not None:
         declared.access.check(request_context.current_caller())
@@ -175,7 +178,12 @@ def _allowed_methods() -> list[str]:
 
 
 def finish(response: Response) -> Response:
-    """Add the common headers to every response and write its access-log line."""
+    """Evaluate the preconditions, add the common headers to every response and write its access-log line."""
+    if request.method in ("GET", "HEAD") and response.status_code == 200:
+        try:
+            preconditions.apply(response)
+        except PreconditionFailed as failure:
+            response = handlers.render(failure)
     _limits().write_headers(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
@@ -184,9 +192,6 @@ def finish(response: Response) -> Response:
     response.headers["Cache-Control"] = "private, no-store" if about_tokens else "private, no-cache"
     response.headers["X-Request-ID"] = access_log.request_id()
     response.vary.add("Authorization")
-    if request.method in ("GET", "HEAD") and response.status_code == 200:
-        response.add_etag()
-        response.make_conditional(request)
     caller = request_context.current_caller()
     who = {} if caller is None else {"user_id": caller.user_id, "token_id": caller.token_id}
     access_log.log_request(response, who)

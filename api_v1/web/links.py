@@ -1,11 +1,10 @@
-"""Absolute URLs in response bodies."""
+"""Links in response bodies."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import current_app, request
-
+from api_v1.web.absolute_urls import api_root
 from api_v1.web.operation import REGISTRY
 
 if TYPE_CHECKING:
@@ -21,12 +20,6 @@ _OF_RUN = {
     "logs": "/runs/{run_id}/logs",
     "artifacts": "/runs/{run_id}/artifacts",
 }
-
-
-def api_root() -> str:
-    """Return the absolute URL of the API, with the scheme and host of the request."""
-    prefix: str = current_app.extensions["api_v1"].prefix
-    return request.url_root.rstrip("/") + prefix
 
 
 def of_artifact(artifact: Artifact) -> str | None:

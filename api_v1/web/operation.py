@@ -30,7 +30,7 @@ from api_v1.database import outages
 from api_v1.database.session import db
 from api_v1.paging import CursorPage, Page
 from api_v1.settings import LimitGroup
-from api_v1.web import idempotency, pages, validation
+from api_v1.web import idempotency, pages, preconditions, validation
 from api_v1.web.handlers import empty_response, json_response
 from api_v1.web.request_context import required_caller
 
@@ -164,6 +164,8 @@ class Operation:
     def _serve_once(self, path: Mapping[str, str]) -> Response:
         arguments = self._arguments(path)
         if self.method != "GET":
+            paths = {declared.path for declared in REGISTRY.values() if declared.method == "GET"}
+            preconditions.check_write(has_representation=self.path in paths)
             # Start a fresh transaction: the snapshot of the token look-up would hide later commits.
             db.session.rollback()
         if self.idempotent:

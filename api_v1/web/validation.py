@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +21,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from api_v1 import date_times
 from api_v1.errors import NotFound, ValidationFailed
-from api_v1.web.errors import PayloadTooLarge, UnsupportedMediaType
+from api_v1.web.errors import PayloadTooLarge, UnsupportedEncoding, UnsupportedMediaType
+
+logger = logging.getLogger(__name__)
 
 #: The largest id the platform's INTEGER columns can hold.
 MAX_ID = 2**31 - 1
@@ -170,47 +173,77 @@ def load_body(schema: Schema, request: Request, *, required: bool) -> dict[str, 
 
     Raises:
         PayloadTooLarge: it has more than 64 KiB.
+        UnsupportedEncoding: it is compressed.
         UnsupportedMediaType: its media type is not JSON.
-        ValidationFailed: it is missing, not JSON, not an object, or does not fit the schema.
+        ValidationFailed: it is missing, incomplete, not JSON, not an object, or does not fit the schema.
     """
-    # One byte more, because Werkzeug truncates a body without Content-Length at the limit and raises nothing.
-    request.max_content_length = MAX_BODY + 1
-    try:
-        raw = request.get_data()
-    except RequestEntityTooLarge:
-        raw = None
-    if raw is None or len(raw) > MAX_BODY:
-        raise PayloadTooLarge(details={"max_bytes": MAX_BODY})
+    raw = _read_body(request)
     if not raw and not required:
         return _load(schema, {})
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedEncoding()
     if request.mimetype != "application/json" and (raw or request.mimetype):
         raise UnsupportedMediaType(details={"content_type": request.mimetype[:100]})
     try:
         # json.loads would guess UTF-16 or UTF-32 from bytes.
         body = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, _BadObject) else "Must be valid JSON."
-        raise ValidationFailed({"_body": reason}) from None
+        raise ValidationFailed({"_body": _json_error(error)}) from None
     if not isinstance(body, dict):
         raise ValidationFailed({"_body": "Must be a JSON object."})
     return _load(schema, body)
 
 
-class _BadObject(ValueError):
-    """A JSON object with a repeated key."""
+def _read_body(request: Request) -> bytes:
+    """Return the body as it was sent.
+
+    Raises:
+        PayloadTooLarge: it has more than 64 KiB.
+        ValidationFailed: it cannot be read to its end.
+    """
+    # One byte more, because Werkzeug truncates a body without Content-Length at the limit and raises nothing.
+    request.max_content_length = MAX_BODY + 1
+    try:
+        raw = request.get_data()
+    except RequestEntityTooLarge:
+        raise PayloadTooLarge(details={"max_bytes": MAX_BODY}) from None
+    except Exception as error:  # each server has its own errors, gunicorn's for wrong chunks are no OSError
+        logger.info("a request body could not be read: %s", type(error).__name__)
+        raise ValidationFailed({"_body": "Could not be read to its end."}) from None
+    if len(raw) > MAX_BODY:
+        raise PayloadTooLarge(details={"max_bytes": MAX_BODY})
+    # Servers that end the stream themselves, such as gunicorn, do not tell when the connection ends before the body.
+    if request.content_length is not None and len(raw) < request.content_length:
+        raise ValidationFailed({"_body": "Is shorter than its Content-Length."})
+    return raw
+
+
+def _json_error(error: ValueError | RecursionError) -> str:
+    """Return why a body is not JSON, and where."""
+    if isinstance(error, _BadJson):
+        return str(error)
+    if isinstance(error, json.JSONDecodeError):
+        return f"Must be valid JSON; line {error.lineno}, column {error.colno}: {error.msg.removesuffix(' at')}."
+    if isinstance(error, UnicodeDecodeError):
+        return f"Must be valid JSON in UTF-8; byte {error.start + 1} is not."
+    return "Is nested too deeply." if isinstance(error, RecursionError) else "Has a number of too many digits."
+
+
+class _BadJson(ValueError):
+    """A body that Python reads and the API refuses; the message is the reason."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object, and refuse repeated keys, because nobody can tell which value was meant."""
     body = dict(pairs)
     if len(body) != len(pairs):
-        raise _BadObject("Must not name a field twice.")
+        raise _BadJson("Must not name a field twice.")
     return body
 
 
 def _no_constant(name: str) -> None:
     """Refuse NaN and Infinity, which Python accepts although JSON has no such numbers."""
-    raise ValueError(name)
+    raise _BadJson(f"Must be valid JSON, which has no {name}.")
 
 
 def _load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
