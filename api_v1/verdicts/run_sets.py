@@ -67,7 +67,7 @@ def recorded_without_result(narrow: Narrow) -> sa.Select[Any]:
 def is_outside(regression_ids: Any) -> sa.ColumnElement[bool]:
     """Be true for a result of these tests that is not in the run's recorded set.
 
-    Written without EXISTS, of which MariaDB would make a list of all recorded tests of all runs.
+    Written without EXISTS, because MariaDB would materialize it as a list of all recorded tests of all runs.
     """
     result, other = TestResult, sa.orm.aliased(CustomizedTest)
     custom = CustomizedTest
