@@ -34,7 +34,7 @@ from api_v1.database.platform import (
 from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
-from api_v1.verdicts import observer, refresher
+from api_v1.verdicts import audit, observer, refresher
 from api_v1.web import absolute_urls, health, hooks, openapi
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
@@ -60,7 +60,7 @@ class Api:
     storage: Storage
     tables: LockedTables
     document: dict[str, Any]
-    auditor: refresher.Auditor
+    auditor: audit.Auditor
 
 
 def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
@@ -110,7 +110,7 @@ def _mount(app: Flask, url_prefix: str) -> None:
     with app.app_context():
         checks = health.checks(db.engine, app.config, storage, limits.limiter.storage, limits.shared)
         tables = LockedTables(db.engine)
-        auditor = refresher.Auditor(db.engine, checked.audit_ms)
+        auditor = audit.Auditor(db.engine, checked.audit_ms)
     document = openapi.document(checked)
     app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor)
     app.cli.add_command(cli.group)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from api_v1.access.password_checks import PasswordChecks
 from api_v1.database.platform import DbSession, User, is_deactivated, password_context, password_matches
-from api_v1.database.sql import equally, exactly
+from api_v1.database.sql import equals, equals_ignoring_case
 from api_v1.database.tables import Token, now
 from api_v1.errors import InvalidCredentials, ValidationFailed
 from api_v1.paging import Page
@@ -182,8 +182,8 @@ def _account(session: DbSession, email: str) -> sa.Row[Any] | None:
     """
     return session.execute(
         sa.select(User.id, User.name, User.email, User.password)
-        .where(equally(User.email, email))
-        .order_by(exactly(User.email, email).desc())
+        .where(equals_ignoring_case(User.email, email))
+        .order_by(equals(User.email, email).desc())
     ).first()
 
 

@@ -22,7 +22,7 @@ def upgrade() -> None:
     create_platform_tables(db.engine)
     with _explained():
         migrations.upgrade(db.engine)
-    click.echo(f"Tables are at revision {migrations.head()}.")
+    click.echo(f"Tables are at revision {migrations.newest_revision()}.")
     verdicts.fill()
 
 
@@ -55,5 +55,5 @@ def _explained() -> Iterator[None]:
     except migrations.UnknownRevision as error:
         raise click.ClickException(
             f"The tables are at revision {error.revision}, which this version of the API does not know. Install the "
-            f"newer version that made them, and go back with its `api-v1 db downgrade {migrations.head()}`."
+            f"newer version that made them, and go back with its `api-v1 db downgrade {migrations.newest_revision()}`."
         ) from None

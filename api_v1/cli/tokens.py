@@ -16,7 +16,7 @@ from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
 from api_v1.database.platform import User
 from api_v1.database.session import db
-from api_v1.database.sql import equally
+from api_v1.database.sql import equals_ignoring_case
 from api_v1.database.tables import Token, now
 from api_v1.date_times import iso
 from api_v1.errors import ApiError
@@ -26,7 +26,7 @@ group = AppGroup("token", help="Bearer tokens.")
 
 
 def _user_id(email: str) -> int:
-    user_id = db.session.scalar(sa.select(User.id).where(equally(User.email, email)))
+    user_id = db.session.scalar(sa.select(User.id).where(equals_ignoring_case(User.email, email)))
     if user_id is None:
         raise click.ClickException(f"There is no user with the email {email}.")
     return int(user_id)

@@ -9,14 +9,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOutput, Sample, TestResult, TestResultFile
 from api_v1.files.bucket import CONTENT_SECONDS
 from api_v1.files.deadline import Deadline
 from api_v1.files.storage import DEGRADED, LOGS, MEDIA, MISSING, OK, RESULTS, Found, Storage, media_type
 from api_v1.paging import Page
 from api_v1.runs import results
-from api_v1.runs.results import Head, Phase
-from api_v1.verdicts.rule import stored_file
+from api_v1.runs.results import RunHeader
+from api_v1.verdicts import run_sets
+from api_v1.verdicts.narrowing import RUN_ID
+from api_v1.verdicts.rule import Phase, stored_file
 
 BUILD_LOG, BINARY, MEDIA_INFO = "build_log", "binary", "media_info"
 EXPECTED, ACTUAL, DIFF = "expected_output", "sample_output", "diff"
@@ -53,39 +56,39 @@ def page(
     Raises:
         NotFound: there is no such run.
     """
-    head = results.head(session, run_id)
+    header = results.header(session, run_id)
     until = Deadline(CONTENT_SECONDS)
-    matches = _matches(head.platform, type is not None, _left_out(storage, run_id, head, until))
+    matches = _matches(header.platform, type is not None, _left_out(storage, run_id, header, until))
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, "type": type})
     names = {name for row in rows for name in _names(row, run_id)}
     found = {file.name: file for file in storage.find_all(sorted(names), until)}
-    comparable = _in_set(session, run_id, head.phase, {row.regression_id for row in rows if row.type == DIFF})
+    comparable = _in_set(session, run_id, header.phase, {row.regression_id for row in rows if row.type == DIFF})
     return Page([_artifact(storage, run_id, row, found, comparable) for row in rows], total)
 
 
 @functools.cache
-def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> results.Counted:
+def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> PagedQuery:
     entries = _entries(host, left_out).subquery("entries").c
     query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)
-    return results.Counted(query.where(entries.type == sa.bindparam("type")) if of_type else query)
+    return PagedQuery(query.where(entries.type == sa.bindparam("type")) if of_type else query)
 
 
 def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Collection[int]) -> set[int]:
     """Return the given tests that are in the run's set; other tests can have files too, but no diff."""
     if not regression_ids:
         return set()
-    tests = results.tests(phase).subquery("tests").c
+    tests = run_sets.tests(phase).subquery("tests").c
     chosen = sa.select(tests.regression_id).where(tests.regression_id.in_(regression_ids), tests.sample_id.is_not(None))
     return set(session.scalars(chosen, {"run_id": run_id}))
 
 
-def _left_out(storage: Storage, run_id: int, head: Head, until: Deadline) -> frozenset[str]:
+def _left_out(storage: Storage, run_id: int, header: RunHeader, until: Deadline) -> frozenset[str]:
     """Return the optional types whose one file is in no store.
 
     Only newer platforms keep the binary, and the log is written when the run ends.
     """
-    optional = [BINARY] if head.phase.finished else [BINARY, BUILD_LOG]
-    files = storage.find_all([_PATHS[kind](_BINARIES[head.platform], run_id) for kind in optional], until)
+    optional = [BINARY] if header.phase.finished else [BINARY, BUILD_LOG]
+    files = storage.find_all([_PATHS[kind](_BINARIES[header.platform], run_id) for kind in optional], until)
     return frozenset(kind for kind, file in zip(optional, files, strict=True) if file.status == MISSING)
 
 
@@ -111,15 +114,15 @@ def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
             .select_from(file)
             .join(test, test.id == file.regression_test_id)
             .join(output, output.id == file.regression_test_output_id)
-            .where(file.test_id == results.RUN_ID, stored_file())
+            .where(file.test_id == RUN_ID, stored_file())
         )
 
     nobody = (zero, zero, zero)
-    run_log = sa.cast(results.RUN_ID, sa.String)
+    run_log = sa.cast(RUN_ID, sa.String)
     samples = (
         sa.select(test.sample_id)
         .join(TestResult, TestResult.regression_test_id == test.id)
-        .where(TestResult.test_id == results.RUN_ID)
+        .where(TestResult.test_id == RUN_ID)
     )
     expected, actual = file.expected + output.correct_extension, file.got + output.correct_extension
     of_run = {

@@ -12,8 +12,8 @@ from api_v1.database.platform import DbSession, RegressionTestOutput, TestResult
 from api_v1.errors import ApiError, NotFound
 from api_v1.files.digests import Digest
 from api_v1.files.storage import RESULTS, FileMissing, Storage, media_type
+from api_v1.hashes import stored_hash
 from api_v1.runs import results
-from api_v1.runs.results import stored_hash
 from api_v1.verdicts.rule import stored_file
 
 #: The contract's maximum length of `content`, in characters.

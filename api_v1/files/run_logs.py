@@ -19,7 +19,9 @@ from api_v1.files.storage import LOGS, FileMissing, Storage
 from api_v1.files.stored_file import StoredFile
 from api_v1.paging import CursorPage
 from api_v1.runs import results, runs
-from api_v1.runs.results import Phase
+from api_v1.verdicts import run_sets
+from api_v1.verdicts.narrowing import RUN_ID
+from api_v1.verdicts.rule import Phase
 
 #: Returns the secret that signs cursors, the same in every process.
 CursorKey: TypeAlias = Callable[[DbSession], bytes]
@@ -57,7 +59,7 @@ def of_run(
         StorageUnavailable: a store did not answer, and no other store has its log.
         ValidationFailed: the cursor does not belong to this log and these filters.
     """
-    phase = results.head(session, run_id).phase
+    phase = results.header(session, run_id).phase
     facts = session.execute(_facts(), {"run_id": run_id}).one()
     samples = session.execute(_samples(phase), {"run_id": run_id})
     query |= {"samples": [_mark(row) for row in samples], "source_filter": query.pop("source", None)}
@@ -98,7 +100,7 @@ def _facts() -> sa.Select[Any]:
         .correlate(Test)
         .scalar_subquery()
     )
-    return sa.select(Test.token, first.label("first_progress_at")).where(Test.id == results.RUN_ID)
+    return sa.select(Test.token, first.label("first_progress_at")).where(Test.id == RUN_ID)
 
 
 @functools.cache
@@ -109,7 +111,7 @@ def _facts_with_sample() -> sa.Select[Any]:
 @functools.cache
 def _samples(phase: Phase) -> sa.Select[Any]:
     """Select the samples of a run's set of tests."""
-    tests = results.tests(phase).subquery("tests")
+    tests = run_sets.tests(phase).subquery("tests")
     return sa.select(*_SAMPLE).where(Sample.id.in_(sa.select(tests.c.sample_id))).order_by(Sample.id)
 
 

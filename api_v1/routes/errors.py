@@ -6,7 +6,7 @@ from typing import Any
 
 from api_v1.access.policy import Scope, needs
 from api_v1.database.session import db
-from api_v1.findings import failures, infrastructure
+from api_v1.findings import error_items, infrastructure
 from api_v1.paging import Page
 from api_v1.schemas import errors as schemas
 from api_v1.web.operation import ResponseSpec, operation
@@ -20,13 +20,13 @@ from api_v1.web.operation import ResponseSpec, operation
     query=schemas.ErrorQuery(),
     responses={200: ResponseSpec("Paginated test errors", schemas.ErrorItem(), page=Page)},
 )
-def list_run_errors(run_id: int, query: dict[str, Any]) -> Page[failures.Fault]:
+def list_run_errors(run_id: int, query: dict[str, Any]) -> Page[error_items.ErrorItem]:
     """Get structured test errors for a run.
 
     One per wrong exit code, differing output, missing output (a warning when only some of a test's outputs are missing)
     and test without a result (critical). They follow from the same rule as the statuses of /samples.
     """
-    return failures.page(db.session, run_id, **query)
+    return error_items.page(db.session, run_id, **query)
 
 
 @operation(
@@ -54,9 +54,9 @@ def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page[infra
     query=schemas.ErrorSummaryQuery(),
     responses={200: ResponseSpec("Paginated grouped error summary", schemas.ErrorSummaryBucket(), page=Page)},
 )
-def list_error_groups(run_id: int, query: dict[str, Any]) -> Page[failures.Bucket]:
+def list_error_groups(run_id: int, query: dict[str, Any]) -> Page[error_items.ErrorGroup]:
     """Get grouped error summary for a run.
 
     The largest group first. Every error is in one group: a test in several categories counts for the first by name.
     """
-    return failures.summary(db.session, run_id, **query)
+    return error_items.summary(db.session, run_id, **query)

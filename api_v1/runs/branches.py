@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, Fork, Test
 from api_v1.database.tables import now
+from api_v1.hashes import full_commit
 from api_v1.paging import Page
-from api_v1.runs.results import Counted, full_commit
 from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.stored import Sources
@@ -60,7 +61,7 @@ def page(
     return Page(found, total)
 
 
-def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> Counted:
+def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> PagedQuery:
     """Build the statement of a page of branches; name, since and the repository's forks are parameters."""
     state = source.state
     # Group in the order of the index, so that MySQL skips from one branch to the next.
@@ -84,7 +85,7 @@ def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool,
         matches = matches.where(Fork.id.in_(sa.bindparam("forks", expanding=True)))
     if active is not None:
         matches = matches.where((groups.c.active == 1) == active)
-    return Counted(matches)
+    return PagedQuery(matches)
 
 
 def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
@@ -96,5 +97,5 @@ def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
         sa.select(sa.func.max(groups.newest).label("newest"), sa.func.max(is_recent).label("active"))
         .join(Fork, Fork.id == groups.fork_id)
         .outerjoin(recent.key.table, sa.and_(recent.fork_id == groups.fork_id, recent.key == groups.key))
-        .group_by(sql.identity(name), groups.key)
+        .group_by(sql.group_key(name), groups.key)
     )

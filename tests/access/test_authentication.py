@@ -18,7 +18,7 @@ from api_v1.schemas.auth import AuthToken
 from tests.support.log_ins import INVALID_CREDENTIALS, NOBODY, change, deactivate, log_in, problems, rounds, use
 from tests.support.people import PASSWORD, quick_hash
 
-pytestmark = pytest.mark.usefixtures("quick_nobody")
+pytestmark = pytest.mark.usefixtures("quick_check_of_unknown_accounts")
 
 
 def test_a_log_in_returns_a_working_token(app: Flask, ann: int) -> None:

@@ -18,7 +18,7 @@ from tests.support import factories, servers
 from tests.support.fixtures import platform_config
 from tests.support.people import PASSWORD, QUICK_HASH
 
-pytestmark = pytest.mark.usefixtures("quick_nobody")
+pytestmark = pytest.mark.usefixtures("quick_check_of_unknown_accounts")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Log-ins beside other requests: what they hold, what they wait for, and what is answered when they cannot go on."""
+"""Log-ins beside other requests: what they hold, how long they wait, and their response when they cannot continue."""
 
 from __future__ import annotations
 

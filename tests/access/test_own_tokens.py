@@ -1,4 +1,4 @@
-"""Token self-service: which tokens are live, what this one may do, and ending the life of another."""
+"""Token self-service: list the live tokens, show the current one, revoke any of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.writing import refused
 
 
 @dataclass(frozen=True)
-class Owner:
+class TokenOwner:
     """A user with tokens, by name."""
 
     user_id: int
@@ -33,11 +33,11 @@ class Owner:
         return {"Authorization": f"Bearer {self.secrets[name]}"}
 
 
-def owner_of(api: Api, *names: str, role: str | None = "user", scopes: tuple[str, ...] = ("runs:read",)) -> Owner:
+def owner_of(api: Api, *names: str, role: str | None = "user", scopes: tuple[str, ...] = ("runs:read",)) -> TokenOwner:
     with api.rows() as session:
         user_id = factories.user(session, role).id
         made = {name: tokens.create(session, user_id, name, scopes, 30).token for name in names}
-    return Owner(user_id, made)
+    return TokenOwner(user_id, made)
 
 
 def listed(api: Api, who: dict[str, str], **query: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Roles × scopes × operations, as a full table: what is declared in the contract is what happens over HTTP."""
+"""Roles × scopes × operations, as a full table: access over HTTP is as the contract declares it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ADDED = {
 
 
 def contract_rules() -> dict[str, Rule]:
-    """What the contract declares, by method and path."""
+    """Return the contract's access rules by method and path."""
     document = json.loads(CONTRACT_FILE.read_text())
     return {
         f"{method.upper()} {path}": Rule(

@@ -1,4 +1,4 @@
-"""No credential leaves in a text, and no text takes longer than its length accounts for."""
+"""No credential stays in a redacted text, and redaction takes time in proportion to the text's length."""
 
 from __future__ import annotations
 

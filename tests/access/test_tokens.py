@@ -18,7 +18,7 @@ from tests.support import factories
 from tests.support.log_ins import UNAUTHORIZED, change, deactivate, expire, log_in, problems, use
 from tests.support.people import PASSWORD, QUICK_HASH
 
-pytestmark = pytest.mark.usefixtures("quick_nobody")
+pytestmark = pytest.mark.usefixtures("quick_check_of_unknown_accounts")
 
 # --- The value ------------------------------------------------------------------------------------
 

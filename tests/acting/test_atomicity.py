@@ -1,4 +1,4 @@
-"""All or nothing: platform rows, our rows and the audit record are written together, whenever the end comes."""
+"""Platform rows, our rows and the audit record are written in one transaction, wherever it is interrupted."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def stopping(engine: sa.Engine, at: int, stop: Callable[[], None], *events: str)
 
 
 def counts(engine: sa.Engine, names: Iterable[str]) -> dict[str, int]:
-    """How many rows some tables have."""
+    """Return the number of rows of each of some tables."""
     tables = [Base.metadata.tables[name] for name in names]
     with engine.connect() as connection:
         selects = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in tables]

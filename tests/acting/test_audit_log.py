@@ -24,7 +24,7 @@ from tests.support.reviews import REASON, ReviewScenario, review_scenario
 from tests.support.statements import statements
 from tests.support.writing import BODY, accepted, refused
 
-pytestmark = pytest.mark.usefixtures("quick_nobody")
+pytestmark = pytest.mark.usefixtures("quick_check_of_unknown_accounts")
 Records = list[dict[str, Any]]
 
 

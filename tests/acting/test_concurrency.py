@@ -1,4 +1,4 @@
-"""Many at once, against a real server of several processes and threads on MariaDB."""
+"""Concurrent writes to a real server of several processes and threads on MariaDB."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ServedApi(NamedTuple):
             return [factories.bearer(session) for _ in range(number)]
 
     def count(self, model: Any, *conditions: Any) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         with self.rows() as session:
             return session.scalar(sa.select(sa.func.count()).select_from(model).where(*conditions)) or 0
 

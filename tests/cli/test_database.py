@@ -38,7 +38,7 @@ from tests.support.cli import (
 from tests.support.fixtures import platform_config
 from tests.support.paths import ROOT
 
-UPGRADED = (OWN, [migrations.head()])
+UPGRADED = (OWN, [migrations.newest_revision()])
 
 
 # --- db -------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ def test_upgrade_makes_tables_as_declared(own_app: Flask, own_cli: Cli) -> None:
     with own_app.app_context(), db.engine.connect() as connection:
         before = described(connection)
     for _ in range(2):
-        assert f"revision {migrations.head()}" in own_cli("db", "upgrade").output
+        assert f"revision {migrations.newest_revision()}" in own_cli("db", "upgrade").output
         assert state(own_app) == UPGRADED
         with own_app.app_context(), db.engine.connect() as connection:
             assert differences(connection) == []
@@ -123,7 +123,7 @@ def test_upgrade_needs_few_rights(mariadb_uri: str, tmp_path: Path, monkeypatch:
             own = url.set(username=account, password="few rights").render_as_string(hide_password=False)
             app = api_v1.create_app(platform_config(own, tmp_path / "repository"))
             for _ in range(2):
-                assert f"revision {migrations.head()}" in runner(app)("db", "upgrade").output
+                assert f"revision {migrations.newest_revision()}" in runner(app)("db", "upgrade").output
             with app.app_context():
                 assert stored_states() == [(1, "queued"), (2, "canceled")]
                 headers = factories.bearer(db.session)
@@ -206,7 +206,7 @@ def test_the_platforms_migrations_and_ours_do_not_interfere(
         run("run", "db", "stamp", "head")
         run("api_v1", "api-v1", "db", "upgrade")
         theirs = revisions()[0]
-        assert theirs and revisions() == [theirs, migrations.head()]
+        assert theirs and revisions() == [theirs, migrations.newest_revision()]
         assert "(head)" in run("run", "db", "current")
         run("run", "db", "upgrade")
         with engine.connect() as connection:
@@ -260,7 +260,7 @@ def newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version of the API with one more migration, 9999."""
     folder = tmp_path / "migrations"
     shutil.copytree(migrations.FOLDER, folder)
-    (folder / "versions" / "9999_newer.py").write_text(NEWER.format(head=migrations.head()))
+    (folder / "versions" / "9999_newer.py").write_text(NEWER.format(head=migrations.newest_revision()))
     monkeypatch.setattr(migrations, "FOLDER", folder)
 
 
@@ -285,12 +285,12 @@ def test_downgrade_to_an_unknown_revision_names_the_known(own_app: Flask, own_cl
     assert state(own_app) == UPGRADED
 
 
-@pytest.mark.parametrize("command", [["upgrade"], ["downgrade", migrations.head()], ["drop", "--yes"]])
+@pytest.mark.parametrize("command", [["upgrade"], ["downgrade", migrations.newest_revision()], ["drop", "--yes"]])
 def test_tables_of_a_newer_version_are_left_alone(own_app: Flask, own_cli: Cli, command: list[str]) -> None:
     own_cli("db", "upgrade")
     with own_app.app_context(), db.engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
     said = sentence(own_cli("db", *command, fails=True))
     assert "at revision 9999, which this version of the API does not know" in said
-    assert f"api-v1 db downgrade {migrations.head()}" in said
+    assert f"api-v1 db downgrade {migrations.newest_revision()}" in said
     assert state(own_app) == (OWN, ["9999"])

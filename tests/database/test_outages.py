@@ -1,4 +1,4 @@
-"""What each error of a database means for a caller."""
+"""Each error of a database becomes the right error of the API, or none."""
 
 from __future__ import annotations
 

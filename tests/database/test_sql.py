@@ -67,7 +67,7 @@ def test_text_filters_mean_the_same_everywhere(
     with engine.begin() as connection:
         connection.execute(sa.insert(platform.Category).values(name=stored, description=stored))
     column = platform.Category.name
-    conditions = [sql.exactly(column, value), sql.equally(column, value), sql.contains(column, value)]
+    conditions = [sql.equals(column, value), sql.equals_ignoring_case(column, value), sql.contains(column, value)]
     with connected.connect() as connection:
         found = connection.execute(sa.select(*conditions)).one()
     assert [bool(match) for match in found] == [exactly, equally, contains]

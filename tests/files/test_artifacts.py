@@ -1,4 +1,4 @@
-"""The files of a run: all of them, each with a URL that answers or none."""
+"""Artifacts: every file of a run is listed, with a working URL or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a circuit opens, how it is probed, and when it closes again."""
+"""A circuit opens on failures, is probed after pauses, and closes when the service answers."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_call_that_does_not_end_in_time_opens_the_circuit(service: Service) ->
 
 
 def test_a_failure_of_a_call_started_earlier_does_not_count(service: Service) -> None:
-    """Of many calls at once, each of which fails after its own time-out, one opens the circuit."""
+    """One of many concurrent calls that fail after their own time-outs opens the circuit."""
 
     def fail_after_recovery() -> NoReturn:
         service.fail()

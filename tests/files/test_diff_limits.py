@@ -1,4 +1,4 @@
-"""Diffs are cut at their limits, and the cut is told."""
+"""Diffs are cut at their limits, and marked as cut."""
 
 from __future__ import annotations
 

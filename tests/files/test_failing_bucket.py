@@ -1,4 +1,4 @@
-"""A bucket that is silent, refuses, fails or is slow: answers come in bounded time, and tell unknown from missing."""
+"""A bucket that is silent, refuses, fails or is slow: responses come in time and distinguish unknown from missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile names, random bytes and damaged files: no operation fails, and none tells what it should not."""
+"""Hostile names, random bytes and damaged files: no operation fails or discloses a path."""
 
 from __future__ import annotations
 

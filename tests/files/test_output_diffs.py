@@ -1,4 +1,4 @@
-"""The diff of an output, through HTTP: what it says of each kind of difference, and in which form."""
+"""The diff of an output through HTTP: each kind of difference, as hunks and as unified text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test was expected to write, and what it wrote: the right file, whole or in parts, from where it is."""
+"""Expected and actual outputs: the right file is sent, whole or in parts, from the folder or the bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are found in the folder and in the bucket, whatever the bucket does, and in few round trips."""
+"""Files are found in the folder and in the bucket, in few round trips, whatever the bucket does."""
 
 from __future__ import annotations
 

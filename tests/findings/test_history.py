@@ -1,4 +1,4 @@
-"""How the regression tests of a sample fared in one run after the other."""
+"""The history of a sample: verdicts of its regression tests, run by run."""
 
 from __future__ import annotations
 

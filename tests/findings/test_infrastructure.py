@@ -1,4 +1,4 @@
-"""Why runs were canceled: every sentence that the platform and its workers write, and what is told of it to whom."""
+"""Infrastructure errors: the message for each cancellation, and what callers of each kind may see of it."""
 
 from __future__ import annotations
 

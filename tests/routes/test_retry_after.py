@@ -1,4 +1,4 @@
-"""Who waits for a run is told when to ask again."""
+"""Responses about an unfinished run have Retry-After."""
 
 from __future__ import annotations
 

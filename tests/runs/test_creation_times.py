@@ -1,4 +1,4 @@
-"""A run's creation is recorded with its insert, else concluded (docs/decisions.md, "When a run was created")."""
+"""The creation time of a run: recorded with its insert, else inferred (docs/decisions.md, "When a run was created")."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from api_v1.database.session import db
 from api_v1.database.tables import RunCreation, now
 from api_v1.runs import runs
 from api_v1.verdicts import observer, refresher, stored
+from api_v1.verdicts.observer import commits
 from api_v1.verdicts.stored import Pending
 from tests.support import factories
 from tests.support.client import Api
@@ -120,8 +121,8 @@ def test_the_platform_keeps_its_run_when_the_time_cannot_be_recorded(
     def fail(*_: object) -> None:
         raise sa.exc.OperationalError("INSERT", {}, Exception(1213, "Deadlock found"))
 
-    monkeypatch.setattr(observer, "_missed", type(observer._missed)())
-    monkeypatch.setattr(observer, "_record_creation", fail)
+    monkeypatch.setattr(commits, "_missed", type(commits._missed)())
+    monkeypatch.setattr(commits, "_record_creation", fail)
     run = row(session)
     session.add(run)
     session.commit()

@@ -1,4 +1,4 @@
-"""What is made of MediaInfo's reports, whatever is in the file."""
+"""MediaInfo's reports are parsed as far as possible, whatever is in the file."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def runner(app: Flask) -> Cli:
 
 
 def differences(connection: sa.Connection) -> list[Any]:
-    """What Alembic would change in our tables to make them as they are declared."""
+    """Return the changes that Alembic would make to our tables to match their declaration."""
 
     def is_ours(item: Any, name: str | None, kind: str, *_: Any) -> bool:
         return (name if kind == "table" else item.table.name) in OWN
@@ -71,7 +71,7 @@ def state(app: Flask) -> tuple[set[str], list[Any]]:
 
 
 def sentence(result: Result) -> str:
-    """What a failing command says: one sentence, and no traceback."""
+    """Return the message of a failing command: one sentence, without a traceback."""
     assert not result.stdout
     text = result.stderr.strip()
     assert text.startswith("Error: ") and text.endswith(".") and "\n" not in text, text

@@ -120,7 +120,7 @@ STALLED = {"code": "stalled", "message": ANY}
 
 
 def run_facts(scenario: Scenario, run: Run) -> dict[str, Any]:
-    """What is to be said of a run."""
+    """Return the expected fields of a run."""
     return {
         "status": scenario.status(run),
         "run_errors": scenario.run_errors(run),
@@ -157,7 +157,7 @@ def check_results(reader: Reader, scenario: Scenario, run: Run) -> None:
 
 
 def result_facts(scenario: Scenario, run: Run, test: RegressionTest) -> dict[str, Any]:
-    """What is to be said of a test in a run."""
+    """Return the expected fields of a test in a run."""
     result = run.results.get(test.id)
     runtime = result.runtime if result else None
     return {
@@ -179,7 +179,7 @@ def shown_outputs(scenario: Scenario, run: Run, test: RegressionTest) -> list[in
 
 
 def output_facts(scenario: Scenario, run: Run, test: RegressionTest, output_id: int) -> dict[str, Any]:
-    """What is to be said of an output; only what looks like a hash is shown as one."""
+    """Return the expected fields of an output; values that are no hashes are null."""
     file = next((file for file in scenario.files(run, test) if file.output == output_id), None)
     baseline = file.expected if file else scenario.output(output_id).correct
     if file and not scenario.wrong(file):

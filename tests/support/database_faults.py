@@ -1,4 +1,4 @@
-"""What the tests of a sick database share: the API over a server of its own, and ways to ask it."""
+"""The API over a database server of its own that can be made to fail, and ways to send requests."""
 
 from __future__ import annotations
 

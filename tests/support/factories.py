@@ -1,4 +1,4 @@
-"""Short ways to make platform rows and callers for tests. Each flushes, so that ids are known; the caller commits."""
+"""Make platform rows and callers for tests. Each function flushes, so that ids are known; the caller commits."""
 
 from __future__ import annotations
 

@@ -155,9 +155,9 @@ def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without changes that an earlier test kept the observer from noting."""
-    from api_v1.verdicts import observer
+    from api_v1.verdicts.observer import commits
 
-    monkeypatch.setattr(observer, "_missed", observer._Missed())
+    monkeypatch.setattr(commits, "_missed", commits._Missed())
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def service_account(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real_platform_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the real platform wants besides, when it is the one in use; nothing is sent anywhere for it."""
+    """Settings that the real platform needs in addition, if it is in use; nothing is sent anywhere for them."""
     if not os.environ.get("SAMPLE_PLATFORM"):
         return {}
     # It makes its bucket object when it starts.

@@ -83,7 +83,7 @@ def problems(response: TestResponse) -> dict[str, str]:
 
 
 def rounds(stored: str) -> int:
-    """What checking a hash costs."""
+    """Return the rounds of a hash, which are the cost of checking it."""
     number: int = sha512_crypt.from_string(stored).rounds
     return number
 

@@ -1,4 +1,4 @@
-"""Small databases as plain facts, and what every operation must say of them.
+"""Small databases as plain facts, and the expected content of every operation.
 
 The methods of `Scenario` answer from the facts alone, by the rules of docs/decisions.md, "Verdict of a test",
 "Set of a run" and "State of a run": no SQL, and nothing of the package. `Scenario.insert` writes the facts through the

@@ -20,6 +20,6 @@ QUICK_HASH = quick_hash(PASSWORD)
 
 
 @pytest.fixture
-def quick_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_check_of_unknown_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the check for unknown accounts be quick too."""
     monkeypatch.setattr(tokens, "_NOBODY", QUICK_HASH)

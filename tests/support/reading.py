@@ -1,4 +1,4 @@
-"""What the tests of reading operations share: a caller who may read, and what it is answered."""
+"""A caller who may read, and requests of that caller."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def reader(api: Api) -> dict[str, str]:
 
 
 def get(api: Api, path: str, query: str = "") -> Any:
-    """What a path answers to a reader."""
+    """Return the body that a reader gets from a path."""
     response = api.get(path, query=query, headers=reader(api))
     assert response.status_code == 200, response.json
     return response.json

@@ -1,4 +1,4 @@
-"""A file that differs from its baseline, and the people who decide about it."""
+"""An output that differs from its baseline, and the people who decide about it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class ReviewScenario:
         return body
 
     def baseline(self, output_id: int | None = None) -> str | None:
-        """What an output, by default the mismatched one, is compared with now."""
+        """Return the current baseline of an output, by default of the mismatched one."""
         with self.api.rows() as session:
             return session.get_one(RegressionTestOutput, output_id or self.mismatch.output_id).correct
 

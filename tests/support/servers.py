@@ -57,7 +57,7 @@ def mariadb_schema(purpose: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered."""
+    """The response of a server."""
 
     status: int
     headers: http.client.HTTPMessage

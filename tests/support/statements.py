@@ -14,7 +14,7 @@ from tests.support.client import Api
 
 @contextmanager
 def statements(api: Api) -> Iterator[list[str]]:
-    """Everything that is sent to the database, with its parameters."""
+    """Record each statement that is sent to the database, with its parameters."""
     with api.app.app_context():
         engine = db.engine
     sent: list[str] = []

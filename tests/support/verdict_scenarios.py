@@ -1,4 +1,4 @@
-"""Runs of every kind, whose states are known by hand: what the tests of stored verdicts start from."""
+"""Runs of every kind with states known by hand, from which the tests of stored verdicts start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from api_v1.database.session import db
 from api_v1.database.tables import Change as Noted
-from api_v1.verdicts import derivation, refresher
+from api_v1.verdicts import audit, derivation, refresher
 from api_v1.verdicts.change_log import Kind
 from api_v1.verdicts.rule import FINISHED
 from tests.support import factories
@@ -171,12 +171,12 @@ class VerdictScenario:
 
     def audit(self, runs: int = 8) -> None:
         """Let one whole cycle of the audit go by, and store what it found."""
-        while not refresher.audit(self.engine, runs):
+        while not audit.compare_next(self.engine, runs):
             pass
         refresher.refresh(self.engine)
 
     def changes(self) -> set[tuple[str, int]]:
-        """What is noted and not dealt with."""
+        """Return the recorded changes that no refresh has processed."""
         with self.engine.connect() as connection:
             rows = connection.execute(sa.select(Noted.kind, Noted.target).where(Noted.kind != Kind.GENERATION.value))
             return {row._tuple() for row in rows}
@@ -191,7 +191,7 @@ class VerdictScenario:
         """The runs whose stored state is not what their rows say."""
         with self.engine.connect() as connection:
             ids = connection.scalars(sa.select(platform.Test.id).order_by(platform.Test.id)).all()
-            return refresher.differing(connection, ids, 1, None)
+            return audit.differing(connection, ids, 1, None)
 
     # What is asked
 

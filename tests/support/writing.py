@@ -30,7 +30,7 @@ def contents(session: DbSession) -> Contents:
 
 
 def added(before: Contents, after: Contents) -> dict[str, int]:
-    """How many rows each table has more; none may have changed or gone."""
+    """Return how many rows each table has more; none may have changed or disappeared."""
     assert all(not rows - after[name] for name, rows in before.items())
     return {name: rows.total() - before[name].total() for name, rows in after.items() if rows != before[name]}
 

@@ -20,7 +20,7 @@ from tests.support.verdict_scenarios import VerdictScenario, populate
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def generous_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the statements of a request a minute: what a slow machine makes of their time-outs is tested elsewhere."""
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 60)
 
@@ -59,8 +59,8 @@ def scenario(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api) ->
 
 
 @pytest.fixture
-def patience() -> Iterator[None]:
-    """Afterwards a request has again all the time it needs."""
+def restored_budget() -> Iterator[None]:
+    """Restore the budget that lets a request store everything."""
     yield
     refresher.set_budget(60_000)
 

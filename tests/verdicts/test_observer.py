@@ -1,4 +1,4 @@
-"""Whatever the platform's own code changes, and however it writes: the very next answer is right."""
+"""The next response is right after every change by the platform's own code, in every way that it writes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from api_v1.database import platform
 from api_v1.database.tables import RunCreation
 from api_v1.verdicts import observer
+from api_v1.verdicts.observer import collected
 from tests.support.verdict_changes import CHANGES, by_flush, by_query, restart
 from tests.support.verdict_scenarios import DIFFERENT, VerdictScenario
 
@@ -26,7 +27,7 @@ def identify(value: Any) -> str:
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Nothing goes wrong in the observer."""
-    monkeypatch.setattr(observer, "_complained", -float("inf"))
+    monkeypatch.setattr(collected.failures, "_logged_at", -float("inf"))
     yield
     assert [record.getMessage() for record in caplog.records if record.name.startswith("api_v1")] == []
 
@@ -316,13 +317,13 @@ def test_changes_that_affect_no_verdict_are_not_recorded(way: Way, scenario: Ver
 def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the observer reads."""
     asked: list[str] = []
-    look_up = observer._look_up
+    look_up = collected.look_up
 
     def spy(session: Session, query: Any, *rest: Any) -> list[Any]:
         asked.append(str(query))
         return look_up(session, query, *rest)
 
-    monkeypatch.setattr(observer, "_look_up", spy)
+    monkeypatch.setattr(collected, "look_up", spy)
     return asked
 
 
@@ -343,7 +344,7 @@ def test_a_restart_and_a_report_need_no_look_up(scenario: VerdictScenario, monke
 def test_too_many_changes_are_recorded_as_everything(
     scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observer, "NAMED_AT_MOST", 2)
+    monkeypatch.setattr(collected, "NAMED_AT_MOST", 2)
     with scenario.session() as session:
         session.query(platform.TestResult).filter(platform.TestResult.exit_code == 0).update({"exit_code": 1})
     assert scenario.changes() == {("all", 0)}
@@ -471,11 +472,11 @@ def test_a_failed_look_up_is_recorded_as_everything(
         raise sa.exc.OperationalError("SELECT", {}, Exception("timed out"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(observer, "_look_up", fail)
+        patch.setattr(collected, "look_up", fail)
         with scenario.session() as session:
             session.query(platform.TestResult).filter(platform.TestResult.exit_code == 1).update({"exit_code": 0})
             session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))
-    assert "could not be looked up or noted" in caplog.text
+    assert "could not be looked up or recorded" in caplog.text
     caplog.clear()
     assert scenario.changes() >= {("all", 0)}
     scenario.check({"failing": "incomplete", "queued": "running"})

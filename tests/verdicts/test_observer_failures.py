@@ -1,4 +1,4 @@
-"""Whatever goes wrong with our tables: every write of the platform goes through, or fails as it would without us."""
+"""Every write of the platform succeeds, or fails as without the API, whatever is wrong with the API's tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from api_v1.database import platform
 from api_v1.database.platform import Base
 from api_v1.database.session import db
 from api_v1.database.tables import own_tables
-from api_v1.verdicts import change_log, observer, refresher
+from api_v1.verdicts import change_log, observer, refresher, throttled_log
+from api_v1.verdicts.observer import bulk_statements, collected, commits, units_of_work
 from tests.support.fixtures import MARIADB, empty
 from tests.support.verdict_changes import CHANGES, by_flush, by_query
 from tests.support.verdict_scenarios import DIFFERENT, VerdictScenario, populate
@@ -39,8 +40,8 @@ WRITES: list[tuple[str, Callable[..., None]]] = [
 @pytest.fixture(autouse=True)
 def complaints_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody complained within the last minute."""
-    monkeypatch.setattr(observer, "_complained", -float("inf"))
-    monkeypatch.setattr(refresher, "_complained", -float("inf"))
+    monkeypatch.setattr(collected.failures, "_logged_at", -float("inf"))
+    monkeypatch.setattr(refresher.failures, "_logged_at", -float("inf"))
 
 
 def platforms_rows(engine: sa.Engine) -> dict[str, set[tuple[Any, ...]]]:
@@ -227,15 +228,15 @@ def test_the_platform_writes_when_recording_a_change_fails(
 
     clock = [1000.0]
     with monkeypatch.context() as patch:
-        patch.setattr(change_log, "put", fail)
+        patch.setattr(change_log, "add", fail)
         patch.setattr(time, "monotonic", lambda: clock[0])
         write_all(scenario.engine, scenario)
         assert len(complaints(caplog)) == 1
         assert len(tried) == 1, "after a failure nothing is tried for some seconds"
-        clock[0] += observer.PAUSE + 1
+        clock[0] += commits.PAUSE + 1
         report(scenario)
         assert (len(tried), len(complaints(caplog))) == (2, 1), "once a minute"
-        clock[0] += observer.COMPLAIN_AGAIN
+        clock[0] += throttled_log.LOG_AGAIN
         report(scenario)
         assert (len(tried), len(complaints(caplog))) == (3, 2), "once a minute"
     assert tried[2] >= tried[1] >= tried[0], "what could not be noted is kept"
@@ -282,15 +283,20 @@ def test_the_platform_writes_when_every_event_handler_fails(
     def fail(*_: Any) -> Any:
         raise RuntimeError("a mistake of ours")
 
-    for name in ("_of_instance", "_collected", "_note", "_bulk_targets"):
-        monkeypatch.setattr(observer, name, fail)
+    for module, name in (
+        (units_of_work, "_of_instance"),
+        (collected, "of_session"),
+        (commits, "_record"),
+        (bulk_statements, "_bulk_targets"),
+    ):
+        monkeypatch.setattr(module, name, fail)
     write_all(scenario.engine, scenario)
     assert without_ids(platforms_rows(scenario.engine)) == wanted
     assert len(complaints(caplog)) == 1
 
 
 def test_look_ups_keep_the_platforms_uncommitted_changes(scenario: VerdictScenario) -> None:
-    """What a bulk statement is about is looked up while the transaction has other work in it."""
+    """The targets of a bulk statement are looked up while the transaction has uncommitted work."""
     with Session(scenario.engine) as session:
         session.add(platform.TestProgress(scenario["queued"], platform.TestStatus.testing, ""))
         session.flush()
@@ -313,7 +319,7 @@ def test_the_platforms_own_sessions_are_observed_and_not_disturbed(
         engine = db.engine
     refresher.rebuild(engine, everything=True)
     if broken:
-        monkeypatch.setattr(change_log, "put", None)
+        monkeypatch.setattr(change_log, "add", None)
     with mounted.test_request_context("/"):
         mounted.preprocess_request()
         run = ids["passing"]

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from api_v1.database import platform
 from api_v1.database.platform import Base
 from api_v1.database.tables import Refresh, RunState
-from api_v1.verdicts import change_log, derivation, refresher, stored
-from api_v1.verdicts.change_log import Kind, Named
+from api_v1.verdicts import change_log, derivation, refresher, rejudging, stored
+from api_v1.verdicts.change_log import ChangeKey, Kind
 from tests.support import factories, oracle, scenarios
 from tests.support.client import Api
 from tests.support.verdict_changes import CHANGES, by_query, by_sql
@@ -26,7 +26,7 @@ from tests.support.verdict_scenarios import STATUSES, VerdictScenario, asked, fo
 
 
 def test_a_status_filter_over_too_many_unknown_runs_reports_its_progress(
-    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, patience: None
+    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, restored_budget: None
 ) -> None:
     """Each request does one budget's work; one that needs no unknown state is answered."""
     monkeypatch.setattr(refresher, "CHUNK", 3)
@@ -78,7 +78,9 @@ def test_a_status_filter_over_too_many_unknown_runs_reports_its_progress(
     scenario.check({})
 
 
-def test_responses_are_right_without_a_budget_and_nothing_is_stored(scenario: VerdictScenario, patience: None) -> None:
+def test_responses_are_right_without_a_budget_and_nothing_is_stored(
+    scenario: VerdictScenario, restored_budget: None
+) -> None:
     with scenario.session() as session:
         for write in CHANGES["a late result fails"].writes:
             by_query(session, scenario, write)
@@ -93,7 +95,7 @@ def test_responses_are_right_without_a_budget_and_nothing_is_stored(scenario: Ve
 
 
 def test_a_status_filter_is_refused_with_more_changes_than_a_request_derives(
-    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, patience: None
+    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch, restored_budget: None
 ) -> None:
     monkeypatch.setattr(stored, "DERIVED_AT_MOST", 1)
     stored._pending.cache_clear()
@@ -164,7 +166,7 @@ def test_many_changed_tests_are_handled_as_everything(
     """One test in all runs takes as long as a tenth of all tests in all runs."""
     monkeypatch.setattr(refresher, "ONE_BY_ONE", 2)
     judged = []
-    monkeypatch.setattr(refresher, "judge_test", lambda *arguments: judged.append(arguments))
+    monkeypatch.setattr(rejudging, "judge_test", lambda *arguments: judged.append(arguments))
     with scenario.session() as session:
         session.query(platform.RegressionTest).update({"active": False})
         for output in session.scalars(sa.select(platform.RegressionTestOutput)):
@@ -185,7 +187,7 @@ def disturbances(draw: st.DrawFn) -> tuple[int, list[tuple[str, int, int]]]:
     )
 
 
-def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Named | None:
+def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> ChangeKey | None:
     """Change an output, its variants, a test or its categories behind our back, and say what an observer would."""
     output, test = platform.RegressionTestOutput, platform.RegressionTest
     link = platform.regression_test_category
@@ -194,19 +196,19 @@ def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Nam
     one = tests[which % len(tests)]
     if kind == "active":
         connection.execute(sa.update(test).where(test.id == one).values(active=bool(value % 2)))
-        return Named(Kind.CATALOGUE, one)
+        return ChangeKey(Kind.CATALOGUE, one)
     if kind == "category":
         connection.execute(sa.delete(link).where(link.c.regression_id == one))
         if value % 2:
             connection.execute(sa.insert(link).values(regression_id=one, category_id=81))
-        return Named(Kind.CATALOGUE, one)
+        return ChangeKey(Kind.CATALOGUE, one)
     if not outputs:
         return None
     chosen = outputs[which % len(outputs)]
     if kind == "ignore":
         ignore = (True, False, None, False)[value]
         connection.execute(sa.update(output).where(output.id == chosen.id).values(ignore=ignore))
-        return Named(Kind.TEST, chosen.regression_id)
+        return ChangeKey(Kind.TEST, chosen.regression_id)
     variants = platform.RegressionTestOutputFiles
     connection.execute(sa.delete(variants).where(variants.regression_test_output_id == chosen.id))
     hashes = {
@@ -214,7 +216,7 @@ def disturb(connection: sa.Connection, kind: str, which: int, value: int) -> Nam
         "file_hashes": factories.hash_of(("one", "two", "three", "other")[value]),
     }
     connection.execute(sa.insert(variants).values(hashes))
-    return Named(Kind.OUTPUT, chosen.id)
+    return ChangeKey(Kind.OUTPUT, chosen.id)
 
 
 @scenarios.examples()
@@ -244,7 +246,7 @@ def test_partial_refreshes_give_the_same_states_as_rebuilding(
         if named is None:
             continue
         with scenario.engine.connect() as connection:
-            change_log.put(connection, [named])
+            change_log.add(connection, [named])
             connection.commit()
         with pytest.MonkeyPatch.context() as patch:
             derived = count_derived(patch)

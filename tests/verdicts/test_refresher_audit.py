@@ -1,4 +1,4 @@
-"""What is changed behind our back: some of it shows at once, the audit finds the rest within one cycle."""
+"""The audit finds changes that the observer did not see within one cycle; some are visible at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from api_v1.database import platform
 from api_v1.database.tables import RunCreation, own_tables
-from api_v1.verdicts import refresher
+from api_v1.verdicts import audit, refresher
 from tests.support import servers
 from tests.support.fixtures import platform_config
 from tests.support.verdict_changes import CHANGES, by_sql, progress, restart, result, statement
@@ -50,7 +50,7 @@ def test_the_audit_finds_every_change_within_one_cycle(name: str, scenario: Verd
 def test_one_cycle_compares_every_run_once(scenario: VerdictScenario) -> None:
     by_sql(scenario, [*restart("passing"), *CHANGES["a variant changes"].writes])
     steps = 0
-    while not refresher.audit(scenario.engine, 4):
+    while not audit.compare_next(scenario.engine, 4):
         steps += 1
     assert steps == len(STATUSES) // 4
     assert {run for kind, run in scenario.changes() if kind == "run"} == {
@@ -60,7 +60,7 @@ def test_one_cycle_compares_every_run_once(scenario: VerdictScenario) -> None:
 
 
 def test_the_audit_finds_nothing_where_nothing_changed(scenario: VerdictScenario) -> None:
-    while not refresher.audit(scenario.engine, 3):
+    while not audit.compare_next(scenario.engine, 3):
         pass
     assert scenario.changes() == set()
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from api_v1.database import platform
-from api_v1.verdicts import refresher
+from api_v1.verdicts import audit, refresher
 from tests.support import factories, servers
 from tests.support.verdict_scenarios import VerdictScenario, asked
 
@@ -65,7 +65,7 @@ def busy_read(scenario: VerdictScenario, engine: sa.Engine, number: int) -> None
 
 
 def busy_audit(scenario: VerdictScenario, engine: sa.Engine, number: int) -> None:
-    refresher.audit(scenario.engine, 10)
+    audit.compare_next(scenario.engine, 10)
     time.sleep(0.05)
 
 

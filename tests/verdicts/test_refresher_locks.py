@@ -1,4 +1,4 @@
-"""Locks of the refresher: who waits for whom, and that no change is lost."""
+"""Locks of the refresher: readers do not wait, and no change is lost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from api_v1.database.tables import Refresh
-from api_v1.verdicts import change_log, derivation, refresher
-from api_v1.verdicts.change_log import EVERYTHING, Kind, Named
+from api_v1.verdicts import audit, change_log, derivation, refresh_lock, refresher, state_tables
+from api_v1.verdicts.change_log import EVERYTHING, ChangeKey, Kind
 from tests.support.verdict_changes import CHANGES, by_query
 from tests.support.verdict_scenarios import STATUSES, VerdictScenario, asked, forget_everything
 
@@ -31,7 +31,7 @@ def held(scenario: VerdictScenario, *statements: str) -> Iterator[sa.Connection]
         connection.rollback()
 
 
-def test_readers_do_not_wait_for_another_refresher(server: VerdictScenario, patience: None) -> None:
+def test_readers_do_not_wait_for_another_refresher(server: VerdictScenario, restored_budget: None) -> None:
     refresher.set_budget(50)
     with server.session() as session:
         for write in CHANGES["restarted with a set"].writes:
@@ -51,9 +51,9 @@ def test_readers_do_not_wait_for_another_refresher(server: VerdictScenario, pati
 def test_an_audit_does_not_wait_for_another_refresher(server: VerdictScenario) -> None:
     with held(server, "SELECT * FROM api_v1_refresh FOR UPDATE"):
         begin = time.monotonic()
-        assert not refresher.audit(server.engine, 100)
+        assert not audit.compare_next(server.engine, 100)
         assert time.monotonic() - begin < 5
-    assert refresher.audit(server.engine, 100)
+    assert audit.compare_next(server.engine, 100)
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -80,7 +80,7 @@ LOCKS = {
 
 
 @pytest.mark.parametrize("what", LOCKS)
-def test_readers_do_not_wait_for_uncommitted_changes(what: str, server: VerdictScenario, patience: None) -> None:
+def test_readers_do_not_wait_for_uncommitted_changes(what: str, server: VerdictScenario, restored_budget: None) -> None:
     """The platform's rows are read as they were; to store what others inserted must wait for nobody either."""
     names = "platform, test_type, token, fork_id, branch, `commit`, pr_nr"
     server.execute(
@@ -124,19 +124,19 @@ def test_changes_made_while_a_request_stores_states_are_stored_too(
     scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A baseline is edited between the refresh and the look at what is still noted."""
-    edits = [Named(Kind.OUTPUT, scenario["out"]), Named(Kind.CATALOGUE, scenario["plain"])]
+    edits = [ChangeKey(Kind.OUTPUT, scenario["out"]), ChangeKey(Kind.CATALOGUE, scenario["plain"])]
     refresh = refresher.refresh
 
     def edit_after(engine: sa.Engine, budget: float | None = None) -> bool:
         done = refresh(engine, budget)
         if edits:
             with engine.connect() as connection:
-                change_log.put(connection, [edits.pop()])
+                change_log.add(connection, [edits.pop()])
                 connection.commit()
         return done
 
     with scenario.engine.connect() as connection:
-        change_log.put(connection, [Named(Kind.TEST, scenario["filed"])])
+        change_log.add(connection, [ChangeKey(Kind.TEST, scenario["filed"])])
         connection.commit()
     monkeypatch.setattr(refresher, "refresh", edit_after)
     assert asked(scenario, "pass").status_code == 200
@@ -162,19 +162,19 @@ def test_a_change_during_a_derivation_is_not_lost(
                     by_query(session, server, write)
                 session.commit()
 
-    take = change_log.take
+    take = change_log.remove
 
     def late(connection: sa.Connection, done: Any) -> None:
         interfere()
         take(connection, done)
 
-    insert = refresher._insert_failures
+    insert = state_tables.insert_failures
 
     def between(connection: sa.Connection, found: Any) -> None:
         interfere()
         insert(connection, found)
 
-    for target, name, spy in ((change_log, "take", late), (refresher, "_insert_failures", between)):
+    for target, name, spy in ((change_log, "remove", late), (state_tables, "insert_failures", between)):
         once[:] = [True]
         with server.session() as session:
             for write in CHANGES[change].writes:
@@ -186,18 +186,18 @@ def test_a_change_during_a_derivation_is_not_lost(
 
 
 def test_a_renewed_change_is_kept(scenario: VerdictScenario) -> None:
-    named = Named(Kind.RUN, scenario["passing"])
+    named = ChangeKey(Kind.RUN, scenario["passing"])
     with scenario.engine.connect() as connection:
-        change_log.put(connection, [named])
+        change_log.add(connection, [named])
         connection.commit()
         first = connection.execute(refresher._CHANGED).all()
         connection.rollback()
-        change_log.put(connection, [named])
+        change_log.add(connection, [named])
         connection.commit()
-        change_log.take(connection, first)
+        change_log.remove(connection, first)
     assert scenario.changes() == {("run", scenario["passing"])}
     with scenario.engine.connect() as connection:
-        change_log.take(connection, connection.execute(refresher._CHANGED).all())
+        change_log.remove(connection, connection.execute(refresher._CHANGED).all())
     assert scenario.changes() == set()
 
 
@@ -240,7 +240,7 @@ def test_two_refreshers_without_a_row_create_one_row(server: VerdictScenario) ->
     """Both look for it before either inserts it."""
     server.execute("DELETE FROM api_v1_refresh")
     barrier, faults = threading.Barrier(2, timeout=10), []
-    insert = refresher._insert_refresh_row
+    insert = refresh_lock._insert_refresh_row
 
     def together(connection: sa.Connection) -> None:
         barrier.wait()
@@ -253,13 +253,13 @@ def test_two_refreshers_without_a_row_create_one_row(server: VerdictScenario) ->
                     try:
                         if not refresher.step(connection):
                             return
-                    except refresher.Locked:
+                    except refresh_lock.Locked:
                         time.sleep(0.01)
         except Exception as error:
             faults.append(error)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refresher, "_insert_refresh_row", together)
+        patch.setattr(refresh_lock, "_insert_refresh_row", together)
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -275,7 +275,7 @@ def test_creation_times_that_change_during_a_rebuild_are_right(
     """The newest runs are stored first, and have their time from older ones, which are stored after them."""
     monkeypatch.setattr(refresher, "CHUNK", 4)
     with scenario.engine.connect() as connection:
-        change_log.put(connection, [EVERYTHING])
+        change_log.add(connection, [EVERYTHING])
         connection.commit()
         while (row := connection.execute(sa.select(Refresh)).one()).complete or row.position > scenario["old"]:
             connection.rollback()

@@ -17,69 +17,18 @@ from sqlalchemy.orm import Session
 
 from api_v1.database import platform, sql
 from api_v1.database.tables import RunFailure, RunState
-from api_v1.findings import failures
+from api_v1.findings import error_items
 from api_v1.runs import results
-from api_v1.verdicts import derivation, refresher, rule
-from api_v1.verdicts.rule import Deviation, FileFacts, RunStatus, Verdict
+from api_v1.verdicts import derivation, refresher, rule, run_sets
+from api_v1.verdicts.rule import Deviation, Verdict
 from tests.support import oracle, scenarios
 from tests.support.factories import hash_of
-from tests.support.oracle import File, RegressionTest, Run, Scenario
+from tests.support.oracle import RegressionTest, Run, Scenario
 from tests.support.scenarios import examples
 
 needs_platform = pytest.mark.skipif(
     not os.environ.get("SAMPLE_PLATFORM"), reason="compares with the platform's own page; SAMPLE_PLATFORM is not set"
 )
-
-EQUAL = FileFacts(None)
-VARIANT = FileFacts("a", frozenset({"a", "b"}))
-WRONG = FileFacts("c", frozenset({"a", "b"}))
-
-
-@pytest.mark.parametrize(
-    ("files", "needs_output", "codes", "verdict"),
-    [
-        # None, and the test has at least one output with ignore = false.
-        ([], True, (0, 0), "missing_output"),
-        ([], True, (1, 0), "missing_output"),
-        # Otherwise; the exit code differs from what is expected.
-        ([], False, (1, 0), "fail"),
-        ([EQUAL], True, (1, 0), "fail"),
-        ([EQUAL], True, (None, 0), "fail"),
-        ([EQUAL], True, (0, None), "fail"),
-        ([EQUAL], True, (0, -1), "fail"),
-        ([WRONG], True, (1, 0), "fail"),
-        # Every file is equal or an accepted variant; codes are equal.
-        ([], False, (0, 0), "pass"),
-        ([EQUAL], True, (0, 0), "pass"),
-        ([EQUAL, VARIANT], True, (0, 0), "pass"),
-        ([EQUAL], True, (7, 7), "pass"),
-        ([EQUAL], True, (None, None), "pass"),
-        # Any other.
-        ([WRONG], True, (0, 0), "fail"),
-        ([EQUAL, WRONG], True, (0, 0), "fail"),
-        ([WRONG], False, (0, 0), "fail"),
-        ([FileFacts("")], True, (0, 0), "fail"),
-        ([FileFacts("A", frozenset({"a"}))], True, (0, 0), "fail"),
-        ([FileFacts("a ", frozenset({"a"}))], True, (0, 0), "fail"),
-    ],
-)
-def test_verdict_of_a_result(
-    files: list[FileFacts], needs_output: bool, codes: tuple[int | None, int | None], verdict: str
-) -> None:
-    assert rule.result_verdict(*codes, files, needs_output=needs_output) == verdict
-
-
-@pytest.mark.parametrize(
-    ("status", "without_files", "with_files"),
-    [
-        ("queued", "not_started", "not_started"),
-        ("running", "not_started", "running"),
-        *((status, "skipped", "skipped") for status in ("pass", "fail", "canceled", "error", "incomplete")),
-    ],
-)
-def test_verdict_without_a_result(status: str, without_files: str, with_files: str) -> None:
-    found = [rule.absent_verdict(RunStatus(status), has_files=has_files) for has_files in (False, True)]
-    assert found == [without_files, with_files]
 
 
 @pytest.mark.parametrize(
@@ -105,37 +54,13 @@ def test_state_of_a_run(last: str | None, results: int, failing: int, missing: i
     assert rule.run_errors(status, failing=failing, missing=missing) == errors
 
 
-def facts(scenario: Scenario, files: list[File]) -> list[FileFacts]:
-    """Files as the rule takes them."""
-    accepted = [scenario.output(file.output).variants for file in files]
-    return [
-        FileFacts(file.got, frozenset(variant for variant in variants if variant is not None))
-        for file, variants in zip(files, accepted, strict=True)
-    ]
-
-
-def judged(scenario: Scenario, run: Run, test: RegressionTest) -> Verdict:
-    """The verdict of a test in a run, by the functions."""
-    files, result = scenario.files(run, test), run.results.get(test.id)
-    if result is None:
-        return rule.absent_verdict(RunStatus(scenario.status(run)), has_files=bool(files))
-    needs_output = any(output.ignore is False for output in test.outputs)
-    codes = result.exit_code, result.expected_rc
-    return rule.result_verdict(*codes, facts(scenario, files), needs_output=needs_output)
-
-
 @examples()
 @given(scenarios.scenarios())
 def test_functions_agree_with_the_oracle(scenario: Scenario) -> None:
     for run in scenario.runs:
-        assert {test.id: judged(scenario, run, test) for test in scenario.tests} == {
-            test.id: scenario.verdict(run, test) for test in scenario.tests
-        }
-        failing = sum(judged(scenario, run, test) in rule.FAILING for test in scenario.members(run))
-        missing = len(scenario.absent(run))
-        status = rule.run_status(run.last, results=len(run.results), failing=failing, missing=missing)
-        errors = rule.run_errors(status, failing=failing, missing=missing)
-        assert (status, errors) == (scenario.status(run), scenario.run_errors(run))
+        counts = {"failing": scenario.failing(run), "missing": len(scenario.absent(run))}
+        status = rule.run_status(run.last, results=len(run.results), **counts)
+        assert (status, rule.run_errors(status, **counts)) == (scenario.status(run), scenario.run_errors(run))
 
 
 @pytest.fixture
@@ -175,7 +100,7 @@ def check_results(session: Session, scenario: Scenario) -> None:
 
 
 def expected_state(scenario: Scenario, run: Run, branch_key: Any) -> dict[str, Any]:
-    """What the columns of `RunState` have to be, but for the newest progress row's id."""
+    """Return the expected columns of `RunState`, except the newest progress row's id."""
     judged = Counter(scenario.verdict(run, test) for test in scenario.members(run))
     return {
         "test_id": run.id,
@@ -201,7 +126,7 @@ def expected_state(scenario: Scenario, run: Run, branch_key: Any) -> dict[str, A
 
 def check_states(session: Session, scenario: Scenario) -> None:
     """The states of runs and their failures, derived all at once, some, and each alone, and without their results."""
-    branch_key = session.scalar(sa.select(sql.identity("master")))
+    branch_key = session.scalar(sa.select(sql.group_key("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
     expected = [
         expected_state(scenario, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in scenario.runs
@@ -233,18 +158,18 @@ def check_what_needs_no_results(session: Session, expected: list[dict[str, Any]]
 
 def check_members(session: Session, scenario: Scenario, run: Run) -> None:
     """The tests of a run's set, with what each shows, and the run's faults."""
-    phase = results.head(session, run.id).phase
+    phase = results.header(session, run.id).phase
     assert phase == run.phase
     expected = [member(scenario, run, test) for test in scenario.members(run)]
     rows = session.execute(results.members(phase).order_by("regression_id"), {"run_id": run.id}).mappings()
     assert [dict(row) for row in rows] == expected
-    tests = session.execute(results.tests(phase).order_by("regression_id"), {"run_id": run.id}).mappings()
+    tests = session.execute(run_sets.tests(phase).order_by("regression_id"), {"run_id": run.id}).mappings()
     assert [dict(row) for row in tests] == [
         {name: value for name, value in row.items() if name != "status"} for row in expected
     ]
     if phase == "running":
         assert results.count_running(session, run.id) == sum(row["status"] == "running" for row in expected)
-    faults = session.execute(failures.faults(phase), {"run_id": run.id}).all()
+    faults = session.execute(error_items.error_items(phase), {"run_id": run.id}).all()
     found = [(fault.type, fault.severity, fault.regression_id, fault.output_id) for fault in faults]
     assert sorted(found) == scenario.faults(run)
 
@@ -271,7 +196,7 @@ def test_stored_states_agree_with_the_oracle(session: Session, scenario: Scenari
     scenario.insert(session)
     session.commit()
     refresher.rebuild(session.get_bind().engine)
-    branch_key = session.scalar(sa.select(sql.identity("master")))
+    branch_key = session.scalar(sa.select(sql.group_key("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
     state, failure = RunState.__table__, RunFailure.__table__
     stored = session.execute(sa.select(state).where(state.c.test_id != 0).order_by(state.c.test_id)).mappings().all()
@@ -308,7 +233,7 @@ def test_failure_follows_from_deviations(
         SimpleNamespace(regression_id=7, kind=Deviation(kind), output_id=output_id, baseline=baseline)
         for kind, output_id, baseline in deviating
     ]
-    assert derivation.failures_of(rows) == ({} if failure is None else {7: failure})
+    assert rule.failures_of(rows) == ({} if failure is None else {7: failure})
 
 
 @needs_platform

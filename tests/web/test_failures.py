@@ -87,7 +87,7 @@ def test_operations_without_database_work_without_the_database(dead_api: Api) ->
 
 
 class Number(ResponseSchema):
-    """What the operations below answer with."""
+    """The body of the operations below."""
 
     number = fields.Integer(required=True)
 

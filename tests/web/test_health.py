@@ -148,7 +148,7 @@ class Hanging:
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
-    """A hanging check, and little patience."""
+    """A hanging check, and little restored_budget."""
     monkeypatch.setattr(health, "DEADLINE", 0.05)
     check = Hanging()
     yield check

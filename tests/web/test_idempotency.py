@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: what is sent twice is done once, and answered twice."""
+"""`Idempotency-Key`: a request that is sent twice is executed once and gets the same response twice."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def send(api: Api, key: str | None, path: str, body: Any, who: Mapping[str, str]
 
 
 def answer(response: Any) -> tuple[int, bytes, str | None]:
-    """What makes two answers the same."""
+    """Return what two equal responses have in common."""
     return response.status_code, response.data, response.content_type
 
 
@@ -143,7 +143,7 @@ def test_each_token_has_its_own_keys(scenario: ReviewScenario) -> None:
 
 
 def test_a_refused_request_does_not_use_up_its_key(scenario: ReviewScenario) -> None:
-    """What was wrong may have been put right."""
+    """The cause of the refusal may have been removed meanwhile."""
 
     def set_active(active: bool) -> None:
         with scenario.api.rows() as session:

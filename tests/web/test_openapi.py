@@ -1,4 +1,4 @@
-"""The document that the API generates of itself is the contract, as far as it goes."""
+"""The generated OpenAPI document agrees with the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting in memory: as the limits library's own storage does, and without a thread for it."""
+"""Counts in memory equal those of the limits library's own storage, without a thread of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unknown paths, the platform's own responses, and requests that must not know each other."""
+"""Unknown paths, the platform's own responses, and requests that do not affect each other."""
 
 from __future__ import annotations
 

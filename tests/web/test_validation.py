@@ -1,4 +1,4 @@
-"""What the strict fields and the body reader take, and what they refuse."""
+"""Strict fields and the body reader accept one spelling and refuse all others with the reason."""
 
 from __future__ import annotations
 

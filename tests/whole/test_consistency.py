@@ -16,8 +16,8 @@ from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from api_v1.database.tables import RunCreation
 from api_v1.runs import runs
-from api_v1.verdicts import change_log, derivation, refresher, stored
-from api_v1.verdicts.change_log import Kind, Named
+from api_v1.verdicts import audit, change_log, derivation, refresher, stored
+from api_v1.verdicts.change_log import ChangeKey, Kind
 from api_v1.verdicts.stored import Pending
 from tests.support import factories, oracle, scenarios
 from tests.support.client import Api
@@ -201,11 +201,11 @@ CHANGES: dict[str, str] = {
 }
 
 
-def note(name: str, named: Mapping[str, int]) -> Named:
+def note(name: str, named: Mapping[str, int]) -> ChangeKey:
     """What a change is noted as."""
     if "run" in named:
-        return Named(Kind.RUN, named["run"])
-    return Named(Kind.OUTPUT, named["output"]) if "output" in named else Named(Kind.CATALOGUE, named["test"])
+        return ChangeKey(Kind.RUN, named["run"])
+    return ChangeKey(Kind.OUTPUT, named["output"]) if "output" in named else ChangeKey(Kind.CATALOGUE, named["test"])
 
 
 @examples(0.48)
@@ -231,9 +231,9 @@ def test_changes_are_stored_once_they_are_recorded_or_audited(
             if named.get("output") != 0:
                 session.execute(sa.text(statement), named)
                 if data.draw(st.booleans()):
-                    change_log.put(session.connection(), [note(name, named)])
+                    change_log.add(session.connection(), [note(name, named)])
                 session.commit()
-                refresher.audit(session.get_bind().engine, 100)
+                audit.compare_next(session.get_bind().engine, 100)
             check_stored(session)
 
 
@@ -247,7 +247,7 @@ def check_stored(session: DbSession) -> None:
     assert [[getattr(run, name) for name in said] for run in alone] == [
         [getattr(state, name) for name in said] for state in derived
     ]
-    assert refresher.differing(session.connection(), ids, 1, None) == set()
+    assert audit.differing(session.connection(), ids, 1, None) == set()
     session.commit()
 
 
@@ -262,6 +262,6 @@ def test_a_run_without_creation_time_has_its_neighbours_everywhere(reader: Reade
     with reader.api.rows() as session:
         session.add(RunCreation(test_id=neighbour, created_at=factories.START + timedelta(days=1)))
         # Only the API records creation times, and notes the run when it does.
-        change_log.put(session.connection(), [Named(Kind.RUN, neighbour)])
+        change_log.add(session.connection(), [ChangeKey(Kind.RUN, neighbour)])
     for run_id in (old, neighbour):
         assert reader.get(f"/runs/{run_id}")["created_at"] == iso(factories.START + timedelta(days=1))

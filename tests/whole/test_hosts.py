@@ -1,4 +1,4 @@
-"""Inside the platform and in a process of its own, the API gives the same answers, byte for byte."""
+"""The API gives the same responses inside the platform and in a process of its own, byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed test run leaves on the database server is swept by a later run, and nothing else is."""
+"""Schemas left by a killed test run are dropped by a later run, and no others are."""
 
 from __future__ import annotations
 

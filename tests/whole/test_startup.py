@@ -1,4 +1,4 @@
-"""What start-up takes, what it refuses and what it says then."""
+"""Settings and mounting: what start-up accepts, and the message for what it refuses."""
 
 from __future__ import annotations
 

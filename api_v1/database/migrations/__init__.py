@@ -1,7 +1,7 @@
-"""Our Alembic migrations: their own version table, beside the platform's.
+"""Our Alembic migrations, with a version table of their own.
 
-The platform creates every table of its metadata, ours included, with its first request; a migration therefore takes a
-table that is there already as it is.
+The platform creates every table of its metadata, including ours, in its first request. So a migration keeps a table
+that already exists.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
 
 
-def head() -> str:
+def newest_revision() -> str:
     """Return the newest revision."""
     return revisions()[0]
 

@@ -1,4 +1,4 @@
-"""Every answer comes in time and says what is wrong, whatever happens to the database."""
+"""Every response comes in time and names the problem, whatever happens to the database."""
 
 from __future__ import annotations
 

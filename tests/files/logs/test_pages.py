@@ -109,9 +109,9 @@ def test_every_position_in_a_log_is_redacted(secret: str) -> None:
     hidden = {part for part in parts if len(part) == 5 and part not in REDACTOR.redact(secret)}
     assert hidden
     binding = cursors.digest(17, None, None, None, None, 0)
-    for begun in (None, records.Begun(Level.INFO, Origin.WORKER)):
+    for open_line in (None, records.OpenLine(Level.INFO, Origin.WORKER)):
         for offset in range(len(data)):
-            resume = cursors.Resume(records.Position(offset, begun=begun))
+            resume = cursors.Resume(records.Position(offset, open_line=open_line))
             cursor = cursors.encode(resume, binding, segments.Reader(Memory(data)), SIGNER)
             shown = " ".join(messages(data, cursor=cursor))
             assert not [part for part in hidden if part in shown], offset

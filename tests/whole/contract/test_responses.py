@@ -1,4 +1,4 @@
-"""An answer that the document does not allow fails, and says why."""
+"""A response that the document does not allow fails the test, with the reason."""
 
 from __future__ import annotations
 

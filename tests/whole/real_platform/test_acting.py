@@ -96,7 +96,7 @@ class Ci:
         return dict(self.started)
 
     def post(self, path: str, body: Any, who: dict[str, str] | None = None) -> Any:
-        """What the API answers to a change."""
+        """Return the body of a POST request."""
         answer = self.api.post(path, json=body, headers=who or self.admin)
         assert answer.status_code in (200, 202), answer.json
         return answer.json

@@ -1,4 +1,4 @@
-"""The real platform's own ways of changing runs, and what the API makes of each at once.
+"""The real platform changes runs in its own ways, and the API shows each change at once.
 
 A worker reports to `/progress-reporter`, a person uses the web pages; nothing of that goes through the API. Needs the
 platform itself: set SAMPLE_PLATFORM to a checkout.

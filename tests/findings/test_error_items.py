@@ -1,4 +1,4 @@
-"""What went wrong in a run, one by one and in groups: the same faults as everywhere else."""
+"""Errors of a run, one by one and in groups: the same failures that all operations count."""
 
 from __future__ import annotations
 
