@@ -101,26 +101,28 @@ def _check_environment(environment_id: str | None, platform: str) -> None:
     if environment_id is None:
         return
     of_platform = {environments.identity(name): name for name in environments.PLATFORMS}
+    details = {"environment_id": environment_id, "platform": platform, "allowed_ids": [environments.identity(platform)]}
     if environment_id not in of_platform:
-        raise Unprocessable("There is no such environment.", {"environment_id": environment_id})
+        raise Unprocessable(f"There is no such environment; there are {' and '.join(of_platform)}.", details)
     if of_platform[environment_id] != platform:
         raise Unprocessable(
-            "The environment is of another platform.", {"environment_id": environment_id, "platform": platform}
+            f"The environment is of another platform; that of {platform} is {environments.identity(platform)}.", details
         )
 
 
 def _chosen_tests(session: DbSession, asked: Sequence[int] | None) -> list[int]:
     """Return the requested tests, which must all be active, or all active tests."""
     known = dict(session.execute(sa.select(RegressionTest.id, RegressionTest.active)).tuples().all())
-    active = [test for test, is_active in known.items() if is_active]
-    if asked is None:
-        chosen = sorted(active)
-    elif unknown := [test for test in asked if test not in known]:
-        raise Unprocessable("regression_test_ids contains unknown test IDs.", {"unknown_ids": unknown})
-    elif inactive := [test for test in asked if test not in active]:
-        raise Unprocessable("regression_test_ids contains inactive test IDs.", {"inactive_ids": inactive})
-    else:
-        chosen = sorted(asked)
+    active = {test for test, is_active in known.items() if is_active}
+    wrong = {
+        "unknown": [test for test in asked or () if test not in known],
+        "inactive": [test for test in asked or () if test in known and test not in active],
+    }
+    if any(wrong.values()):
+        kinds = " and ".join(kind for kind, tests in wrong.items() if tests)
+        details = {f"{kind}_ids": tests for kind, tests in wrong.items() if tests}
+        raise Unprocessable(f"regression_test_ids contains {kinds} test IDs.", details)
+    chosen = sorted(active if asked is None else asked)
     if not chosen:
         raise Unprocessable("There is no regression test to run.")
     return chosen

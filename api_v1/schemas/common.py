@@ -129,10 +129,15 @@ def commit_sha(**options: object) -> fields.String:
     )
 
 
-def repository(**options: object) -> fields.String:
-    """Return the request field of a GitHub repository."""
+def repository(*validators: validate.Validator, **options: object) -> fields.String:
+    """Return the request field of a GitHub repository.
+
+    Args:
+        validators: further ones.
+        options: of the field.
+    """
     return Text(
-        validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
+        validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100), *validators],
         metadata={"description": "GitHub repository in owner/repo format"},
         **options,  # type: ignore[arg-type]
     )

@@ -14,7 +14,7 @@ from api_v1.schemas.common import (
     storage_status_field,
     verified_field,
 )
-from api_v1.web.validation import QueryInteger, RequestSchema, choice
+from api_v1.web.validation import MAX_ID, QueryInteger, RequestSchema, choice
 
 
 class OutputQuery(RequestSchema):
@@ -40,7 +40,7 @@ class OutputFileQuery(OutputQuery):
     )
     byte_offset = QueryInteger(
         load_default=0,
-        validate=validate.Range(min=0),
+        validate=validate.Range(0, MAX_ID),
         metadata={"description": "Where to begin; next_byte_offset of the answer before."},
     )
 

@@ -22,7 +22,17 @@ from api_v1.schemas.common import (
 from api_v1.schemas.environments import Environment
 from api_v1.web import links
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import MAX_ID, FullMatch, JsonBoolean, RequestSchema, Text, Unique, UtcDateTime, choice
+from api_v1.web.validation import (
+    MAX_ID,
+    FullMatch,
+    GitHubRepository,
+    JsonBoolean,
+    RequestSchema,
+    Text,
+    Unique,
+    UtcDateTime,
+    choice,
+)
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
@@ -186,7 +196,7 @@ class RunConfig(ResponseSchema):
 class RunCreateRequest(RequestSchema):
     """The commit, the platform and the regression tests of a new run."""
 
-    repository = repository(required=True)
+    repository = repository(GitHubRepository(), required=True)
     branch = Text(validate=[FullMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
     commit_sha = commit_sha(required=True)
     pull_request = _body_id(allow_none=True, at_most=MAX_ID)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flask import request
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from api_v1.errors import MESSAGE_LENGTH, ApiError
+from api_v1.errors import MESSAGE_LENGTH, ApiError, NotFound, Unauthorized
 
 #: The status of every code that the package raises.
 STATUSES = {
@@ -60,6 +61,19 @@ class ErrorResponse(Schema):
             "additionalProperties": True,
         },
     )
+
+
+class NoSuchUrl(NotFound):
+    """No operation has the URL (`details.nearest` is the path of the one that was probably meant, if there is one)."""
+
+    def __init__(self, nearest: str | None) -> None:
+        super().__init__()
+        if nearest is not None:
+            self.message = f"There is nothing at this URL; did you mean {nearest}? {_LISTED}"
+            self.details["nearest"] = nearest
+
+
+_LISTED = "/openapi.json below the API's prefix lists what there is."
 
 
 class MethodNotAllowed(ApiError):
@@ -117,11 +131,26 @@ def status_of(error: ApiError) -> int:
     return error.status if isinstance(error, HttpError) else STATUSES[error.code]
 
 
+def _challenge(error: ApiError) -> str:
+    """Return the challenge of a 401 (RFC 6750, section 3), which tells no more than what the caller sent.
+
+    See docs/decisions.md, "Credentials".
+    """
+    sent = request.headers.get("Authorization", "")
+    challenge = 'Bearer realm="api_v1"'
+    if not sent or not isinstance(error, Unauthorized):
+        return challenge
+    scheme, _, token = sent.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return f'{challenge}, error="invalid_token"'
+    return f'{challenge}, error="invalid_request", error_description="Send the header Authorization: Bearer TOKEN"'
+
+
 def headers_of(error: ApiError) -> dict[str, str]:
     """Return the headers of the response to an error."""
     headers = {}
     if status_of(error) == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="api_v1"'
+        headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.details["allowed_methods"])
     if isinstance(error, UnsupportedEncoding):

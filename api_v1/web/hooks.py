@@ -6,7 +6,9 @@ an application run in the order of registration and `install` is called before t
 
 from __future__ import annotations
 
+import difflib
 import logging
+import re
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request, request_started
@@ -17,9 +19,8 @@ from werkzeug.routing.converters import PathConverter
 from api_v1.access import tokens
 from api_v1.database import connections, outages
 from api_v1.database.session import db
-from api_v1.errors import NotFound
 from api_v1.web import absolute_urls, access_log, handlers, operation, preconditions, request_context
-from api_v1.web.errors import MethodNotAllowed, PreconditionFailed
+from api_v1.web.errors import MethodNotAllowed, NoSuchUrl, PreconditionFailed
 from api_v1.web.rate_limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -149,17 +150,36 @@ def fallback(rest: str = "") -> Response:
 
     Raises:
         MethodNotAllowed: the URL has operations with other methods.
-        NotFound: it has none.
+        NoSuchUrl: it has none.
     """
     allowed = _allowed_methods()
     if not allowed:
-        raise NotFound()
+        raise NoSuchUrl(nearest_path(rest))
     if request.method == "OPTIONS":
         return handlers.empty_response(headers={"Allow": ", ".join(allowed)})
     raise MethodNotAllowed(request.method, allowed)
 
 
 fallback.tolerates = (TooManyRequests, *outages.DATABASE_ERRORS)  # type: ignore[attr-defined]
+
+
+#: The similarity from which on a path is taken for a misspelt one; `/run/11` has 0.93 with `/runs/{}`.
+_SIMILAR = 0.8
+
+#: How much of a path is compared.
+_COMPARED = 200
+
+
+def nearest_path(path: str) -> str | None:
+    """Return the path of the operation that a caller probably meant, as OpenAPI writes it; None if there is none.
+
+    Case, ids, and slashes that are doubled or at the end do not count.
+    """
+    segments = [segment for segment in path[:_COMPARED].lower().split("/") if segment]
+    asked = "/".join("{}" if segment.isdigit() else segment for segment in segments)
+    known = {re.sub("{.*?}", "{}", declared.path.strip("/")): declared.path for declared in operation.REGISTRY.values()}
+    found = difflib.get_close_matches(asked, known, n=1, cutoff=_SIMILAR)
+    return known[found[0]] if found else None
 
 
 def _allowed_methods() -> list[str]:

@@ -149,7 +149,8 @@ def test_tests_that_are_unknown_or_inactive_are_named(api: Api, tests: list[int]
     def details(*ids: int) -> dict[str, Any]:
         return refused(post(api, "/runs", BODY | {"regression_test_ids": ids}, headers=headers), 422, "unprocessable")
 
-    assert details(tests[0], 999_999, inactive, 2**40) == {"unknown_ids": [999_999, 2**40]}
+    assert details(tests[0], 999_999, 2**40, 10**30) == {"unknown_ids": [999_999, 2**40, 10**30]}
+    assert details(tests[0], 999_999, inactive, unset) == {"unknown_ids": [999_999], "inactive_ids": [inactive, unset]}
     assert details(unset, tests[0], inactive) == {"inactive_ids": [unset, inactive]}
     assert details() == {}
     with api.rows() as session:
@@ -165,7 +166,7 @@ def test_without_any_active_test_there_is_nothing_to_run(api: Api) -> None:
 @pytest.mark.parametrize("environment", ["windows-latest", "linux", "LINUX-LATEST", "", "macos-latest"])
 def test_an_environment_must_be_there_and_fit(api: Api, tests: list[int], environment: str) -> None:
     details = refused(post(api, "/runs", BODY | {"environment_id": environment}), 422, "unprocessable")
-    assert details["environment_id"] == environment
+    assert details == {"environment_id": environment, "platform": "linux", "allowed_ids": ["linux-latest"]}
 
 
 @on_one_database
@@ -174,6 +175,7 @@ def test_an_environment_must_be_there_and_fit(api: Api, tests: list[int], enviro
     [
         ("repository", ...),
         ("repository", "no-owner"),
+        *(("repository", name) for name in ("../..", "owner/.", "owner/..", "./name", "owner/name.git", "owner/.git")),
         ("repository", "owner/name/more"),
         ("repository", "owner/name\n"),
         ("repository", "o/" + "n" * 99),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api_v1.access import tokens
 from api_v1.web.operation import REGISTRY
 from tests.support import factories
 from tests.support.client import Api
@@ -114,6 +115,35 @@ def test_an_error_has_no_etag_and_is_always_sent(api: Api) -> None:
         response = api.get(path, headers={"If-None-Match": "*", "If-Match": '"x"'})
         assert response.status_code in (401, 404)
         assert "ETag" not in response.headers
+
+
+@on_one_database
+def test_a_challenge_tells_no_more_than_what_the_caller_sent(each_api: Api) -> None:
+    realm = 'Bearer realm="api_v1"'
+    how = 'error="invalid_request", error_description="Send the header Authorization: Bearer TOKEN"'
+    secret = each_api.bearer()["Authorization"].removeprefix("Bearer ")
+    each_api.delete("/auth/tokens/current", headers={"Authorization": f"Bearer {secret}"})
+    expected = {
+        None: realm,
+        "": realm,
+        "Bearer": f"{realm}, {how}",
+        "Bearer ": f"{realm}, {how}",
+        f"Basic {secret}": f"{realm}, {how}",
+        f"Token {secret}": f"{realm}, {how}",
+        secret: f"{realm}, {how}",
+        f"Bearer {secret}": f'{realm}, error="invalid_token"',
+        f"bearer {tokens.new_secret()}": f'{realm}, error="invalid_token"',
+        "Bearer nonsense": f'{realm}, error="invalid_token"',
+    }
+    bodies = set()
+    for sent, challenge in expected.items():
+        response = each_api.get("/runs", headers={} if sent is None else {"Authorization": sent})
+        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, challenge), sent
+        bodies.add(response.data)
+    assert len(bodies) == 1
+    log_in = {"email": "nobody@example.org", "password": "12345678", "token_name": "name"}
+    refused = each_api.post("/auth/tokens", json=log_in, headers={"Authorization": "Basic eDp5"})
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, realm)
 
 
 @on_one_database

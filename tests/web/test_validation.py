@@ -14,7 +14,10 @@ from api_v1.date_times import iso
 from api_v1.errors import ValidationFailed
 from api_v1.web.validation import (
     MAX_ID,
+    NOTHING_HAS,
+    BodyId,
     FullMatch,
+    GitHubRepository,
     QueryBoolean,
     QueryInteger,
     RequestSchema,
@@ -68,8 +71,22 @@ READ: list[tuple[fields.Field[Any], object, object]] = [
     (QueryInteger(), "007", 7),
     (QueryInteger(), "-5", -5),
     (QueryInteger(), str(MAX_ID), MAX_ID),
-    (QueryInteger(), str(MAX_ID + 1), ValidationError),
-    (QueryInteger(), "9" * 5000, ValidationError),
+    (QueryInteger(), str(MAX_ID + 1), MAX_ID + 1),
+    (QueryInteger(), str(NOTHING_HAS), NOTHING_HAS),
+    (QueryInteger(), str(NOTHING_HAS + 1), NOTHING_HAS),
+    (QueryInteger(), "9" * 5000, NOTHING_HAS),
+    (QueryInteger(), "-" + "9" * 5000, -NOTHING_HAS),
+    (QueryInteger(), "0" * 5000 + "12", 12),
+    (BodyId(), 5, 5),
+    (BodyId(), 10**30, NOTHING_HAS),
+    (BodyId(), 0, ValidationError),
+    (BodyId(), "5", ValidationError),
+    (BodyId(), True, ValidationError),
+    *((Text(validate=GitHubRepository()), name, name) for name in ("a/b", "a/.github", "a/b.github", "a/...", "a/git")),
+    *(
+        (Text(validate=GitHubRepository()), name, ValidationError)
+        for name in ("../..", "a/..", "a/.", "./a", "../a", "a/b.git", "a/B.GIT", "a/.git")
+    ),
     *(
         (QueryInteger(), text, ValidationError)
         for text in ("", " 5", "5 ", "+5", "--5", "5.0", "1e3", "1_0", "５", "5\n")
@@ -227,6 +244,41 @@ def test_a_body_that_cannot_be_read_is_refused(error: Exception, each_api: Api) 
     )
     assert (response.status_code, response.json["code"]) == (400, "validation_error")
     assert response.json["details"]["fields"] == {"_body": "Could not be read to its end."}
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    ("body", "named", "omitted"),
+    [
+        (GOOD | {f"x{n}": 1 for n in range(20)}, 20, None),
+        (GOOD | {f"x{n}": 1 for n in range(5000)}, 20, 4980),
+        ({f"x{n}": 1 for n in range(5000)} | GOOD | {"email": 5}, 20, 4981),
+        (GOOD | {"scopes": [1] * 20_000}, 20, 19_980),
+        (GOOD | {"x" * 60_000: 1}, 1, None),
+        ({"\u00e4" * 10_000: 1}, 4, None),
+    ],
+)
+def test_what_is_repeated_of_a_wrong_body_is_bounded(
+    body: dict[str, Any], named: int, omitted: int | None, api: Api
+) -> None:
+    response = api.post("/auth/tokens", json=body)
+    assert response.status_code == 400
+    assert len(response.data) < 3000
+    details = response.json["details"]
+    assert (len(details["fields"]), details.get("omitted_fields")) == (named, omitted)
+    if body.get("email") == 5:
+        assert next(iter(details["fields"])) == "email"
+
+
+@on_one_database
+def test_what_is_repeated_of_a_wrong_url_is_bounded(api: Api) -> None:
+    headers = api.bearer()
+    wrong = api.get("/runs", query={f"x{n}": "1" for n in range(1000)}, headers=headers)
+    assert (len(wrong.json["details"]["fields"]), wrong.json["details"]["omitted_fields"]) == (20, 980)
+    for method, path in (("GET", f"/runs/{'9' * 4000}"), ("DELETE", f"/auth/tokens/{'x' * 4000}")):
+        missing = api.request(method, path, headers=headers)
+        assert missing.status_code == 404
+        assert len(missing.data) < 500
 
 
 @on_one_database
