@@ -136,11 +136,15 @@ class RunFailure(ApiBase):
     `verdict` is fail, missing_output, pass (with a warning), skipped (recorded in the run's set, without a result), or
     outside (it has a result and is not in the run's recorded set). With it a test's history is filtered and counted
     without judging every result. `errors` counts the entries of the run's error list that are about the test's result.
+
+    What was observed is kept of a test that has a result and is in the set: its exit code and whether that is wrong,
+    and a digest of the whole observed result, which is equal where that is (`verdicts/observed.py`).
     """
 
     __tablename__ = "api_v1_run_failure"
     __table_args__ = (
         sa.Index("api_v1_run_failure_history", "regression_id", "test_id", "verdict"),
+        sa.Index("api_v1_run_failure_observed", "regression_id", "observed", "test_id"),
         {"mysql_engine": "InnoDB"},
     )
 
@@ -148,6 +152,28 @@ class RunFailure(ApiBase):
     regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     verdict: Mapped[str] = mapped_column(exact(14))
     errors: Mapped[int] = mapped_column(default=0)
+    exit_code: Mapped[int | None]
+    wrong_exit_code: Mapped[bool] = mapped_column(default=False)
+    observed: Mapped[str | None] = mapped_column(exact(32))
+
+
+class RunFailureOutput(ApiBase):
+    """An output of a `RunFailure` that is neither equal nor an accepted variant; as disposable, and derived with it.
+
+    `hash` is the stored one of what the worker uploaded. A stored text that is no hash is replaced by a digest of it,
+    which no hash is equal to.
+    """
+
+    __tablename__ = "api_v1_run_failure_output"
+    __table_args__ = (
+        sa.Index("api_v1_run_failure_output_hash", "regression_id", "output_id", "hash", "test_id"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    output_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(exact(64))
 
 
 class Change(ApiBase):
@@ -168,7 +194,7 @@ class Change(ApiBase):
 class Refresh(ApiBase):
     """How far the stored states can be relied upon: one row, whose lock lets one refresher work at a time.
 
-    `generation` also stands in a row of each of the three tables above. Where one of them lacks it, that table was
+    `generation` also stands in a row of each of the four tables above. Where one of them lacks it, that table was
     emptied or replaced, and every state is derived anew, from the newest run down to `position`.
     """
 

@@ -23,7 +23,8 @@ from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.derivation import Failure
-from api_v1.verdicts.rule import FAILING, RunStatus
+from api_v1.verdicts.observed import Observed
+from api_v1.verdicts.rule import FAILING, FINISHED, RunStatus
 from api_v1.verdicts.stored import Sources
 
 #: The branch whose runs say what is known to fail.
@@ -58,7 +59,7 @@ class Run:
     branch_key: bytes
     commit: str
     of_pull_request: bool
-    pull_request: int
+    pull_request: int | None
     status: str
     recorded: bool
     total: int
@@ -72,6 +73,11 @@ class Run:
     def is_complete(self) -> bool:
         """Whether it completed and has a result of every test of its set."""
         return self.status in COMPLETE and not self.absent
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is over."""
+        return self.status in FINISHED
 
     @property
     def begun_at(self) -> datetime:
@@ -94,19 +100,31 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Base:
-    """What a run is compared with: a run, or None where there is none; and why it is that one, in a sentence."""
-
-    run: Run | None
-    reason: str
-
-
-@dataclass(frozen=True)
 class MasterRun:
-    """A complete run of master, and the tests that failed in it."""
+    """A complete run of master, and the tests that failed in it, each without its differing outputs."""
 
     run: Run
     failures: Mapping[int, Failure]
+
+    def digest(self, regression_id: int) -> str | None:
+        """Return the digest of what was observed of a test that failed, None for any other."""
+        failure = self.failures.get(regression_id)
+        return None if failure is None else failure.observed.digest
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a run is compared with.
+
+    Attributes:
+        run: None where there is no such run.
+        reason: why it is that one, in a sentence.
+        older: the runs of master before it (`older_masters`), where they were found with it.
+    """
+
+    run: Run | None
+    reason: str
+    older: Sequence[MasterRun] | None = None
 
 
 def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject:
@@ -166,7 +184,7 @@ def _run(row: Any) -> Run:
         branch_key=row.branch_key,
         commit=row.commit,
         of_pull_request=bool(row.of_pull_request),
-        pull_request=row.pr_nr if row.of_pull_request else 0,
+        pull_request=row.pr_nr or None if row.of_pull_request else None,
         status=row.status,
         recorded=bool(row.recorded),
         total=row.total,
@@ -203,17 +221,23 @@ def is_complete(state: Any) -> list[sa.ColumnElement[bool]]:
     return [state.status.in_(COMPLETE), state.absent == 0]
 
 
-def masters(
-    session: DbSession, source: Sources, main_forks: Sequence[int], *, platform: str, before: int, most: int = OLDER
-) -> list[MasterRun]:
-    """Return the newest complete runs of master before a run, newest first, each with the tests that failed in it.
+def older_masters(session: DbSession, subject: Subject, base: Base) -> Sequence[MasterRun]:
+    """Return the newest complete runs of master before the base, newest first: a branch may be that far behind."""
+    if base.older is not None:
+        return base.older
+    return [] if base.run is None else masters(session, subject, before=base.run.run_id)
+
+
+def masters(session: DbSession, subject: Subject, *, before: int, most: int = OLDER) -> list[MasterRun]:
+    """Return the newest complete runs of master on the subject's platform, newest first, each with its failures.
 
     Args:
-        main_forks: the fork rows of the main repository.
         before: the id that those of the runs are below.
         most: how many runs.
     """
-    asked = {"forks": main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
+    source = subject.source
+    asked = {"forks": subject.main_forks, "platform": getattr(TestPlatform, subject.run.platform)}
+    asked |= {"before": before, "most": most}
     derived = {state.test_id: state.failures for state in source.derived}
     runs: dict[int, Run] = {}
     failures: dict[int, dict[int, Failure]] = {}
@@ -223,8 +247,12 @@ def masters(
             known = derived.get(row.test_id, {})
             failures[row.test_id] = {test: found for test, found in known.items() if found.verdict in FAILING}
         if row.regression_id is not None and row.test_id not in derived:
-            failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors)
+            seen = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed)
+            failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, seen)
     return [MasterRun(run, failures[run_id]) for run_id, run in runs.items()]
+
+
+_FAILURE = ("regression_id", "verdict", "errors", "exit_code", "wrong_exit_code", "observed")
 
 
 def _masters(source: Sources) -> sa.Select[Any]:
@@ -248,17 +276,12 @@ def _masters(source: Sources) -> sa.Select[Any]:
         _runs(state)
         .join(chosen, chosen.c.test_id == state.test_id)
         .outerjoin(RunFailure, failed)
-        .add_columns(RunFailure.regression_id, RunFailure.verdict, RunFailure.errors)
+        .add_columns(*(RunFailure.__table__.c[name] for name in _FAILURE))
         .order_by(state.test_id.desc())
     )
 
 
 # --- The choice -----------------------------------------------------------------------------------
-
-
-def is_base(text: str) -> bool:
-    """Tell whether a text says which run to compare with: `master`, `previous`, the id of a run, or a commit."""
-    return text in _KINDS or _RUN_ID.fullmatch(text) is not None or _COMMIT.fullmatch(text) is not None
 
 
 def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
@@ -290,15 +313,19 @@ def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
 
 def _of_master(session: DbSession, subject: Subject) -> Base:
     run = subject.run
-    found = masters(session, subject.source, subject.main_forks, platform=run.platform, before=run.run_id, most=1)
+    found = masters(session, subject, before=run.run_id, most=1 + OLDER)
     what = f"complete run of {subject.main_repository} {MASTER} on {run.platform} before this run"
-    return Base(found[0].run, f"The newest {what}.") if found else Base(None, f"There is no {what}.")
+    return Base(found[0].run, f"The newest {what}.", found[1:]) if found else Base(None, f"There is no {what}.")
 
 
 def _previous(session: DbSession, subject: Subject) -> Base:
     run = subject.run
     query = subject.source.built(_previous_run)
-    asked = {"platform": getattr(TestPlatform, run.platform), "before": run.run_id, "pull_request": run.pull_request}
+    asked = {
+        "platform": getattr(TestPlatform, run.platform),
+        "before": run.run_id,
+        "pull_request": run.pull_request or 0,
+    }
     asked |= {name: getattr(run, name) for name in ("fork_id", "branch_key", "of_pull_request")}
     row = session.execute(query, asked).first()
     of = f"pull request {run.pull_request}" if run.of_pull_request else f"branch {run.branch}"

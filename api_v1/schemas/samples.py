@@ -8,6 +8,7 @@ from api_v1.schemas.common import (
     COMMIT_PATTERN,
     HASH_PATTERN,
     PLATFORMS,
+    RESULT_STATUSES,
     AtMost,
     Count,
     Cut,
@@ -19,7 +20,6 @@ from api_v1.schemas.common import (
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import Digits, RequestSchema, Text, UtcDateTime, WholeMatch, choice
 
-RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
 
 

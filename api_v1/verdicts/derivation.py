@@ -28,6 +28,8 @@ from api_v1.database.platform import (
 )
 from api_v1.database.sql import epoch, identity
 from api_v1.database.tables import RunCreation
+from api_v1.verdicts import failure_details
+from api_v1.verdicts.observed import NOTHING, Observed
 from api_v1.verdicts.rule import FINISHED, Deviation, RunStatus, Verdict, deviations, in_a_category, run_status
 
 #: The verdict of a result whose test is not in the run's recorded set (see `RunFailure`).
@@ -39,6 +41,7 @@ class Failure(NamedTuple):
 
     verdict: str
     errors: int = 0
+    observed: Observed = NOTHING
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,19 @@ def derive(session: DbSession | sa.Connection, ids: Sequence[int]) -> list[State
     for row in session.execute(_deviations_of_some(), asked):
         found[row.test_id].append(row)
     outside = _outside(session, sets, results)
+    judged = with_details(
+        session,
+        {
+            row.test_id: failures_of(one for one in found[row.test_id] if one.regression_id not in outside[row.test_id])
+            for row in facts
+        },
+    )
     return [
         _state(
             row,
             results.get(row.test_id, 0),
             sets.get(row.test_id) or _Set(results.get(row.test_id, 0) + missing[row.test_id], missing[row.test_id]),
-            [one for one in found[row.test_id] if one.regression_id not in outside[row.test_id]],
+            judged[row.test_id],
             outside[row.test_id],
         )
         for row in facts
@@ -119,8 +129,7 @@ def _is_over(facts: Any) -> bool:
     return facts.last_status in (TestStatus.completed, TestStatus.canceled)
 
 
-def _state(facts: Any, results: int, members: _Set, deviating: Sequence[Any], outside: set[int]) -> State:
-    judged = failures_of(deviating)
+def _state(facts: Any, results: int, members: _Set, judged: Mapping[int, Failure], outside: set[int]) -> State:
     last = None if facts.last_status is None else facts.last_status.value
     counted = count(judged.values(), last, results=results, total=members.total, absent=members.absent)
     skipped = members.skipped if counted["status"] in FINISHED else ()
@@ -139,7 +148,7 @@ def _state(facts: Any, results: int, members: _Set, deviating: Sequence[Any], ou
         fork_id=facts.fork_id,
         of_pull_request=bool(facts.of_pull_request),
         branch_key=facts.branch_key,
-        failures=judged
+        failures=dict(judged)
         | dict.fromkeys(skipped, Failure(Verdict.SKIPPED.value))
         | dict.fromkeys(outside, Failure(OUTSIDE)),
         **counted,
@@ -154,13 +163,25 @@ def failures_of(deviating: Iterable[Any]) -> dict[int, Failure]:
     """
     found: dict[int, Failure] = {}
     for row in deviating:
-        verdict, errors = found.get(row.regression_id, Failure(Verdict.PASS.value))
+        verdict, errors, _ = found.get(row.regression_id, Failure(Verdict.PASS.value))
         if row.kind == Deviation.NO_FILE:
             verdict = Verdict.MISSING_OUTPUT.value
         elif row.kind != Deviation.NO_OUTPUT and verdict == Verdict.PASS:
             verdict = Verdict.FAIL.value
         found[row.regression_id] = Failure(verdict, errors + bool(row.baseline))
     return {test: failure for test, failure in found.items() if failure != Failure(Verdict.PASS.value)}
+
+
+def with_details(
+    session: DbSession | sa.Connection, judged: Mapping[int, Mapping[int, Failure]]
+) -> dict[int, dict[int, Failure]]:
+    """Return failures by run and test, with what was observed of them."""
+    keys = ((run, test) for run, failures in judged.items() for test in failures)
+    seen = failure_details.read(session, keys)
+    return {
+        run: {test: failure._replace(observed=seen.get((run, test), NOTHING)) for test, failure in failures.items()}
+        for run, failures in judged.items()
+    }
 
 
 def count(failures: Iterable[Failure], last: str | None, *, results: int, total: int, absent: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database.platform import Test, TestProgress, TestResult
-from api_v1.database.tables import Change, Refresh, RunFailure, RunState
+from api_v1.database.tables import Change, Refresh, RunFailure, RunFailureOutput, RunState
 from api_v1.verdicts.change_log import Kind
 from api_v1.verdicts.rule import RunStatus
 
@@ -20,11 +20,13 @@ WINDOW = 200
 
 def intact(generation: Any) -> tuple[sa.ColumnElement[bool], ...]:
     """Return conditions that are true when the stored tables hold the rows of this generation."""
+    output = RunFailureOutput
     marks = (
         sa.select(RunState.test_id).where(
             RunState.test_id == 0, RunState.generation == generation, RunState.status.is_(None)
         ),
         sa.select(RunFailure.test_id).where(RunFailure.test_id == 0, RunFailure.regression_id == -generation),
+        sa.select(output.test_id).where(output.test_id == 0, output.regression_id == -generation),
         sa.select(Change.kind).where(Change.kind == Kind.GENERATION.value, Change.target == -generation),
     )
     return tuple(mark.correlate(Refresh).exists() for mark in marks)

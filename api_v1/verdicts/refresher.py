@@ -22,10 +22,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from api_v1.database.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestResultFile, TestStatus
-from api_v1.database.tables import Change, Refresh, RunCreation, RunFailure, RunState, now
+from api_v1.database.tables import Change, Refresh, RunCreation, RunFailure, RunFailureOutput, RunState, now
 from api_v1.verdicts import change_log, derivation, freshness
 from api_v1.verdicts.change_log import Kind, Named
 from api_v1.verdicts.derivation import OUTSIDE, Failure
+from api_v1.verdicts.observed import Observed
 from api_v1.verdicts.rule import FINISHED, RunStatus, Verdict, deviations, in_a_category, run_status
 
 logger = logging.getLogger(__name__)
@@ -261,10 +262,11 @@ def _begin_anew(connection: sa.Connection, row: Any) -> None:
     generation = secrets.randbelow(2**30) + 1
     newest = connection.scalar(sa.select(sa.func.max(Test.id))) or 0
     connection.execute(sa.delete(RunState).where(RunState.test_id == 0))
-    connection.execute(sa.delete(RunFailure).where(RunFailure.test_id == 0))
+    for table in _FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id == 0))
     connection.execute(sa.delete(Change).where(Change.kind == Kind.GENERATION.value))
     connection.execute(sa.insert(RunState).values(test_id=0, generation=generation))
-    connection.execute(sa.insert(RunFailure).values(test_id=0, regression_id=-generation, verdict="", errors=0))
+    _insert_failures(connection, [(0, {-generation: _MARK})])
     connection.execute(
         sa.insert(Change).values(kind=Kind.GENERATION.value, target=-generation, stamp=change_log.stamp())
     )
@@ -290,7 +292,8 @@ def _next_range(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     # Runs that are gone, and whatever stood in the tables before.
     connection.execute(sa.delete(RunState).where(RunState.generation != row.generation))
     known = sa.select(RunState.test_id)
-    connection.execute(sa.delete(RunFailure).where(RunFailure.test_id.not_in(known)))
+    for table in _FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id.not_in(known)))
     _note_progress(connection, complete=True, position=0, audit_ended_at=now())
     return []
 
@@ -309,7 +312,8 @@ def store(connection: sa.Connection, row: Any, runs: Sequence[int], *, with_heir
     states = derivation.derive(connection, runs)
     before = {kept.test_id: _own_time(kept) for kept in _kept_times(connection, runs)}
     connection.execute(sa.delete(RunState.__table__).where(RunState.test_id.in_(runs)))
-    connection.execute(sa.delete(RunFailure.__table__).where(RunFailure.test_id.in_(runs)))
+    for table in _FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id.in_(runs)))
     if states:
         rows = [state.columns() | {"generation": row.generation} for state in states]
         connection.execute(sa.insert(RunState.__table__), rows)
@@ -333,14 +337,48 @@ def _kept_times(connection: sa.Connection, runs: Sequence[int]) -> Sequence[Any]
     return connection.execute(sa.select(*columns).where(RunState.test_id.in_(runs))).all()
 
 
+#: The tables of failures and of their outputs.
+_FAILURES = (RunFailure.__table__, RunFailureOutput.__table__)
+
+#: What says in both tables that they are what they were (see `Refresh`).
+_MARK = Failure("", 0, Observed(None, False, None, ((0, ""),)))
+
+
 def _insert_failures(connection: sa.Connection, found: Iterable[tuple[int, Mapping[int, Failure]]]) -> None:
-    rows = [
-        {"test_id": run, "regression_id": test, "verdict": failure.verdict, "errors": failure.errors}
-        for run, failures in found
-        for test, failure in failures.items()
-    ]
-    if rows:
-        connection.execute(sa.insert(RunFailure.__table__), rows)
+    rows, outputs = [], []
+    for run, failures in found:
+        for test, (verdict, errors, seen) in failures.items():
+            key = {"test_id": run, "regression_id": test}
+            values = {"exit_code": seen.exit_code, "wrong_exit_code": seen.wrong_exit_code, "observed": seen.digest}
+            rows.append(key | {"verdict": verdict, "errors": errors} | values)
+            outputs += [key | {"output_id": output, "hash": hash_} for output, hash_ in seen.outputs]
+    for table, values_of_rows in zip(_FAILURES, (rows, outputs), strict=True):
+        if values_of_rows:
+            connection.execute(sa.insert(table), values_of_rows)
+
+
+def kept_failures(
+    connection: sa.Connection, narrow: Callable[[Any], sa.ColumnElement[bool]]
+) -> dict[int, dict[int, Failure]]:
+    """Return the stored failures by run and test.
+
+    Args:
+        narrow: given the columns of one of the two tables, returns the condition for its rows.
+    """
+    failure, output = (table.c for table in _FAILURES)
+    outputs: defaultdict[tuple[int, int], list[tuple[int, str]]] = defaultdict(list)
+    rows = sa.select(*output).where(narrow(output)).order_by(output.output_id)
+    for row in connection.execute(rows):
+        outputs[row.test_id, row.regression_id].append((row.output_id, row.hash))
+    found: defaultdict[int, dict[int, Failure]] = defaultdict(dict)
+    for row in connection.execute(sa.select(*failure).where(narrow(failure))):
+        of_test = tuple(outputs.pop((row.test_id, row.regression_id), ()))
+        seen = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed, of_test)
+        found[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, seen)
+    for (run, test), of_none in outputs.items():
+        # Such a failure is not stored, and not derived either.
+        found[run][test] = _MARK._replace(observed=Observed(None, False, None, tuple(of_none)))
+    return found
 
 
 def _record_creation(connection: sa.Connection, row: Any, runs: Sequence[int]) -> None:
@@ -394,12 +432,10 @@ def judge_test(connection: sa.Connection, regression_id: int) -> None:
     for found in connection.execute(_deviations_of_test(), {"regression_id": regression_id}):
         deviating[found.test_id].append(found)
     failures = {run: derivation.failures_of(found) for run, found in deviating.items()}
-    judged = {run: found[regression_id] for run, found in failures.items() if found}
-    columns = (RunFailure.test_id, RunFailure.verdict, RunFailure.errors)
-    kept = {
-        row.test_id: Failure(row.verdict, row.errors)
-        for row in connection.execute(sa.select(*columns).where(RunFailure.regression_id == regression_id))
-    }
+    detailed = derivation.with_details(connection, failures)
+    judged = {run: found[regression_id] for run, found in detailed.items() if found}
+    stored = kept_failures(connection, lambda row: row.regression_id == regression_id)
+    kept = {run: found[regression_id] for run, found in stored.items()}
     settled = {run for run, failure in kept.items() if failure.verdict in (OUTSIDE, Verdict.SKIPPED)}
     changed = [run for run in {*kept, *judged} - settled if kept.get(run) != judged.get(run)]
     _replace_failures(connection, regression_id, changed, judged)
@@ -410,8 +446,9 @@ def _replace_failures(
     connection: sa.Connection, regression_id: int, runs: Sequence[int], failures: Mapping[int, Failure]
 ) -> None:
     for some in _chunks(runs, RECOUNTED):
-        own = (RunFailure.regression_id == regression_id, RunFailure.test_id.in_(some))
-        connection.execute(sa.delete(RunFailure.__table__).where(*own))
+        for table in _FAILURES:
+            own = (table.c.regression_id == regression_id, table.c.test_id.in_(some))
+            connection.execute(sa.delete(table).where(*own))
         _insert_failures(connection, ((run, {regression_id: failures[run]}) for run in some if run in failures))
 
 
@@ -607,7 +644,7 @@ def differing(connection: sa.Connection, ids: Sequence[int], first: int, last: i
     """
     derived = {state.test_id: state for state in derivation.derive(connection, ids)}
     names = derivation.STATE_COLUMNS
-    state, failure = RunState.__table__.c, RunFailure.__table__.c
+    state = RunState.__table__.c
 
     def between(column: Any) -> sa.ColumnElement[bool]:
         return sa.and_(column >= first, sa.true() if last is None else column <= last)
@@ -616,13 +653,13 @@ def differing(connection: sa.Connection, ids: Sequence[int], first: int, last: i
         row.test_id: row._asdict()
         for row in connection.execute(sa.select(*(state[name] for name in names)).where(between(state.test_id)))
     }
-    failures: defaultdict[int, dict[int, Failure]] = defaultdict(dict)
-    for row in connection.execute(sa.select(*failure).where(between(failure.test_id))):
-        failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors)
+    failures = kept_failures(connection, lambda row: between(row.test_id))
     return {
         run
         for run in {*derived, *stored, *failures}
-        if run not in derived or stored.get(run) != derived[run].columns() or failures[run] != derived[run].failures
+        if run not in derived
+        or stored.get(run) != derived[run].columns()
+        or failures.get(run, {}) != derived[run].failures
     }
 
 

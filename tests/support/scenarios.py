@@ -316,6 +316,11 @@ class World:
             found | dict.fromkeys(self.skipped(run), ("skipped", 0)) | dict.fromkeys(self.outside(run), ("outside", 0))
         )
 
+    def observed(self, run: Run, test: RegressionTest) -> tuple[int | None, dict[int, str]]:
+        """What was observed of a result: exit code, and the hash of each output that has a file."""
+        hashes = {file.output: file.expected if file.got is None else file.got for file in self.files(run, test)}
+        return run.results[test.id].exit_code, hashes
+
     def faults(self, run: Run) -> list[tuple[str, str, int, int]]:
         """What is wrong in a run: type, severity, test, output (0 for none).
 
@@ -396,7 +401,7 @@ class World:
 TABLES = (
     "gcp_instance test_result_file test_result customized_test test_fork test_progress api_v1_run_creation test "
     "regression_test_output_files regression_test_output regression_test_category regression_test sample category fork "
-    "api_v1_run_failure api_v1_run_state api_v1_change api_v1_refresh"
+    "api_v1_run_failure_output api_v1_run_failure api_v1_run_state api_v1_change api_v1_refresh"
 ).split()
 
 

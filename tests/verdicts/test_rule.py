@@ -16,10 +16,12 @@ from hypothesis import given
 from sqlalchemy.orm import Session
 
 from api_v1.database import platform, sql
-from api_v1.database.tables import RunFailure, RunState
+from api_v1.database.tables import RunFailure, RunFailureOutput, RunState
 from api_v1.findings import failures
 from api_v1.runs import results
 from api_v1.verdicts import derivation, refresher, rule
+from api_v1.verdicts.derivation import Failure
+from api_v1.verdicts.observed import NOTHING, Observed, digest, hash_key
 from api_v1.verdicts.rule import Deviation, FileFacts, RunStatus, Verdict
 from tests.support import scenarios
 from tests.support.factories import hash_of
@@ -207,9 +209,28 @@ def check_states(session: Session, world: World) -> None:
     for chosen in (slice(None), slice(0, None, 2), *(slice(n, n + 1) for n in range(len(ids)))):
         states = sorted(derivation.derive(session, ids[chosen]), key=lambda state: state.test_id)
         assert [state.columns() for state in states] == expected[chosen]
-        assert [state.failures for state in states] == [world.failures(run) for run in world.runs[chosen]]
+        assert [state.failures for state in states] == [failures_of(world, run) for run in world.runs[chosen]]
     assert derivation.derive(session, [*ids, max(ids) + 1000]) == derivation.derive(session, ids)
     check_what_needs_no_results(session, expected)
+
+
+def failures_of(world: World, run: Run) -> dict[int, Failure]:
+    """The tests that did not plainly pass in a run, and what was observed of those with a result."""
+    return {
+        id_: Failure(
+            verdict, errors, observed_of(world, run, id_) if verdict in (*scenarios.FAILING, "pass") else NOTHING
+        )
+        for id_, (verdict, errors) in world.failures(run).items()
+    }
+
+
+def observed_of(world: World, run: Run, test_id: int) -> Observed:
+    """What is kept of a result."""
+    test, result = world.test(test_id), run.results[test_id]
+    wrong = {file.output: file.got for file in world.files(run, test) if world.wrong(file)}
+    outputs = tuple((output, hash_key(got)) for output, got in sorted(wrong.items()) if got is not None)
+    digest_ = digest(*world.observed(run, test))
+    return Observed(result.exit_code, result.exit_code != result.expected_rc, digest_, outputs)
 
 
 def newest_progress() -> sa.Select[Any]:
@@ -270,15 +291,28 @@ def test_what_is_stored_is_what_the_tables_say(session: Session, world: World) -
     refresher.rebuild(session.get_bind().engine)
     branch_key = session.scalar(sa.select(sql.identity("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
-    state, failure = RunState.__table__, RunFailure.__table__
+    state = RunState.__table__
     stored = session.execute(sa.select(state).where(state.c.test_id != 0).order_by(state.c.test_id)).mappings().all()
     expected = [expected_state(world, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in world.runs]
     assert [{name: row[name] for name in row if name != "generation"} for row in stored] == expected
     assert len({row["generation"] for row in stored}) == 1
-    failures = session.execute(sa.select(failure).where(failure.c.test_id != 0)).tuples().all()
-    assert sorted(failures) == sorted(
-        (run.id, id_, *found) for run in world.runs for id_, found in world.failures(run).items()
-    )
+    failures = {run.id: failures_of(world, run) for run in world.runs}
+    check_stored_failures(session, failures)
+    with session.get_bind().engine.connect() as connection:
+        kept = refresher.kept_failures(connection, lambda row: row.test_id != 0)
+    assert kept == {run: found for run, found in failures.items() if found}
+
+
+def check_stored_failures(session: Session, failures: dict[int, dict[int, Failure]]) -> None:
+    """Both tables hold these failures, and no other rows."""
+    failure, output = RunFailure.__table__, RunFailureOutput.__table__
+    every = [(run, id_, found) for run in failures for id_, found in failures[run].items()]
+    rows = session.execute(sa.select(failure).where(failure.c.test_id != 0)).tuples().all()
+    assert sorted(rows, key=lambda row: row[:2]) == [
+        (run, id_, found.verdict, found.errors, *found.observed[:3]) for run, id_, found in sorted(every)
+    ]
+    rows = session.execute(sa.select(output).where(output.c.test_id != 0)).tuples().all()
+    assert sorted(rows) == [(run, id_, *one) for run, id_, found in sorted(every) for one in found.observed.outputs]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +337,7 @@ def test_failure_follows_from_deviations(
         SimpleNamespace(regression_id=7, kind=Deviation(kind), output_id=output_id, baseline=baseline)
         for kind, output_id, baseline in deviating
     ]
-    assert derivation.failures_of(rows) == ({} if failure is None else {7: failure})
+    assert derivation.failures_of(rows) == ({} if failure is None else {7: Failure(*failure)})
 
 
 @needs_platform

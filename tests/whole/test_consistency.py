@@ -354,7 +354,7 @@ def test_runs_that_arrive_between_pages(reader: Reader, world: World, limit: int
 
 
 #: The tables that may be emptied at any time.
-DISPOSABLE = ("api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh")
+DISPOSABLE = ("api_v1_run_state", "api_v1_run_failure", "api_v1_run_failure_output", "api_v1_change", "api_v1_refresh")
 
 
 def forget(reader: Reader, tables: Iterable[str] = DISPOSABLE) -> None:
