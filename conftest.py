@@ -13,7 +13,14 @@ sys.path[:0] = [str(ROOT), os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embe
 # Or the client asks for the bucket once, in a thread of its own, which tests that count requests may meet or not.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
-pytest_plugins = ["tests.support.fixtures", "tests.support.bucket", "tests.support.database_servers"]
+pytest_plugins = [
+    "tests.support.fixtures",
+    "tests.support.bucket",
+    "tests.support.database_servers",
+    "tests.support.people",
+    "tests.support.log_ins",
+    "tests.support.reviews",
+]
 
 # The same examples in every run, so that what passed passes; `--hypothesis-profile random` looks further.
 settings.register_profile("random", deadline=None, database=None)

@@ -9,7 +9,7 @@ Or in a process of its own, over the same models and the same database: `gunicor
 
 A request passes the hooks of `web` (identify, rate limit, authorize) and reaches an operation declared in `routes`. The
 operation validates its input by `schemas`, calls a domain folder such as `runs` or `findings`, and shapes the result by
-`schemas`. `web` turns every exception into a JSON error.
+`schemas`. `web` turns every exception into a JSON error. See docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api_v1 import cli, routes, settings
-from api_v1.access.policy import UNDECLARED
 from api_v1.database.locked_tables import LockedTables
-from api_v1.database.platform import guard_table_checks, load_config, platform_engine, prepare_bucket
+from api_v1.database.platform import (
+    guard_table_checks,
+    hide_tables_from_autogenerate,
+    load_config,
+    platform_engine,
+    prepare_bucket,
+)
 from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
-from api_v1.verdicts import observer, refresher, stored
+from api_v1.verdicts import audit, observer, refresher
 from api_v1.web import health, hooks, openapi
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
@@ -37,6 +42,7 @@ from api_v1.web.rate_limits import Limits
 __all__ = ["StartupError", "create_app", "init_app", "observe", "routes"]
 
 NAME = "api_v1"
+DEFAULT_PREFIX = "/api/v1"
 
 
 class StartupError(RuntimeError):
@@ -45,7 +51,7 @@ class StartupError(RuntimeError):
 
 @dataclass(frozen=True)
 class Api:
-    """What one app keeps of the API, in `app.extensions["api_v1"]`."""
+    """The API's objects of one app, in `app.extensions["api_v1"]`."""
 
     prefix: str
     settings: Settings
@@ -54,24 +60,29 @@ class Api:
     storage: Storage
     tables: LockedTables
     document: dict[str, Any]
-    auditor: refresher.Auditor
+    auditor: audit.Auditor
 
 
-def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
+def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
     """Mount the API into an app that has the platform's configuration.
 
     Args:
         app: the platform's app, after its own blueprints are registered.
-        url_prefix: where the API begins.
+        url_prefix: the common prefix of the API's URLs.
 
     Raises:
         SettingError: an `API_V1_*` setting is wrong or unknown.
-        StartupError: the name or the URLs are taken, or an operation has no declared access.
+        StartupError: the configuration names no database, or the blueprint's name or URLs are taken.
     """
+    _mount(app, url_prefix)
+    hooks.warn_of_threads(app)
+
+
+def _mount(app: Flask, url_prefix: str) -> None:
+    """Give an app the API; see `init_app`."""
     _log_to_stderr()
     checked = settings.load(app.config)
     _refuse_collisions(app, url_prefix)
-    _refuse_missing_policy()
 
     _connect(app, checked)
     observer.observe()
@@ -86,27 +97,26 @@ def init_app(app: Flask, url_prefix: str = "/api/v1") -> None:
             operation.view(),
             methods=[operation.method],
             provide_automatic_options=False,
-            # Or `/api//v1/runs`, which is the platform's to answer, became a redirect to us.
+            # Otherwise `/api//v1/runs`, a URL of the platform, would redirect to the API.
             merge_slashes=False,
         )
     app.register_blueprint(blueprint)
-    hooks.add_unmatched(app, blueprint, url_prefix)
+    hooks.add_fallback_route(app, blueprint, url_prefix)
 
     limits = Limits(app, blueprint, checked)
     prepare_bucket(app.config)
-    stores = Storage(app.config)
+    storage = Storage(app.config)
     with app.app_context():
-        storage = limits.limiter.storage
-        checks = health.checks(db.engine, app.config, stores, storage, limits.shared, stored.backlog)
+        checks = health.checks(db.engine, app.config, storage, limits.limiter.storage, limits.shared)
         tables = LockedTables(db.engine)
-        auditor = refresher.Auditor(db.engine, checked.audit_ms)
-    document = openapi.document()
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, stores, tables, document, auditor)
+        auditor = audit.Auditor(db.engine, checked.audit_ms)
+    document = openapi.document(checked)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor)
     app.cli.add_command(cli.group)
 
 
 def observe(app: Flask) -> None:
-    """Note what a process of the platform changes, without an API in it: for a platform whose API runs standalone.
+    """Record the changes that a process of the platform makes, without mounting the API: the API runs standalone.
 
     Args:
         app: the platform's app; its settings are checked as by `init_app`.
@@ -118,6 +128,7 @@ def observe(app: Flask) -> None:
     _log_to_stderr()
     _guard_platform(app, settings.load(app.config))
     observer.observe()
+    hooks.warn_of_threads(app)
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -132,10 +143,10 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """
     app = Flask(NAME, static_folder=None)
     app.config.from_mapping(load_config() if config is None else config)
-    # The platform's SERVER_NAME is for its pages; here any name that reaches the process will do.
+    # The platform's SERVER_NAME is for its pages; the API serves every host name that reaches the process.
     app.config["SERVER_NAME"] = None
     app.config["APPLICATION_ROOT"] = app.config.get("APPLICATION_ROOT") or "/"
-    init_app(app)
+    _mount(app, DEFAULT_PREFIX)
     hops = app.extensions[NAME].settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
@@ -143,7 +154,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def _refuse_collisions(app: Flask, url_prefix: str) -> None:
-    """Two blueprints at one URL answer by accident: refuse instead."""
+    """Raise when the blueprint's name or one of its URLs is taken."""
     if NAME in app.blueprints:
         raise StartupError(
             f"A blueprint named {NAME!r} is registered already; call api_v1.init_app once, and rename the other one."
@@ -158,32 +169,24 @@ def _refuse_collisions(app: Flask, url_prefix: str) -> None:
             )
 
 
-def _refuse_missing_policy() -> None:
-    """Deny by default: an operation without a declared access does not start."""
-    for operation in REGISTRY.values():
-        if operation.access is UNDECLARED:
-            raise StartupError(
-                f"{operation.method} {operation.path} declares no access; pass access=PUBLIC, ANY_TOKEN or needs(...) "
-                f"to @operation above {operation.endpoint}."
-            )
-
-
 def _connect(app: Flask, checked: Settings) -> None:
-    """Bring Flask-SQLAlchemy onto the platform's database."""
+    """Connect Flask-SQLAlchemy to the platform's database."""
     _guard_platform(app, checked)
     app.config.setdefault("SQLALCHEMY_DATABASE_URI", app.config["DATABASE_URI"])
     db.init_app(app)
 
 
 def _guard_platform(app: Flask, checked: Settings) -> None:
-    """Keep the platform's requests from making our tables."""
+    """Prevent the platform's requests from creating the API's tables, and its `flask db migrate` from seeing them."""
     if not app.config.get("DATABASE_URI"):
         raise StartupError("DATABASE_URI is not set; the platform's configuration names its database there.")
     guard_table_checks(platform_engine(app.config["DATABASE_URI"]), remember=checked.remember_tables)
+    if "migrate" in app.extensions:
+        hide_tables_from_autogenerate(app.extensions["migrate"].configure_args)
 
 
 def _log_to_stderr() -> None:
-    """Give our log lines a way out where nobody configured logging."""
+    """Log to stderr if the host has not configured logging."""
     logger = logging.getLogger(NAME)
     if not logger.hasHandlers():
         logger.setLevel(logging.INFO)

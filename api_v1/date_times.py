@@ -1,4 +1,4 @@
-"""ISO 8601 date-times, as their generators write them and as we do (decisions, "Validation")."""
+"""ISO 8601 date-times, as their generators write them and as we do (docs/decisions.md, "Date-times")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The exceptions that any room raises; `web/errors.py` knows the HTTP status of each code and makes answers of them.
+"""The exceptions of all folders; `web/errors.py` knows the HTTP status of each code.
 
-Raise, never hand an error back: a caller that forgets to check carries on with nothing.
+Functions raise errors and never return them, because a caller may forget to check a return value.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ MESSAGE_LENGTH = 500
 
 
 class ApiError(Exception):
-    """An answer other than success.
+    """A failure that becomes an error response; by itself an unexpected one.
 
     Attributes:
         code: machine-readable, snake_case.
+        message: at most `MESSAGE_LENGTH` characters.
         details: structured context, always an object.
-        retry_after: seconds after which another try is worth it, None where no time is known.
+        retry_after: seconds after which a retry may succeed, None if unknown.
     """
 
     code = "internal_error"
@@ -37,7 +38,7 @@ class ApiError(Exception):
 
 
 class ValidationFailed(ApiError):
-    """The query or the body does not fit its schema (`details.fields` = {field: reason})."""
+    """The query or the body does not fit its schema (`details.fields` maps each field to the reason)."""
 
     code, message = "validation_error", "Request failed schema validation."
 
@@ -46,14 +47,14 @@ class ValidationFailed(ApiError):
 
 
 class Unauthorized(ApiError):
-    """No usable bearer token; the body is the same whatever the cause."""
+    """The request has no valid bearer token; the body is the same for every cause."""
 
     code = "unauthorized"
     message = "Bearer token is missing, expired, or invalid."
 
 
 class InvalidCredentials(ApiError):
-    """Email and password do not name an account that may log in."""
+    """No account that may log in has this email and password."""
 
     code, message = "invalid_credentials", "Email or password is incorrect."
 
@@ -86,19 +87,19 @@ class Conflict(ApiError):
 
 
 class Unprocessable(ApiError):
-    """The request is valid, but its meaning is not."""
+    """The request is valid JSON but semantically invalid."""
 
     code, message = "unprocessable", "The request cannot be carried out."
 
 
 class RateLimited(ApiError):
-    """The caller's budget is used up (`details`: retry_after in seconds, limit, window)."""
+    """The caller has reached the rate limit (`details`: retry_after in seconds, limit, window)."""
 
     code, message = "rate_limited", "Rate limit exceeded."
 
 
 class LogInsBusy(RateLimited):
-    """More log-ins came at once than can be checked within a second, whatever is left of the caller's budget."""
+    """More log-ins came at once than can be checked within a second; the caller may be below the rate limit."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -109,7 +110,7 @@ class LogInsBusy(RateLimited):
 
 
 class LogInUnavailable(ApiError):
-    """A password cannot be checked now; worth a retry."""
+    """A password cannot be checked now; a retry may succeed."""
 
     code = "log_in_unavailable"
     message = "Passwords cannot be checked at the moment. Try again later; tokens that exist go on working."
@@ -119,7 +120,7 @@ class LogInUnavailable(ApiError):
 
 
 class DatabaseUnavailable(ApiError):
-    """The database cannot serve the request now; worth a retry."""
+    """The database cannot serve the request now; a retry may succeed."""
 
     code = "database_unavailable"
     message = "The database does not answer. Try again in a moment."
@@ -129,17 +130,17 @@ class DatabaseUnavailable(ApiError):
 
 
 class NotMigrated(ApiError):
-    """A table or a column of the API is missing (`details.missing` names it, where the database does)."""
+    """A table or a column of the API is missing (`details.missing` is its name, if the database gives one)."""
 
     code = "api_not_migrated"
-    message = "Tables of the API are missing or old. Whoever runs it has to run: flask --app run api-v1 db upgrade"
+    message = "Tables of the API are missing or outdated. The operator has to run: flask --app run api-v1 db upgrade"
 
     def __init__(self, missing: str | None = None) -> None:
         super().__init__(details={"missing": missing} if missing else {}, retry_after=60)
 
 
 class RightMissing(ApiError):
-    """The API's database account lacks a right (`details`: right, object)."""
+    """The API's database account lacks a privilege (`details`: right, object)."""
 
     code = "database_right_missing"
 
@@ -152,7 +153,7 @@ class RightMissing(ApiError):
 
 
 class VerdictsRebuilding(ApiError):
-    """The states of many runs are being derived anew, and the request filters by them (`details`: known, runs)."""
+    """The states of many runs are being derived again, and the request filters by state (`details`: known, runs)."""
 
     code = "verdicts_rebuilding"
 
@@ -166,11 +167,11 @@ class VerdictsRebuilding(ApiError):
 
 
 class StorageUnavailable(ApiError):
-    """A file store did not answer, and no other has the file, so that nobody knows whether it exists.
+    """A file store did not answer, and no other store has the file, so that its existence is unknown.
 
     Args:
         unanswered: the names of the stores that did not answer.
-        retry_after: seconds after which another try is worth it.
+        retry_after: seconds after which a retry may succeed.
     """
 
     code = "storage_unavailable"

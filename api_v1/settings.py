@@ -15,15 +15,26 @@ from typing import Any
 from limits import parse_many
 from limits.storage import SCHEMES  # type: ignore[attr-defined]
 
+from api_v1.enums import StrEnum
+
 PREFIX = "API_V1_"
 
 
+class LimitGroup(StrEnum):
+    """The groups of requests, each with a rate limit of its own: that of `READS` is the setting `limit_reads`."""
+
+    READS = "reads"
+    WRITES = "writes"
+    ANONYMOUS = "anonymous"
+    TOKENS = "tokens"
+
+
 class SettingError(RuntimeError):
-    """A setting cannot be used; the message names it and says the remedy."""
+    """A setting is wrong or unknown; the message names it and the remedy."""
 
 
 def _limit(value: Any) -> str:
-    """Accept what Flask-Limiter accepts, such as `120 per minute`."""
+    """Accept a rate limit in Flask-Limiter's notation, such as `120 per minute`."""
     parse_many(str(value))
     return str(value)
 
@@ -36,7 +47,7 @@ def _storage(value: Any) -> str:
     return url
 
 
-def _flag(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     """Accept a Python bool or the words true and false."""
     if isinstance(value, bool):
         return value
@@ -44,7 +55,7 @@ def _flag(value: Any) -> bool:
 
 
 def _review_mode(value: Any) -> str:
-    """Accept a way to review."""
+    """Accept a mode of baseline review."""
     if value not in ("required", "self", "auto"):
         raise ValueError("unknown mode")
     return str(value)
@@ -104,8 +115,8 @@ class Settings:
     limit_storage: str = _setting(
         "memory://",
         _storage,
-        "Where requests are counted. In memory each process counts for itself; a Redis URL makes all processes "
-        "and machines share the budgets.",
+        "Where requests are counted. In memory each process counts for itself; with a Redis URL all processes and "
+        "machines share their counts.",
         "a storage URL such as 'redis://localhost:6379/0'",
         secret=True,
     )
@@ -118,36 +129,41 @@ class Settings:
     refresh_budget_ms: int = _setting(
         250,
         _count,
-        "Milliseconds for which a request that finds changed runs derives and stores their states.",
+        "Milliseconds that a request may spend on deriving and storing the states of changed runs.",
         "a whole number of milliseconds",
     )
     audit_ms: int = _setting(
         50,
         _count,
-        "Milliseconds per second in which a process that answers requests compares stored states with the platform's "
-        "rows, between answers; 0 switches that off.",
+        "Milliseconds per second that a serving process may spend between responses on comparing stored states with "
+        "the platform's rows; 0 switches that off.",
         "a whole number of milliseconds",
     )
     baseline_review: str = _setting(
         "required",
         _review_mode,
-        "Who reviews a baseline approval: required — somebody other than the requester; self — the requester, if "
-        "admin, may; auto — an admin's request is applied at once.",
+        "Who reviews a baseline approval: required — an admin other than the requester; self — any admin, the "
+        "requester included; auto — an admin's request is applied at once.",
         "one of required, self, auto",
     )
     remember_tables: bool = _setting(
         True,
-        _flag,
+        _boolean,
         "Answer the platform's per-request table checks from memory (about 10 ms of every page).",
         "true or false",
     )
     trusted_proxies: int = _setting(
         0,
         _count,
-        "Reverse proxies in front of `create_app` whose X-Forwarded-For and -Proto are believed. The mounted API "
+        "Reverse proxies in front of `create_app` whose X-Forwarded-For and -Proto are trusted. The mounted API "
         "uses the platform's own arrangement.",
         "a whole number of proxies",
     )
+
+    def limit(self, group: LimitGroup) -> str:
+        """Return the rate limit of a group of requests, in Flask-Limiter's notation."""
+        limit: str = getattr(self, f"limit_{group}")
+        return limit
 
 
 def name_of(field_name: str) -> str:
@@ -163,7 +179,7 @@ def load(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) ->
         environ: the process environment, by default the real one.
 
     Raises:
-        SettingError: a value is not usable, or a name is unknown.
+        SettingError: a value is wrong, or a name is unknown.
     """
     environ = os.environ if environ is None else environ
     known = {name_of(item.name): item for item in fields(Settings)}

@@ -198,7 +198,7 @@ def by_difflib_without_junk(pair: tuple[bytes, bytes]) -> int:
 
 def by_patience_and_difflib(pair: tuple[bytes, bytes]) -> int:
     """Our own search for unique lines, with difflib in gaps of up to 250,000 pairs of lines."""
-    from api_v1.files import diff
+    from api_v1.files.diff import limits, patience
 
     def in_gap(a: list[int], b: list[int], rows: list[int], columns: list[int]) -> list[tuple[int, int, int]]:
         if not rows or (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) > 250_000:
@@ -207,8 +207,9 @@ def by_patience_and_difflib(pair: tuple[bytes, bytes]) -> int:
         blocks = difflib.SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
         return [(block.a + rows[0], block.b + columns[0], block.size) for block in blocks if block.size]
 
-    vars(diff).update(_subsequence=in_gap, MAX_CELLS=0)
-    return _changed(diff.changes(*map(_split, pair)))
+    vars(limits).update(MAX_CELLS=0)
+    vars(patience).update(_subsequence=in_gap)
+    return _changed(patience.changes(*map(_split, pair)))
 
 
 def _split(content: bytes) -> Lines:

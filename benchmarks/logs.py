@@ -23,7 +23,9 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from api_v1.files import logs, storage
+from api_v1.files import logs
+from api_v1.files.local_folder import LocalFile
+from api_v1.files.stored_file import Source
 
 MEGABYTE = 1_000_000
 SHA = "5f" * 32
@@ -65,7 +67,7 @@ CASES = (
 class Counting:
     """A source that counts what is read of it."""
 
-    source: storage.Source
+    source: Source
     reads: int = 0
     bytes_read: int = 0
 
@@ -100,13 +102,13 @@ def huge_log(megabytes: int) -> Iterator[Path]:
         yield path
 
 
-def ask(source: storage.Source, query: dict[str, Any], cursor: str | None = None) -> logs.LogPage:
+def ask(source: Source, query: dict[str, Any], cursor: str | None = None) -> logs.LogPage:
     """Ask for one page."""
     first = datetime(2026, 1, 1)
     return logs.page(source, run_id=1, limit=LIMIT, first_timestamp=first, signer=SIGNER, cursor=cursor, **query)
 
 
-def last_cursor(source: storage.Source, query: dict[str, Any]) -> str | None:
+def last_cursor(source: Source, query: dict[str, Any]) -> str | None:
     """Return the cursor of the last page, as a client has it that went through the whole log."""
     if not query:
         return ask(source, {"tail": 2 * LIMIT}).next_cursor
@@ -116,7 +118,7 @@ def last_cursor(source: storage.Source, query: dict[str, Any]) -> str | None:
     return cursor
 
 
-def timed(source: storage.Source, query: dict[str, Any], cursor: str | None) -> float:
+def timed(source: Source, query: dict[str, Any], cursor: str | None) -> float:
     """Return the seconds that one page takes."""
     start = time.perf_counter()
     ask(source, query, cursor)
@@ -125,7 +127,7 @@ def timed(source: storage.Source, query: dict[str, Any], cursor: str | None) -> 
 
 def measure(path: Path, case: Case, rounds: int) -> tuple[float, Counting, logs.LogPage]:
     """Return the case's time as a multiple of the first page's, what it read, and what it answered."""
-    file = storage.LocalFile(path)
+    file = LocalFile(path)
     cursor = last_cursor(file, case.query) if case.at_end else None
     times, firsts = [], []
     for _ in range(rounds):

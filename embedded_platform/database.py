@@ -17,15 +17,15 @@ db_engine: Engine | None = None
 
 
 class Base(DeclarativeBase):
-    """The parent of every model; `query` belongs to whoever called `create_session` last."""
+    """The base of every model; `query` uses the session that `create_session` created last."""
 
     query: ClassVar[Any] = None
 
 
 def create_session(db_string: str, drop_tables: bool = False) -> scoped_session[Session]:
-    """Open a new registry of sessions on the one engine, creating the tables that are missing.
+    """Return a new registry of sessions on the shared engine, and create missing tables.
 
-    The engine is made by the first call; later calls ignore their `db_string`.
+    The first call creates the engine; later calls ignore `db_string`.
     """
     global db_engine
     try:
@@ -50,12 +50,12 @@ def _new_engine(db_string: str) -> Engine:
 
 
 def foreign_key(column: str, ondelete: str) -> ForeignKey:
-    """Reference `table.column` the way nearly every table here does: updates cascade."""
+    """Return a foreign key to `table.column` with cascading updates, as nearly all have."""
     return ForeignKey(column, onupdate="CASCADE", ondelete=ondelete)
 
 
 class EnumSymbol:
-    """One member of a `DeclEnum`. Compared by identity: no text is ever equal to it."""
+    """A member of a `DeclEnum`. It is compared by identity: no text is equal to it."""
 
     def __init__(self, cls_: type, name: str, value: str, description: str) -> None:
         self.cls_ = cls_
@@ -64,7 +64,7 @@ class EnumSymbol:
         self.description = description
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[type, str]]:
-        """Pickle and copy by name, so that identity survives."""
+        """Pickle and copy by name, so that the copy is the same object."""
         return getattr, (self.cls_, self.name)
 
     def __iter__(self) -> Iterator[str]:
@@ -75,18 +75,18 @@ class EnumSymbol:
 
 
 def member(value: str, description: str) -> EnumSymbol:
-    """Declare a member. It is a plain pair until the metaclass makes it the promised symbol."""
+    """Declare a member. The metaclass replaces the pair by an `EnumSymbol`."""
     return cast(EnumSymbol, (value, description))
 
 
 class EnumMeta(type):
-    """Turns the pairs in a class body into symbols, and iterates over them."""
+    """Replaces the pairs in a class body by symbols, and iterates over them."""
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
         cls._symbols: dict[str, EnumSymbol] = {}
         for key, pair in namespace.items():
-            # Python 3.13 adds a tuple of its own, `__static_attributes__`.
+            # Python 3.13 adds another tuple, `__static_attributes__`.
             if isinstance(pair, tuple) and not key.startswith("__"):
                 symbol = EnumSymbol(cls, key, *pair)
                 cls._symbols[symbol.value] = symbol
@@ -97,7 +97,7 @@ class EnumMeta(type):
 
 
 class DeclEnum(metaclass=EnumMeta):
-    """The parent of the enums stored in columns."""
+    """The base of the enums that are stored in columns."""
 
     @classmethod
     def from_string(cls, value: str) -> EnumSymbol:
@@ -110,17 +110,17 @@ class DeclEnum(metaclass=EnumMeta):
 
     @classmethod
     def values(cls) -> KeysView[str]:
-        """List the values as they are stored."""
+        """Return the stored values."""
         return cls._symbols.keys()
 
     @classmethod
     def db_type(cls) -> "DeclEnumType":
-        """Make the column type that stores members of this enum."""
+        """Return the column type for members of this enum."""
         return DeclEnumType(cls)
 
 
 class DeclEnumType(TypeDecorator[EnumSymbol]):
-    """Stores a symbol as its value. Binding a plain text is an error."""
+    """Stores a symbol as its value. Binding a text is an error."""
 
     impl = String(50)
     cache_ok = True
@@ -130,9 +130,9 @@ class DeclEnumType(TypeDecorator[EnumSymbol]):
         self.enum = enum
 
     def process_bind_param(self, value: EnumSymbol | None, dialect: Dialect) -> str | None:
-        """Give the database the value of the symbol."""
+        """Convert a symbol to its value."""
         return None if value is None else value.value
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> EnumSymbol | None:
-        """Find the symbol of what the database holds."""
+        """Convert a stored value to its symbol."""
         return None if value is None else self.enum.from_string(value.strip())

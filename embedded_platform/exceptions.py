@@ -6,7 +6,7 @@ class FailedToSpawnDBSession(Exception):
 
 
 class EnumParsingException(Exception):
-    """A text is the value of no member of an enum (deliberately not a ValueError)."""
+    """No member of an enum has this value (deliberately not a ValueError)."""
 
 
 class MissingConfigError(Exception):
@@ -14,4 +14,4 @@ class MissingConfigError(Exception):
 
 
 class IncompleteConfigException(Exception):
-    """The configuration lacks a key the platform cannot start without."""
+    """The configuration lacks a required key."""

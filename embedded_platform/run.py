@@ -1,7 +1,7 @@
 """Stands in for the platform's application: `app`, `config`, its hooks, error pages, a few URLs.
 
 Importing it reads the configuration and connects to nothing. Each request opens the database,
-checks every table and looks the user up before any view runs, just as on the platform.
+checks every table and looks up the user before any view runs, as on the platform.
 """
 
 import logging
@@ -40,7 +40,7 @@ app.config.update(
     CSRF_SESSION_KEY=secrets.token_bytes(24),
 )
 
-# The stand-in has no bucket; a test that needs one puts its own here.
+# The stand-in has no bucket; a test that needs one assigns it here.
 storage_client_bucket: Any = None
 
 log = logging.getLogger("Platform")
@@ -48,7 +48,7 @@ log = logging.getLogger("Platform")
 
 @app.before_request
 def prepare_request() -> None:
-    """Give the request its session and the other things views find in `g`."""
+    """Open the session of the request, and set the other attributes of `g` that views use."""
     g.menu_entries = {}
     g.db = create_session(config["DATABASE_URI"])
     g.mailer = None
@@ -65,13 +65,13 @@ def prepare_request() -> None:
 
 @app.before_request
 def load_user() -> None:
-    """Find who is logged in; without a cookie it asks for user 0, who does not exist."""
+    """Load the logged-in user; without a cookie, query user 0, which does not exist."""
     g.user = g.db.scalar(select(User).where(User.id == session.get("user_id", 0)))
 
 
 @app.teardown_appcontext
 def close_session(error: BaseException | None) -> None:
-    """Drop the session, and with it whatever was not committed."""
+    """Close the session, and roll back changes that were not committed."""
     if "db" in g:
         g.db.remove()
 
@@ -85,26 +85,26 @@ def page(title: str, text: str) -> str:
 @app.errorhandler(404)
 @app.errorhandler(500)
 def show_error(error: HTTPException) -> tuple[str, int]:
-    """Answer the errors the platform has pages for; all others are left to Werkzeug."""
+    """Handle the errors for which the platform has pages; Werkzeug handles all others."""
     return page(error.name, error.description or ""), error.code or 500
 
 
 @app.errorhandler(403)
 def show_forbidden(error: HTTPException) -> tuple[str, int]:
-    """Say who is refused. Like the platform's, this page fails where no user was looked up."""
+    """Name the refused user. Like the platform's page, this one fails if no user was loaded."""
     name = g.user.name if g.user else "a guest"
     return page(error.name, f"You are {name}."), 403
 
 
 @app.route("/")
 def index() -> str:
-    """Show that the platform is there."""
+    """Show the home page."""
     return page("Sample platform", "A stand-in for development and tests.")
 
 
 @app.route("/health/live")
 def health_live() -> dict[str, str]:
-    """Say that the process answers."""
+    """Report that the process is alive."""
     return {"status": "alive"}
 
 

@@ -1,1 +1,1 @@
-"""Proofs that take longer than tests may: `make verify` runs them."""
+"""Tests that take too long for `make test`: `make verify` runs them."""

@@ -1,4 +1,4 @@
-"""On servers like the platform's, with the account that its installer makes: tables are made, and all can be read."""
+"""Tables are created and every operation reads on servers like the platform's, with its installer's account."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def demo_on(uri: str, repository: Path) -> Iterator[Flask]:
 
 
 def readings(app: Flask) -> dict[str, Any]:
-    """What each reading operation answers about the demo, by its URL."""
+    """Return the response of each reading operation about the demo, by its URL."""
     api = Api(app)
     command = ["api-v1", "token", "create", "admin@example.org", "verify"]
     scopes = ("runs:read", "results:read", "system:read")
@@ -68,7 +68,7 @@ def _with_sorted_tags(value: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each reading operation answers where the demo is on SQLite."""
+    """Return the response of each reading operation for the demo on SQLite."""
     folder = tmp_path_factory.mktemp("sqlite")
     with demo_on(f"sqlite:///{folder / 'platform.sqlite'}", folder / "repository") as app:
         return readings(app)

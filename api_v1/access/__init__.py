@@ -1,1 +1,1 @@
-"""Who may do what: scopes and roles, tokens and log-ins, and what must not leave the API."""
+"""Access control: scopes and roles, tokens, log-ins, and the redaction of credentials."""

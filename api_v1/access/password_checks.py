@@ -1,9 +1,9 @@
-"""Checking passwords without holding up other requests: one at a time, in a helper process.
+"""Password checks that do not block other requests: one at a time, in a helper process.
 
-A check takes some 0.3 s of computing, in which the interpreter of this process would run nothing else: neither
-passlib's own code nor the C library's `crypt`, as Python calls it, gives up the interpreter lock. So a small process
-(`password_helper.py`) computes, with the platform's passlib settings. It is started by the first check, replaced when
-it died, and ends with this process. Where it cannot run, this process checks by itself, still one password at a time.
+A check takes about 0.3 s of computation. Neither passlib's own code nor Python's `crypt` releases the interpreter lock,
+so that a check in this process would block all of its threads. Therefore a small process (`password_helper.py`)
+computes it, with the platform's passlib settings. The first check starts the helper, a later check replaces it when it
+died, and it ends with this process. Where it cannot run, this process checks by itself, also one password at a time.
 """
 
 from __future__ import annotations
@@ -27,52 +27,54 @@ from api_v1.errors import LogInsBusy, LogInUnavailable
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a log-in waits for earlier ones. Who would wait longer is refused at once, because those who wait each
-#: occupy a thread of the server.
+#: Seconds that a log-in waits for earlier ones. A log-in that would wait longer is refused at once, because each
+# waiting
+#: one occupies a thread of the server.
 TURN_SECONDS = 1.0
 
-#: Seconds that a check may take, the start of the helper included. Far more than it needs, because the helper yields to
-#: other processes when the machine is busy.
+#: Seconds that a check may take, including the start of the helper. It is far more than usual, because the helper has a
+#: low priority when the machine is busy.
 CHECK_SECONDS = 8.0
 
 #: Seconds that the start of the helper may take; usually it takes 0.1.
 START_SECONDS = 2.0
 
-#: Seconds until a start is tried again after one that failed.
+#: Seconds between a failed start of the helper and the next try.
 PAUSE_SECONDS = 60.0
 
-#: Bytes of the longest line that the helper sends.
+#: The maximum length of a line from the helper, in bytes.
 _REPLY_BYTES = 1000
 
-#: What runs the helper. `-I` keeps environment and current folder off its import path, `-B` writes no files.
+#: The command that runs the helper. `-I` keeps environment and current folder off its import path, `-B` writes no
+# files.
 COMMAND = (sys.executable or "python3", "-I", "-B", str(Path(__file__).with_name("password_helper.py")))
 
 
 class _HelperLost(Exception):
-    """The helper ended, or sent something else than an answer."""
+    """The helper ended, or sent an invalid reply."""
 
 
 class _Helper:
     """A running helper process.
 
     Args:
-        command: what to run.
+        command: the command that runs it.
         context: settings of a passlib context, as `CryptContext.to_string` writes them.
-        deadline: when it has to be ready (`time.monotonic`).
+        deadline: the time at which it must be ready (`time.monotonic`).
 
     Raises:
         OSError: the process cannot be started; as TimeoutError, it is not ready in time.
-        _HelperLost: it ended, say because it does not find passlib.
+        _HelperLost: it ended, for example because it does not find passlib.
     """
 
     def __init__(self, command: Sequence[str], context: str, deadline: float) -> None:
         self.context = context
-        self._socket, theirs = socket.socketpair()
+        self._socket, helper_end = socket.socketpair()
         try:
-            with theirs:
+            with helper_end:
                 self.process = subprocess.Popen(
                     command,
-                    stdin=theirs.fileno(),
+                    stdin=helper_end.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
@@ -91,8 +93,8 @@ class _Helper:
         """Check a password.
 
         Raises:
-            TimeoutError: there is no answer in time.
-            _HelperLost: the helper ended, or sent something else.
+            TimeoutError: the helper did not reply in time.
+            _HelperLost: the helper ended, or sent an invalid reply.
         """
         question_id = secrets.token_hex(8)
         try:
@@ -101,10 +103,10 @@ class _Helper:
             raise
         except OSError as error:
             raise _HelperLost(type(error).__name__) from None
-        # The id tells this answer from a late one to an earlier question.
+        # The id distinguishes this reply from a late reply to an earlier question.
         verdict = reply.get("matches") if isinstance(reply, dict) and reply.get("id") == question_id else None
         if not isinstance(verdict, bool):
-            raise _HelperLost("its answer is not understood")
+            raise _HelperLost("its reply is invalid")
         return verdict
 
     def _ask(self, question: dict[str, Any], deadline: float) -> Any:
@@ -116,21 +118,21 @@ class _Helper:
             part = self._socket.recv(_REPLY_BYTES)
             line += part
             if not part or len(line) > _REPLY_BYTES:
-                raise _HelperLost("it ended" if not part else "its answer is too long")
+                raise _HelperLost("it ended" if not part else "its reply is too long")
         try:
             return json.loads(line)
         except ValueError:
-            raise _HelperLost("its answer is not JSON") from None
+            raise _HelperLost("its reply is not JSON") from None
 
     def _limit(self, deadline: float) -> None:
-        """Let the next call of the socket take no longer than is left."""
+        """Limit the next call of the socket to the remaining time."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("no time left")
         self._socket.settimeout(left)
 
     def end(self) -> None:
-        """End the process, also one that hangs."""
+        """Kill the process, even if it hangs."""
         self._socket.close()
         self.process.kill()
         try:
@@ -139,9 +141,9 @@ class _Helper:
             logger.warning("the password helper %d does not end", self.process.pid)
 
     def leave_to_parent(self) -> None:
-        """Give up the helper of the process that this one was forked from, without ending it."""
+        """Close this process's connection to a helper of the parent process, without ending the helper."""
         self._socket.close()
-        # Not a child of this process, which so has nothing to wait for.
+        # The helper is not a child of this process, so that `Popen` must not wait for it.
         self.process.returncode = 0
 
 
@@ -149,10 +151,10 @@ class PasswordChecks:
     """Checks passwords one at a time.
 
     Args:
-        context: returns the settings of the passlib context that decides, or None when passwords have to be checked
-            in this process.
+        context: returns the settings of the passlib context, or None when passwords have to be checked in this
+            process.
         check_here: checks a password in this process, given the stored hash and the password.
-        command: runs the helper.
+        command: the command that runs the helper.
         turn_seconds, check_seconds, start_seconds: see the constants of this module.
     """
 
@@ -183,10 +185,10 @@ class PasswordChecks:
 
     @contextmanager
     def queued(self) -> Iterator[None]:
-        """Count a log-in as one that is in progress.
+        """Count a log-in as in progress.
 
         Raises:
-            LogInsBusy: as long as the last check took, those of the log-ins in progress would take over a second.
+            LogInsBusy: the log-ins in progress would take over a second, at the duration of the last check.
         """
         with self._counting:
             if self._in_progress * self._last_seconds > self._turn_seconds:
@@ -215,14 +217,14 @@ class PasswordChecks:
             self._turn.release()
 
     def close(self) -> None:
-        """End the helper; a later check would start a new one."""
+        """End the helper; a later check starts a new one."""
         helper, self._helper = self._helper, None
         if helper is not None:
             helper.end()
 
     def _check(self, stored: str, password: str) -> bool:
         deadline = time.monotonic() + self._check_seconds
-        # Twice, because a helper may have died since the last check.
+        # Try twice, because the helper may have died since the last check.
         for _ in range(2):
             helper = self._running(deadline)
             if helper is None:
@@ -230,7 +232,7 @@ class PasswordChecks:
             try:
                 return helper.matches(stored, password, deadline)
             except TimeoutError:
-                # Not here instead: what takes the helper so long would stop this whole process as long.
+                # Do not check in this process instead: it would be blocked for as long.
                 self.close()
                 logger.error("a password check took over %g s", self._check_seconds)
                 raise LogInUnavailable() from None
@@ -242,7 +244,7 @@ class PasswordChecks:
         return self._check_here(stored, password)
 
     def _running(self, deadline: float) -> _Helper | None:
-        """Return the helper, started if need be, or None when it cannot run now."""
+        """Return the helper, and start it if necessary; None when it cannot run now."""
         context = self._context()
         if self._helper is not None and self._helper.context != context:
             self.close()
@@ -256,12 +258,12 @@ class PasswordChecks:
         return self._helper
 
     def _pause(self) -> None:
-        """Check in this process for a while: each start that fails costs time."""
+        """Check in this process for `PAUSE_SECONDS`, because each failed start takes time."""
         logger.warning("passwords are checked in this process for %g s; requests wait meanwhile", PAUSE_SECONDS)
         self._start_after = time.monotonic() + PAUSE_SECONDS
 
     def _forked(self) -> None:
-        """Begin anew in a process that was forked: other threads may have had the locks, and the helper is not ours."""
+        """Reset a forked process: threads of the parent may have held the locks, and the helper is the parent's."""
         self._turn, self._counting, self._in_progress = threading.Lock(), threading.Lock(), 0
         helper, self._helper = self._helper, None
         if helper is not None:

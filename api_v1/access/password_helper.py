@@ -1,12 +1,12 @@
 """The process that checks passwords for `password_checks`.
 
-It is run as a script, by path and isolated from the environment, and imports passlib alone, so that it starts fast and
-stays small. One JSON object per line comes and goes over the socket that is its standard input:
+It runs as a script, by path and isolated from the environment, and imports only passlib, so that it starts fast and
+stays small. It exchanges one JSON object per line over the socket that is its standard input:
 
     {"path": […], "context": "[passlib]…"}          → {"ready": true}
     {"id": "…", "stored": "$6$…", "password": "…"}  → {"id": "…", "matches": false}
 
-It ends when the other side closes the socket, as the kernel does for a process that dies.
+It ends when the other process closes the socket, or dies.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import socket
 import sys
 from typing import Any
 
-#: How much the process yields to others when the machine is busy: checking a password is long and never urgent, and
-#: requests that read shall keep their pace.
+#: The process's niceness: a password check is long and not urgent, and must not slow down other requests.
 NICENESS = 5
 
 
 def matches(context: Any, stored: str, password: Any) -> bool:
-    """Check a password by a passlib context; what the context cannot check does not match."""
+    """Check a password by a passlib context; a hash that the context cannot check does not match."""
     try:
         return bool(context.verify(password, stored))
     except (ValueError, TypeError):
@@ -32,7 +31,7 @@ def matches(context: Any, stored: str, password: Any) -> bool:
 
 
 def serve(channel: socket.socket) -> None:
-    """Answer until the other side closes the socket."""
+    """Serve checks until the other process closes the socket."""
     with channel, channel.makefile("rw", encoding="ascii") as lines:
         settings = json.loads(lines.readline())
         sys.path[:] = settings["path"]
@@ -52,7 +51,7 @@ def serve(channel: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches every process of a terminal; this one ends when the socket does.
+    # Ctrl-C reaches every process of a terminal; this one ends when its socket is closed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     serve(socket.socket(fileno=0))

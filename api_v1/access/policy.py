@@ -1,7 +1,7 @@
-"""Who may call what: scopes, roles, and the access an operation declares.
+"""Who may call what: scopes, roles, and the access that an operation declares.
 
 The vocabulary is the contract's (`x-required-scope`, `x-required-roles`); the roles are those of the platform's `Role`.
-An operation that declares nothing is refused at start-up: deny by default.
+An operation cannot be declared without its access: deny by default.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Access:
     """The access rule of one operation.
 
     Attributes:
-        public: no token is needed.
-        scope: the scope the token must have, None for any valid token.
-        roles: the roles of which the token's owner must have one now, empty for any.
+        public: whether it needs no token.
+        scope: the scope that the token must have, None for any valid token.
+        roles: the owner of the token must have one of these roles now; empty for any role.
     """
 
     public: bool = False
@@ -47,11 +47,11 @@ class Access:
     roles: tuple[RoleName, ...] = ()
 
     def check(self, caller: Caller | None) -> None:
-        """Let the caller pass, or raise.
+        """Check the caller.
 
         Raises:
-            Unauthorized: there is no valid token.
-            Forbidden: the scope, or else the role, is missing.
+            Unauthorized: the caller has no valid token.
+            Forbidden: the token lacks the scope, or its owner the role.
         """
         if self.public:
             return
@@ -69,10 +69,7 @@ class Access:
 PUBLIC = Access(public=True)
 ANY_TOKEN = Access()
 
-#: What an operation has that declares nothing; it stops the start-up.
-UNDECLARED = Access(roles=("undeclared",))  # type: ignore[arg-type]
-
 
 def needs(scope: Scope, *roles: RoleName) -> Access:
-    """Declare that a token with this scope is needed, and one of these roles when any is named."""
+    """Require a token with this scope and, if any role is named, an owner with one of the roles."""
     return Access(scope=scope, roles=roles)

@@ -1,7 +1,7 @@
-"""Bearer tokens: made, found, revoked. No secret is stored, logged or shown twice.
+"""Bearer tokens: create, find, revoke; and the log-in. No secret is stored, logged or shown twice.
 
-A token is `ccx1_` + 43 base-62 characters (256 bits of randomness) + 6 characters of checksum. Prefix and checksum let
-secret scanners and clients tell a token from noise, and let us refuse noise without asking the database.
+A token is `ccx1_` + 43 base-62 characters (256 bits of randomness) + 6 characters of checksum. By prefix and checksum
+secret scanners and clients recognise a token, and the API refuses other text without a query.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from api_v1.access.password_checks import PasswordChecks
 from api_v1.database.platform import DbSession, User, is_deactivated, password_context, password_matches
-from api_v1.database.sql import equally, exactly
+from api_v1.database.sql import equals, equals_ignoring_case
 from api_v1.database.tables import Token, now
 from api_v1.errors import InvalidCredentials, ValidationFailed
 from api_v1.paging import Page
@@ -29,17 +29,17 @@ PREFIX = "ccx1_"
 ALPHABET = string.digits + string.ascii_letters
 BODY_LENGTH = 43
 CHECKSUM_LENGTH = 6
-#: Live tokens one user may have (decisions, "Tokens").
+#: The maximum number of live tokens per user (docs/decisions.md, "Live tokens").
 MAX_LIVE_TOKENS = 25
 
-#: The hash of a random password nobody knows, made with the platform's own rounds: checking it costs what checking a
-#: real password costs, so that an unknown email cannot be told by the clock.
+#: The hash of a random password that nobody knows, with the platform's own number of rounds. Checking it takes as long
+#: as checking a real password, so that the response time does not reveal whether an email has an account.
 _NOBODY = (
     "$6$rounds=1024000$ho5zHNHFQnOSODTO$"
     "hR0ncZaA6TwQvrdUGxgusSNZmrYiATYr2M1eNKlknBlVyIOws9k8Pz.dHnEVf0wlkfhFni39qUGK7OkqjM3yt0"
 )
 
-#: How a hash begins that the platform's check understands; other accounts cannot log in.
+#: The prefixes of the hashes that the platform can check; accounts with other hashes cannot log in.
 _SCHEMES = ("$5$", "$6$")
 
 _passwords = PasswordChecks(password_context, password_matches)
@@ -49,7 +49,7 @@ _NAME_TAKEN = "You have a live token of that name; revoke it or choose another."
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request, as of now: the role is the user's current one."""
+    """The owner and the token of a request, as of now: the role is the user's current one."""
 
     token_id: int
     token_name: str
@@ -63,7 +63,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """A token that was just made; the only moment at which its secret exists outside the client."""
+    """A token that was just created; its secret exists here, and later only at the client."""
 
     token: str = field(repr=False)
     token_name: str
@@ -85,13 +85,13 @@ def _checksum(body: str) -> str:
 
 
 def new_secret() -> str:
-    """Return a fresh token value."""
+    """Return a new token value."""
     body = "".join(secrets.choice(ALPHABET) for _ in range(BODY_LENGTH))
     return PREFIX + body + _checksum(body)
 
 
 def is_well_formed(secret: str) -> bool:
-    """Tell whether a value can be a token at all: prefix, length and checksum fit."""
+    """Return whether prefix, length and checksum of a value are those of a token."""
     body = secret[len(PREFIX) : -CHECKSUM_LENGTH]
     return (
         secret.startswith(PREFIX)
@@ -108,8 +108,8 @@ def digest(secret: str) -> str:
 
 _token, _user = Token.__table__.c, User.__table__.c
 
-#: The token of a digest that is live at a time, and its owner. Built once, because every request asks for it, and of
-#: the tables' columns, because executing a select of the models' attributes takes half as long again.
+#: Selects the token of a digest that is live at a time, and its owner. It is built once, because every request executes
+#: it, and of the tables' columns, because executing a select of the models' attributes takes half as long again.
 _LIVE = (
     sa.select(
         _token.id,
@@ -131,7 +131,7 @@ _LIVE = (
 
 
 def find(session: DbSession, secret: str) -> Caller | None:
-    """Return who holds a token, or None when it is noise, unknown, expired, revoked, or its account deactivated."""
+    """Return the caller with a token; None if it is malformed, unknown, expired, revoked, or its owner deactivated."""
     if not is_well_formed(secret):
         return None
     row = session.execute(_LIVE, {"secret_digest": digest(secret), "at": now()}).first()
@@ -149,14 +149,14 @@ def find(session: DbSession, secret: str) -> Caller | None:
     )
 
 
-def log_in(session: DbSession, email: str, password: str) -> int:
-    """Check email and password. Ends the session's transaction, so that no connection is held during the check.
+def authenticate(session: DbSession, email: str, password: str) -> int:
+    """Check email and password, and end the session's transaction, so that the check holds no connection.
 
     Returns:
         The id of the user.
 
     Raises:
-        InvalidCredentials: they name no account that may log in; said after the time one password check takes.
+        InvalidCredentials: no account that may log in has them; raised after the time of one password check.
         LogInsBusy: too many log-ins came at once.
         LogInUnavailable: the password cannot be checked at the moment.
     """
@@ -168,7 +168,7 @@ def log_in(session: DbSession, email: str, password: str) -> int:
         matches = _passwords.matches(stored if has_hash else _NOBODY, password)
     if account is None or not has_hash or not matches:
         raise InvalidCredentials()
-    # Meanwhile the password may have been changed, or the account deactivated.
+    # During the check the password may have been changed, or the account deactivated.
     if _account(session, email) != account or is_deactivated(account.id, account.name, account.email):
         raise InvalidCredentials()
     return int(account.id)
@@ -177,27 +177,28 @@ def log_in(session: DbSession, email: str, password: str) -> int:
 def _account(session: DbSession, email: str) -> sa.Row[Any] | None:
     """Find an account by its email: id, name, email and password hash.
 
-    Case apart, but accents and trailing blanks matter, which MySQL's `=` ignores too. SQLite may hold both spellings.
+    Case does not matter, but accents and trailing blanks do, which MySQL's `=` ignores. In SQLite accounts may differ
+    in case only; the exact spelling has priority.
     """
     return session.execute(
         sa.select(User.id, User.name, User.email, User.password)
-        .where(equally(User.email, email))
-        .order_by(exactly(User.email, email).desc())
+        .where(equals_ignoring_case(User.email, email))
+        .order_by(equals(User.email, email).desc())
     ).first()
 
 
 def create(
     session: DbSession, user_id: int, token_name: str, scopes: Sequence[str], expires_in_days: int
 ) -> IssuedToken:
-    """Make a token for a user; commits what the session had to do before.
+    """Create a token for a user; commits the session's transaction first.
 
     Raises:
-        ValidationFailed: the user has a live token of that name, or as many live tokens as one may have.
+        ValidationFailed: the user has a live token of that name, or the maximum number of live tokens.
     """
-    # What is read under the lock must be as of then: an earlier read's snapshot would not show who came first.
+    # Reads under the lock need a new snapshot: an earlier one would hide tokens that others created meanwhile.
     session.commit()
     moment = now()
-    # The user's row is the lock under which names and numbers are checked.
+    # Lock the user's row while the names and the number of tokens are checked.
     session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())
     named = session.execute(
         sa.select(Token.id, Token.live_name, Token.expires_at).where(
@@ -206,7 +207,7 @@ def create(
     ).all()
     live = {row.live_name for row in named if row.expires_at > moment}
     if expired := [row.id for row in named if row.expires_at <= moment]:
-        # By id: a search would also lock the gaps between users, in which others who log in make their tokens.
+        # By id: a range condition would also lock the gaps into which other users' log-ins insert their tokens.
         session.execute(sa.update(Token).where(Token.id.in_(expired)).values(live_name=None))
     if token_name in live:
         raise ValidationFailed({"token_name": _NAME_TAKEN})
@@ -228,13 +229,13 @@ def create(
     try:
         session.flush()
     except IntegrityError:
-        # SQLite has no row locks; there the unique key decides between two at once.
+        # SQLite has no row locks; there the unique key decides between two simultaneous log-ins.
         raise ValidationFailed({"token_name": _NAME_TAKEN}) from None
     return IssuedToken(secret, token_name, tuple(scopes), expires_at)
 
 
 def revoke(session: DbSession, token_id: int) -> None:
-    """End a token's life; from the commit on it is refused."""
+    """Revoke a token; it is refused from the commit on."""
     session.execute(
         sa.update(Token)
         .where(Token.id == token_id, Token.revoked_at.is_(None))
@@ -243,7 +244,7 @@ def revoke(session: DbSession, token_id: int) -> None:
 
 
 def revoke_named(session: DbSession, user_id: int, name: str) -> bool:
-    """End the life of a user's live token of this name; return whether there was one."""
+    """Revoke a user's live token by its name; return whether there was one."""
     if not name.isascii():
         return False
     ended = session.execute(
@@ -279,7 +280,7 @@ def _description(row: Any, caller: Caller) -> TokenDescription:
     )
 
 
-def page(session: DbSession, caller: Caller, *, limit: int, offset: int = 0) -> Page:
+def page(session: DbSession, caller: Caller, *, limit: int, offset: int = 0) -> Page[TokenDescription]:
     """Return a page of the caller's live tokens, by name."""
     matches = _described(caller)
     rows = session.execute(matches.order_by(Token.name, Token.id).limit(limit).offset(offset)).all()
@@ -288,14 +289,14 @@ def page(session: DbSession, caller: Caller, *, limit: int, offset: int = 0) -> 
 
 
 def describe(session: DbSession, caller: Caller) -> TokenDescription:
-    """Return the token that the caller uses."""
+    """Return the description of the token that the caller uses."""
     return _description(session.execute(_described(caller).where(Token.id == caller.token_id)).one(), caller)
 
 
-def touch(session: DbSession, token_id: int, last_used_at: datetime | None) -> None:
-    """Remember that a token was used; commits. At most one write a minute and token: reads stay reads.
+def record_use(session: DbSession, token_id: int, last_used_at: datetime | None) -> None:
+    """Record that a token was used, and commit. It writes at most once a minute per token: most reads write nothing.
 
-    It waits for nobody: while another request of the token holds the row, that the token is in use can be noted later.
+    It waits for no lock: while another request locks the token's row, a later request records the use.
     """
     minute = now().replace(second=0)
     if last_used_at is not None and last_used_at >= minute:

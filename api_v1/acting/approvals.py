@@ -1,7 +1,8 @@
-"""Baseline approval: request, review, revert. Nothing changes before the review; what it changes can be put back.
+"""Baseline approval: request, review, revert. Nothing changes before the review, and every change can be reverted.
 
 Approving sets the `correct` hash of an output to what a run produced. Earlier runs keep the baseline they ran against,
-so the verdicts of stored results stay; the next run is compared with the new one (decisions, "Baseline approval").
+so the verdicts of stored results stay; the next run is compared with the new one (docs/decisions.md,
+"Approving").
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ from api_v1.database.platform import (
 )
 from api_v1.database.tables import BaselineApproval, BaselineChange, now
 from api_v1.errors import Conflict, Forbidden, NotFound, Unprocessable, ValidationFailed
-from api_v1.files import storage
-from api_v1.files.storage import Storage
+from api_v1.files.storage import RESULTS, Storage
+from api_v1.hashes import stored_hash
 from api_v1.paging import Page
 from api_v1.runs import results
-from api_v1.runs.results import stored_hash
 from api_v1.verdicts.rule import mismatch, stored_file
 
 PENDING, APPROVED, REJECTED = "pending_review", "approved", "rejected"
@@ -37,7 +37,7 @@ PENDING, APPROVED, REJECTED = "pending_review", "approved", "rejected"
 #: How many runs a dry run of a review names.
 NAMED_RUNS = 20
 
-#: What people type to get past a required field.
+#: Texts that people type to get past a required field.
 _PLACEHOLDERS = (
     "loremipsum",
     "placeholder",
@@ -89,8 +89,8 @@ class OutputChange:
 
 
 @dataclass(frozen=True)
-class Flip:
-    """A run whose file would be judged otherwise, were it compared with the new baseline."""
+class VerdictChange:
+    """A run whose file would get another verdict if it were compared with the new baseline."""
 
     run_id: int
     regression_id: int
@@ -101,12 +101,12 @@ class Flip:
 
 @dataclass(frozen=True)
 class Review:
-    """What a review did, or would do."""
+    """The changes that a review made, or would make."""
 
     approval: Approval
     dry_run: bool
     changes: Sequence[OutputChange]
-    would_flip: Sequence[Flip] = ()
+    would_flip: Sequence[VerdictChange] = ()
 
 
 def check_reason(reason: str) -> str:
@@ -130,7 +130,7 @@ def check_reason(reason: str) -> str:
 def request(
     session: DbSession,
     actor: Actor,
-    stores: Storage,
+    storage: Storage,
     run_id: int,
     sample_id: int,
     *,
@@ -142,27 +142,27 @@ def request(
 ) -> Approval:
     """Ask for a run's actual output to become the baseline.
 
-    A second request for the same output and hash, while the first is pending, is answered with the first.
+    While a request is pending, a second one for the same output and hash returns the first.
 
     Args:
-        stores: where the run's file must be.
-        mode: `auto` applies an admin's request at once, and with it the pending one that it repeats; `required` and
-            `self` leave it pending.
+        storage: where the run's file must be.
+        mode: `auto` applies an admin's request at once, also one that repeats a pending request; `required` and `self`
+            leave it pending.
 
     Raises:
         NotFound: run, sample, regression test and output do not belong together.
         Unprocessable: the run has no differing file of the output, or no store has it.
         StorageUnavailable: a store did not answer, and no other has the file.
-        ValidationFailed: the reason is none.
+        ValidationFailed: the reason is too short or a placeholder.
     """
     text = check_reason(reason)
     results.of_sample(session, run_id, sample_id, regression_id)
     output = _output(session, regression_id, output_id)
     actual = _actual_hash(session, run_id, output)
-    file = stores.find(storage.RESULTS, actual + output.correct_extension)
+    file = storage.find(RESULTS, actual + output.correct_extension)
     if file.source is None:
         if not file.verified:
-            raise stores.unavailable(file.unanswered)
+            raise storage.unavailable(file.unanswered)
         raise Unprocessable("No store has the run's output file.", {"output_id": output_id, "actual_hash": actual})
     pending_key = f"{output_id}:{actual}"
     row = BaselineApproval(
@@ -184,8 +184,8 @@ def request(
             session.add(row)
             session.flush()
     except IntegrityError:
-        # A locking read sees what the transaction's snapshot does not. Its lock is the one that a refused insert
-        # leaves, so that many who come here at once do not wait for each other.
+        # A locking read sees rows that the transaction's snapshot does not. Its lock is the one that the refused
+        # insert already holds, so that many requests at once do not wait for each other.
         pending = sa.select(BaselineApproval).where(BaselineApproval.pending_key == pending_key)
         row = session.scalars(pending.with_for_update(read=True)).one()
     else:
@@ -208,7 +208,7 @@ def _output(session: DbSession, regression_id: int, output_id: int) -> Any:
     rows = session.execute(
         sa.select(output.id, output.correct, output.correct_extension).where(output.regression_id == regression_id)
     )
-    # Compared here, because the number may be one that no column, and no parameter of SQLite, can hold.
+    # Compared here, because the number may be too large for the column, and for a parameter of SQLite.
     row = next((row for row in rows if row.id == output_id), None)
     if row is None:
         raise NotFound("output", output_id)
@@ -216,7 +216,7 @@ def _output(session: DbSession, regression_id: int, output_id: int) -> Any:
 
 
 def _actual_hash(session: DbSession, run_id: int, output: Any) -> str:
-    """Return the hash of the file that a run produced for an output and that differs from today's baseline."""
+    """Return the hash of the file that a run produced for an output, if it differs from the current baseline."""
     file = TestResultFile
     got = session.scalar(
         sa.select(file.got).where(file.test_id == run_id, file.regression_test_output_id == output.id, stored_file())
@@ -242,7 +242,7 @@ def get(session: DbSession, approval_id: int) -> Approval:
     return _approval(row)
 
 
-def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Approval]:
     """Return a page of the approvals, newest first.
 
     Args:
@@ -270,13 +270,13 @@ def review(
     Args:
         decision: `approve` or `reject`.
         mode: with `required` the reviewer must not be the requester.
-        dry_run: change nothing, and say what would change.
+        dry_run: change nothing, and return what would change.
 
     Raises:
         NotFound: there is no such approval.
-        Forbidden: requester and reviewer are the same.
+        Forbidden: requester and reviewer are the same account.
         Conflict: it was decided already, or the baseline changed since the request.
-        ValidationFailed: the reason is none.
+        ValidationFailed: the reason is too short or a placeholder.
     """
     text = check_reason(reason)
     row = _locked(session, approval_id)
@@ -288,7 +288,7 @@ def review(
         )
     changes = _changes(session, row) if decision == "approve" else []
     if dry_run:
-        return Review(_approval(row), True, changes, _flips(session, changes))
+        return Review(_approval(row), True, changes, _verdict_changes(session, changes))
     for change in changes:
         _set_baseline(session, change.output_id, change.new_hash)
         session.add(
@@ -312,12 +312,12 @@ def review(
 
 
 def revert(session: DbSession, actor: Actor, approval_id: int, *, reason: str) -> Review:
-    """Put back the baselines that an approval replaced.
+    """Restore the baselines that an approval replaced.
 
     Raises:
         NotFound: there is no such approval.
         Conflict: it is not approved, was reverted already, or a baseline moved on since.
-        ValidationFailed: the reason is none.
+        ValidationFailed: the reason is too short or a placeholder.
     """
     text = check_reason(reason)
     row = _locked(session, approval_id)
@@ -353,7 +353,7 @@ def revert(session: DbSession, actor: Actor, approval_id: int, *, reason: str) -
 
 
 def _locked(session: DbSession, approval_id: int) -> BaselineApproval:
-    """Return an approval that nobody else decides meanwhile."""
+    """Return an approval, locked so that nobody else decides on it meanwhile."""
     row = session.scalars(
         sa.select(BaselineApproval).where(BaselineApproval.id == approval_id).with_for_update()
     ).first()
@@ -363,11 +363,11 @@ def _locked(session: DbSession, approval_id: int) -> BaselineApproval:
 
 
 def _changes(session: DbSession, row: BaselineApproval) -> list[OutputChange]:
-    """Return the outputs to change, locked: the one asked for, and the variants that expect the very same file."""
+    """Return the outputs to change, locked: the requested one, and the variants that expect the same file."""
     output = RegressionTestOutput
     ids = [row.output_id]
     if row.apply_to_variants and row.expected_hash is not None:
-        # Found without locks and then locked in one order, so that reviews at once do not wait for each other.
+        # Found without locks and then locked in one order, so that concurrent reviews do not come to a deadlock.
         same_sample = sa.select(RegressionTest.id).where(RegressionTest.sample_id == row.sample_id)
         same_file = output.correct == row.expected_hash
         ids += session.scalars(sa.select(output.id).where(output.regression_id.in_(same_sample), same_file))
@@ -397,8 +397,8 @@ def _set_baseline(session: DbSession, output_id: int, new_hash: str | None) -> N
     )
 
 
-def _flips(session: DbSession, changes: Sequence[OutputChange]) -> list[Flip]:
-    """Return the newest runs whose file of a changed output would compare otherwise with the new baseline."""
+def _verdict_changes(session: DbSession, changes: Sequence[OutputChange]) -> list[VerdictChange]:
+    """Return the newest runs whose file of a changed output would get another verdict with the new baseline."""
     if not changes:
         return []
     file, variant = TestResultFile, RegressionTestOutputFiles
@@ -420,7 +420,7 @@ def _flips(session: DbSession, changes: Sequence[OutputChange]) -> list[Flip]:
         .limit(NAMED_RUNS)
     )
     return [
-        Flip(
+        VerdictChange(
             row.test_id,
             row.regression_test_id,
             row.regression_test_output_id,

@@ -16,13 +16,13 @@ from api_v1.database.platform import DbSession
 from api_v1.database.tables import AuditRecord
 from api_v1.paging import Page
 
-#: The longest address that is kept; a failed log-in may name anything.
+#: Maximum length of an actor's name; a failed log-in may name anything.
 ACTOR_LENGTH = 255
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: `name` is the account's email, or the command line's user; the ids are None where there is none."""
+    """Who acts: `name` is the account's email, or the command line's user; the ids are None without an account."""
 
     name: str
     user_id: int | None = None
@@ -32,7 +32,7 @@ class Actor:
 
     @classmethod
     def of(cls, caller: Caller, request_id: str) -> Actor:
-        """Return the actor that a caller is in a request."""
+        """Build the actor for the caller of a request."""
         return cls(caller.email, caller.user_id, caller.role == "admin", caller.token_name, request_id)
 
 
@@ -84,7 +84,7 @@ def record(
     session.flush()
 
 
-def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Record]:
     """Return a page of the log, newest first.
 
     Args:
@@ -93,7 +93,7 @@ def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> 
     row = AuditRecord
     rules: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
         "action": lambda value: _same(row.action, value),
-        "actor": lambda value: sql.equally(row.actor, value),
+        "actor": lambda value: sql.equals_ignoring_case(row.actor, value),
         "target": lambda value: _same(row.target, value),
         "created_after": lambda value: row.created_at > value,
         "created_before": lambda value: row.created_at < value,
@@ -105,7 +105,7 @@ def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> 
 
 
 def _same(column: Any, value: str) -> sa.ColumnElement[bool]:
-    """Compare with an ASCII column, which no other text equals."""
+    """Compare with an ASCII column; a text that is not ASCII never matches."""
     same: sa.ColumnElement[bool] = column == value
     return same if value.isascii() else sa.false()
 

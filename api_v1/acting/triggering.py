@@ -1,4 +1,4 @@
-"""Acting on runs: create, cancel, retry. Each is one transaction with its audit record; the caller commits."""
+"""Create, cancel and retry runs. Each is one transaction with its audit record; the caller commits."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ from api_v1.verdicts.rule import FAILING
 
 DEFAULT_BRANCH = "master"
 
-#: The ids that a message or a detail names at most.
+#: Maximum number of ids that a message or a detail names.
 NAMED = 50
 
-#: What every cancellation has to be told: the platform's own page does no more either (platform, "Cancel / restart").
+#: Told with every cancellation: the platform's own page does not stop the machine either (docs/platform.md,
+#: "Cancel and restart").
 NOT_STOPPED = "The worker's machine is not stopped, and its late reports may still arrive."
 
 
 @dataclass(frozen=True)
 class ActionResult:
-    """What became of an action on a run (contract schema `RunActionResult`)."""
+    """The result of an action on a run (contract schema `RunActionResult`)."""
 
     run_id: int
     action: str
@@ -65,7 +66,7 @@ def create(
 ) -> int:
     """Queue a new run; return its id.
 
-    Its set of tests is always written down: without one the platform's worker would also run the inactive tests.
+    The set of its tests is always recorded: without it the platform's worker would also run the inactive tests.
 
     Raises:
         Unprocessable: a test is unknown or inactive, there is none, or the environment does not fit.
@@ -109,7 +110,7 @@ def _check_environment(environment_id: str | None, platform: str) -> None:
 
 
 def _chosen_tests(session: DbSession, asked: Sequence[int] | None) -> list[int]:
-    """Return the active tests, or those asked for, all of which must be active."""
+    """Return the requested tests, which must all be active, or all active tests."""
     known = dict(session.execute(sa.select(RegressionTest.id, RegressionTest.active)).tuples().all())
     active = [test for test, is_active in known.items() if is_active]
     if asked is None:
@@ -126,9 +127,9 @@ def _chosen_tests(session: DbSession, asked: Sequence[int] | None) -> list[int]:
 
 
 def _fork(session: DbSession, repository: str) -> int:
-    """Return the id of the fork of this name, made if need be; GitHub's names ignore case."""
+    """Return the id of the fork of this name, which is added if there is none; GitHub's names ignore case."""
     url = f"{GITHUB}{repository}.git"
-    found = sa.select(Fork.id).where(sql.equally(Fork.github, url)).order_by(Fork.id).limit(1)
+    found = sa.select(Fork.id).where(sql.equals_ignoring_case(Fork.github, url)).order_by(Fork.id).limit(1)
     known = session.scalar(found)
     if known is not None:
         return int(known)
@@ -139,8 +140,8 @@ def _fork(session: DbSession, repository: str) -> int:
             session.flush()
             return int(fork.id)
     except IntegrityError:
-        # Somebody else made it meanwhile; a locking read sees it, the transaction's snapshot does not. Its lock is the
-        # one that a refused insert leaves, so that many who come here at once do not wait for each other.
+        # Another transaction added it meanwhile. A locking read sees it, the transaction's snapshot does not. Its lock
+        # is the one that the refused insert already holds, so that many requests at once do not come to a deadlock.
         return int(session.scalars(found.with_for_update(read=True)).one())
 
 
@@ -149,20 +150,21 @@ def _insert(session: DbSession, run: Any, tests: Iterable[int], actor: Actor) ->
     session.add(run)
     session.flush()
     session.add_all(CustomizedTest(run.id, test) for test in tests)
-    # With its author, before the commit that would record it without. SQLite gives ids of deleted runs once more.
+    # Recorded with its author here, or the observer would record it without. SQLite reuses the ids of deleted runs.
     insert = sa.insert(RunCreation).prefix_with("OR REPLACE", dialect="sqlite")
     session.execute(insert.values(test_id=run.id, created_at=now(), user_id=actor.user_id))
     session.flush()
 
 
 def cancel(session: DbSession, actor: Actor, run_id: int, reason: str | None = None) -> ActionResult:
-    """Cancel a run; nothing is done to one that is over.
+    """Cancel a run; a finished run stays as it is.
 
     Raises:
         NotFound: there is no such run.
     """
-    # The run's row is the lock: of many at once one finds the run alive. Nothing is read before it is held, so that
-    # the progress is as of then without a lock of its own, which would be one on the gap where others add theirs.
+    # The lock is that of the run's row: only one of several requests at once finds the run unfinished. Nothing is read
+    # before it is held, so that the snapshot has the latest progress. To lock the progress instead would also lock the
+    # gap in which workers insert theirs.
     if session.scalar(sa.select(Test.id).where(Test.id == run_id).with_for_update()) is None:
         raise NotFound("run", run_id)
     last = session.scalar(
@@ -191,7 +193,7 @@ def retry(
         NotFound: there is no such run.
         Unprocessable: failed_only of an unfinished run or one without failures, or no test is left.
     """
-    phase = results.head(session, run_id).phase
+    phase = results.header(session, run_id).phase
     members = session.execute(results.members(phase), {"run_id": run_id}).all()
     wanted = [row.regression_id for row in members]
     if failed_only:

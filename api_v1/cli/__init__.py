@@ -13,3 +13,4 @@ for _module in (database, tokens, approvals, verdicts, demo):
     group.add_command(_module.group)
 group.add_command(audit.show_audit)
 group.add_command(document.print_document)
+group.add_command(document.print_operations)

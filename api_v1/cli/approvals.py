@@ -14,7 +14,7 @@ from api_v1.acting import approvals
 from api_v1.acting.audit_log import Actor
 from api_v1.database.platform import User
 from api_v1.database.session import db
-from api_v1.database.sql import equally
+from api_v1.database.sql import equals_ignoring_case
 from api_v1.errors import ApiError, ValidationFailed
 from api_v1.schemas import baseline_approvals as schemas
 
@@ -22,7 +22,7 @@ group = AppGroup("approvals", help="Baseline approvals.")
 
 
 def _given_reason(_context: click.Context, _parameter: click.Parameter, reason: str) -> str:
-    """Accept as a reason what the API accepts."""
+    """Validate a reason by the rules of the API."""
     try:
         schemas.RevertRequest().load({"reason": reason})
         return approvals.check_reason(reason)
@@ -37,8 +37,8 @@ _reason = click.option("--reason", required=True, callback=_given_reason, help="
 
 
 def _actor(email: str) -> Actor:
-    """Return the admin with this email."""
-    user = db.session.scalars(sa.select(User).where(equally(User.email, email))).first()
+    """Return the audit actor of the admin with this email."""
+    user = db.session.scalars(sa.select(User).where(equals_ignoring_case(User.email, email))).first()
     if user is None or not user.is_admin:
         raise click.ClickException(f"There is no admin with the email {email}.")
     return Actor(email, user.id, is_admin=True, token_name="command-line")

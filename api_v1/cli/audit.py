@@ -1,4 +1,4 @@
-"""`flask api-v1 audit`: the audit log."""
+"""`flask api-v1 audit`: print the audit log."""
 
 from __future__ import annotations
 

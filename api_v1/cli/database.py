@@ -1,6 +1,9 @@
-"""`flask api-v1 db`: our tables, beside the platform's own migrations."""
+"""`flask api-v1 db`: create, upgrade and drop the API's tables, apart from the platform's own migrations."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from flask.cli import AppGroup
@@ -17,13 +20,40 @@ group = AppGroup("db", help="The tables of the API.")
 def upgrade() -> None:
     """Create or upgrade the API's tables and store the states of runs; running it again does no harm."""
     create_platform_tables(db.engine)
-    migrations.upgrade(db.engine)
-    click.echo(f"Tables are at revision {migrations.head()}.")
+    with _explained():
+        migrations.upgrade(db.engine)
+    click.echo(f"Tables are at revision {migrations.newest_revision()}.")
     verdicts.fill()
+
+
+@group.command()
+@click.argument("revision")
+def downgrade(revision: str) -> None:
+    """Bring the API's tables back to REVISION, before an older version of the API is installed."""
+    known = migrations.revisions()
+    if revision not in known:
+        raise click.ClickException(f"There is no revision {revision}; known are {', '.join(known)}.")
+    with _explained():
+        migrations.downgrade(db.engine, revision)
+        at = migrations.current(db.engine)
+    click.echo("There are no tables." if at is None else f"Tables are at revision {at}.")
 
 
 @group.command()
 @click.confirmation_option(prompt="Drop all tables of the API, tokens and audit records included?")
 def drop() -> None:
     """Drop the API's tables; the platform's own are not touched."""
-    migrations.downgrade(db.engine)
+    with _explained():
+        migrations.drop(db.engine)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do where a newer version of the API made the tables."""
+    try:
+        yield
+    except migrations.UnknownRevision as error:
+        raise click.ClickException(
+            f"The tables are at revision {error.revision}, which this version of the API does not know. Install the "
+            f"newer version that made them, and go back with its `api-v1 db downgrade {migrations.newest_revision()}`."
+        ) from None

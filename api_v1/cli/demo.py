@@ -1,4 +1,4 @@
-"""`flask api-v1 demo`: data to try the API on."""
+"""`flask api-v1 demo`: demo data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flask api-v1 token`: tokens without a password, for whoever may run commands on the server."""
+"""`flask api-v1 token`: create, list and revoke tokens on the server, without a password."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
 from api_v1.database.platform import User
 from api_v1.database.session import db
-from api_v1.database.sql import equally
+from api_v1.database.sql import equals_ignoring_case
 from api_v1.database.tables import Token, now
 from api_v1.date_times import iso
 from api_v1.errors import ApiError
@@ -26,21 +26,21 @@ group = AppGroup("token", help="Bearer tokens.")
 
 
 def _user_id(email: str) -> int:
-    user_id = db.session.scalar(sa.select(User.id).where(equally(User.email, email)))
+    user_id = db.session.scalar(sa.select(User.id).where(equals_ignoring_case(User.email, email)))
     if user_id is None:
         raise click.ClickException(f"There is no user with the email {email}.")
     return int(user_id)
 
 
 def _record(action: str, email: str, name: str, after: dict[str, Any] | None) -> None:
-    """Leave an entry in the audit log, in the transaction of the change."""
+    """Write an audit record in the transaction of the change."""
     owner = {"user": email}
     before, after = (owner, None) if after is None else (None, owner | after)
     audit_log.record(db.session, Actor("command-line"), action, f"token:{name}", before=before, after=after)
 
 
 def _new_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
-    """Accept as a token's name what the API accepts."""
+    """Validate a token's name by the rules of the API."""
     try:
         TokenCreateRequest(only=["token_name"]).load({"token_name": name})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""`flask api-v1 verdicts`: the stored state of runs."""
+"""`flask api-v1 verdicts`: derive and store the states of runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rebuild(everything: bool) -> None:
 
 
 def fill(*, everything: bool = False) -> None:
-    """Store the states of runs, and show how far that is."""
+    """Derive and store the states of runs, with a progress bar."""
     with click.progressbar(length=1, label="Runs") as bar:
 
         def show(known: int, runs: int) -> None:

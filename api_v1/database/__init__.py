@@ -1,1 +1,1 @@
-"""The database: the seam to the platform, our own tables and migrations, connections that end in time."""
+"""The database: the seam to the platform, our own tables and migrations, connections with time limits."""

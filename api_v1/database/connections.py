@@ -1,11 +1,11 @@
-"""Connections to MySQL and MariaDB on which a request does not wait for long.
+"""Connections to MySQL and MariaDB with a time limit for each request.
 
-PyMySQL knows one time-out per connection, set when it connects. An answer takes several statements, which together must
-end in time, so `BoundedConnection` gives each statement what is left of the request's time. Outside of requests, as on
-the command line, statements take as long as they need.
+PyMySQL has one time-out per connection, set when it connects. A request executes several statements, which share its
+time limit, so `BoundedConnection` sets the time-out of each statement to the time that is left. Outside of requests, as
+on the command line, statements have no time limit.
 
-A server that accepts connections and says nothing costs the first requests two short time-outs. From then on it is
-asked by one thread alone, and requests fail at once until it answers (`Circuit`).
+A server that accepts connections but does not respond costs the first requests two short time-outs. After that, one
+thread alone probes it, and requests fail immediately until it responds (`Circuit`).
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from pymysql.err import OperationalError
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which a request may use the database, from its first look-up on.
+#: How long a request may use the database, in seconds from its first statement.
 REQUEST_SECONDS = 4.0
 
-#: Seconds within which a server answers a ping; else the connection is given up and a new one made.
+#: Time limit of a ping in seconds; after it, the connection is closed and replaced.
 PING_SECONDS = 0.5
 
-#: Seconds within which a server takes each step of a new connection, or counts as silent.
+#: Time limit in seconds of each step of connecting; a server that exceeds it counts as silent.
 CONNECT_SECONDS = 1.0
 
-#: Seconds between two questions to a silent server.
+#: Seconds between two probes of a silent server.
 PAUSE = 0.5
 
-#: Seconds for which a statement waits for a row or for a table that another transaction holds.
+#: How long a statement waits for a row or table that another transaction has locked, in seconds.
 LOCK_SECONDS = 3
 
 _ends: ContextVar[float | None] = ContextVar("api_v1_database_time_ends", default=None)
 
 
 def begin_time(seconds: float | None = None) -> None:
-    """From now on the statements of this thread have so many seconds together, by default `REQUEST_SECONDS`."""
+    """Limit the time of all following statements of this thread together, by default to `REQUEST_SECONDS`."""
     _ends.set(time.monotonic() + (REQUEST_SECONDS if seconds is None else seconds))
 
 
 def end_time() -> None:
-    """From now on the statements of this thread take as long as they need."""
+    """Remove the time limit of this thread's statements."""
     _ends.set(None)
 
 
 @contextmanager
 def limited_time(seconds: float) -> Iterator[None]:
-    """Give the statements inside so many seconds together."""
+    """Limit the time of all statements inside the block together."""
     begin_time(seconds)
     try:
         yield
@@ -69,10 +69,10 @@ def _time_left() -> float | None:
 
 
 class Circuit:
-    """Whether a server answers.
+    """A circuit breaker for a database server: open while the server is silent.
 
     Args:
-        ask: connects to the server and returns, or raises.
+        ask: connects to the server; raises if that fails.
     """
 
     def __init__(self, ask: Callable[[], None]) -> None:
@@ -81,16 +81,16 @@ class Circuit:
         self._open = False
 
     def check(self) -> None:
-        """Raise at once where the server is known not to answer.
+        """Raise immediately if the server is known to be silent.
 
         Raises:
-            OperationalError: it was silent when it was last asked.
+            OperationalError: the server was silent at the last probe.
         """
         if self._open:
             raise OperationalError(CR.CR_CONN_HOST_ERROR, "The server is silent.") from TimeoutError()
 
     def report_silence(self) -> None:
-        """Have the server asked by a thread of its own until it answers, and let nobody else wait for it."""
+        """Open the circuit, and start a thread that probes the server until it answers."""
         with self._starting:
             if self._open:
                 return
@@ -106,14 +106,14 @@ class Circuit:
             except Exception as error:
                 if is_time_out(error):
                     continue
-                # A refusal is an answer: whoever asks next meets it without waiting.
+                # A refusal is an answer: the next request gets it without waiting.
             self._open = False
             logger.info("the database server answers again")
             return
 
 
 def is_time_out(error: BaseException | None) -> bool:
-    """Tell whether an error of the driver comes from waiting in vain."""
+    """Tell whether an error of the driver was caused by a time-out."""
     while error is not None:
         if isinstance(error, TimeoutError):
             return True
@@ -122,11 +122,11 @@ def is_time_out(error: BaseException | None) -> bool:
 
 
 class BoundedConnection(Connection):  # type: ignore[misc]
-    """A connection whose statements end with the request's time.
+    """A connection whose statements share the request's time limit.
 
     Args:
-        circuit: says at once that the server is silent; without one the connection asks for itself.
-        settings: those of PyMySQL's connection.
+        circuit: the circuit breaker of the server; None to connect without one.
+        settings: the arguments of PyMySQL's connection.
     """
 
     def __init__(self, circuit: Circuit | None = None, **settings: Any) -> None:
@@ -135,7 +135,7 @@ class BoundedConnection(Connection):  # type: ignore[misc]
         super().__init__(**settings)
 
     def connect(self, sock: Any = None) -> None:
-        """Connect, or report that the server is silent."""
+        """Connect; if the server is silent, open the circuit."""
         if self._circuit is not None:
             self._circuit.check()
         left = _time_left()
@@ -150,7 +150,7 @@ class BoundedConnection(Connection):  # type: ignore[misc]
             raise
 
     def ping(self, reconnect: bool = False) -> None:
-        """Ask for a sign of life."""
+        """Ping the server within `PING_SECONDS`."""
         if self._circuit is not None:
             self._circuit.check()
         with self._at_most(PING_SECONDS):
@@ -162,7 +162,7 @@ class BoundedConnection(Connection):  # type: ignore[misc]
 
     @contextmanager
     def _at_most(self, seconds: float) -> Iterator[None]:
-        """Wait for each answer for so many seconds at most."""
+        """Limit the wait for each response inside the block."""
         self._patience = seconds
         try:
             yield
@@ -170,24 +170,24 @@ class BoundedConnection(Connection):  # type: ignore[misc]
             self._patience = None
 
     def _take_time(self) -> None:
-        """Set the driver's time-outs to what is left."""
+        """Set the driver's time-outs to the time that is left."""
         known = [seconds for seconds in (_time_left(), self._patience) if seconds is not None]
         seconds = min(known, default=None)
         if seconds is not None and seconds <= 0:
-            # The code of a lost connection: SQLAlchemy then closes it, and the server rolls back.
+            # With the code of a lost connection SQLAlchemy closes the connection, and the server rolls back.
             raise OperationalError(CR.CR_SERVER_LOST, "The request's time is used up.") from TimeoutError()
         self._read_timeout = self._write_timeout = seconds
 
 
-#: One circuit for each server and account, whichever engine connects to it.
+#: One circuit for each server and account, shared by all engines.
 _circuits: dict[sa.URL, Circuit] = {}
 
 
 def bound(engine: sa.Engine, *, lock_seconds: int = LOCK_SECONDS) -> None:
-    """Let an engine on PyMySQL make bounded connections.
+    """Make an engine on PyMySQL create bounded connections.
 
     Args:
-        lock_seconds: for how long its statements wait for a lock on a row or on a table's definition.
+        lock_seconds: how long its statements wait for a lock on a row or on a table's metadata.
     """
     settings: dict[str, Any] = {
         **engine.dialect.create_connect_args(engine.url)[1],

@@ -1,8 +1,8 @@
-"""Tables that somebody has locked: who reads one waits, and so would everybody after him.
+"""Refuse reading requests while a table is locked, so that they do not occupy every thread of the process.
 
-A reading request waits for no row, only for a table that is locked or being altered. The first requests of an operation
-wait for it as long as they may. From then on a thread asks for the tables, and requests of that operation are refused
-at once, or they would soon occupy every thread of the process. When all tables can be read again, nothing is refused.
+A reading request never waits for a row, only for a table that is locked or being altered. The first requests of an
+operation wait until their time limit. After that, a thread probes the tables, and further requests of that operation
+are refused immediately, until all tables can be read again.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from api_v1.database import connections, outages
 from api_v1.database.platform import Base, probing_engine
 from api_v1.errors import DatabaseUnavailable
 
-#: Seconds between two tries to read all tables, and for each of them.
+#: Seconds between two attempts to read all tables, and the time limit of each attempt.
 PAUSE = 0.5
 TRY_SECONDS = 1.3
 
 
 @functools.cache
 def readable() -> Any:
-    """Select nothing from every table: it fails where one is missing, locked, or not ours to read."""
+    """Select no rows from every table: this fails if one is missing, locked, or not readable by our account."""
     tables = Base.metadata.sorted_tables
     return sa.union_all(*(sa.select(sa.literal(1)).select_from(table).where(sa.false()) for table in tables))
 
 
 class LockedTables:
-    """The reading operations of an app that met a locked table; safe to use from many threads.
+    """The reading operations of an app that waited for a locked table; safe to use from many threads.
 
     Args:
         engine: the database.
@@ -46,13 +46,16 @@ class LockedTables:
         """Refuse a request that would wait.
 
         Raises:
-            DatabaseUnavailable: the operation met a locked table, and tables are locked still.
+            DatabaseUnavailable: the operation waited for a locked table before, and a table is still locked.
         """
         if operation in self._operations:
             raise DatabaseUnavailable(outages.IN_USE)
 
     def report(self, operation: str) -> None:
-        """Remember that a reading operation waited in vain; if not for a table, the thread finds that out at once."""
+        """Record that a reading operation timed out, and start the probing thread.
+
+        If no table is locked, the thread clears the record at its first attempt.
+        """
         if self._probing.dialect.name == "sqlite":
             return
         with self._lock:
@@ -72,6 +75,6 @@ class LockedTables:
             with connections.limited_time(TRY_SECONDS), self._probing.connect() as connection:
                 connection.execute(readable())
         except outages.DATABASE_ERRORS as error:
-            # Whatever else is wrong the requests find out by themselves.
+            # Requests report any other error themselves.
             return outages.is_wait(error)
         return False

@@ -1,8 +1,8 @@
-"""What an error of the database means for a caller: the database cannot serve now, or a statement is wrong.
+"""Map errors of the database to errors of the API: is the database unavailable, or is a statement wrong?
 
-One cause has many classes: a lost connection is SQLAlchemy's `OperationalError` in a statement, the driver's own error
-in a ping, and a `PendingRollbackError` afterwards. So the database's number of the error decides; an error without a
-number is explained by the one that it follows from.
+The class of an error does not tell: a lost connection is SQLAlchemy's `OperationalError` in a statement, the driver's
+own error in a ping, and a `PendingRollbackError` afterwards. So the database's error number decides. An error without a
+number is explained by its cause.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy import exc
 from api_v1.database.platform import Base, FailedToSpawnDBSession
 from api_v1.errors import ApiError, DatabaseUnavailable, NotMigrated, RightMissing
 
-#: Every class in which a failure of the database can show.
+#: The base classes of all errors of the database.
 DATABASE_ERRORS = (FailedToSpawnDBSession, exc.SQLAlchemyError, pymysql.err.Error, sqlite3.Error)
 
 IN_USE = "What the request needs is in use by others in the database for too long. Try again in a moment."
@@ -28,17 +28,17 @@ TOO_MANY = "The database takes no more connections. Try again in a moment."
 NO_SPACE = "The database has no space or memory left. Try again later."
 OTHER_TABLE = "A table of the platform is missing in the database."
 
-#: The transaction was rolled back and would succeed now: deadlock, a row or a table that changed under it.
+#: The database rolled the transaction back and a retry may succeed: deadlock, or a row or table that changed meanwhile.
 _AGAIN = frozenset({1213, 1020, 1412})
 
 _LOCK_WAIT = 1205
 
-#: What MySQL and MariaDB, or their client, say when the server cannot serve, by number; the default message says that
-#: it does not answer.
+#: Messages by the error number of MySQL, MariaDB or their client, for errors that mean that the server is unavailable.
+#: None stands for the default message, that the database does not answer.
 _MYSQL: dict[int, str | None] = {
-    # The client: no connection, or none any more.
+    # From the client: no connection, or a lost one.
     **dict.fromkeys((2002, 2003, 2005, 2006, 2012, 2013, 2014, 2055), None),
-    # The server ends, closes the connection, refuses the log-in, has no such schema or is not ready.
+    # The server shuts down, closes the connection, refuses the log-in, lacks the schema or is not ready.
     **dict.fromkeys((1045, 1047, 1049, 1053, 1077, 1079, 1129, 1130, 1152, 1184, 1698, 1927, 4031), None),
     **dict.fromkeys((1030, 1158, 1159, 1160, 1161), None),
     **dict.fromkeys((1040, 1203, 1226), TOO_MANY),
@@ -48,7 +48,7 @@ _MYSQL: dict[int, str | None] = {
     **dict.fromkeys((1021, 1037, 1038, 1041, 1114), NO_SPACE),
 }
 
-#: What SQLite says then; its errors have numbers only from Python 3.11 on.
+#: The same for SQLite, by part of the message: its errors have numbers only from Python 3.11 on.
 _SQLITE = {
     "is locked": IN_USE,
     "readonly database": READ_ONLY,
@@ -57,52 +57,52 @@ _SQLITE = {
     "unable to open database file": None,
 }
 
-#: Table and column that do not exist, the table also where only its files are missing.
+#: A table (or only its files) or a column does not exist.
 _NO_TABLE, _NO_COLUMN = (1146, 1051, 1932), (1054,)
 
-#: A right that the account lacks: on a table, on a column, on the schema, of the server.
+#: The account lacks a privilege: on a table, on a column, on the schema, on the server.
 _NO_RIGHT = (1142, 1143, 1044, 1227)
 
-#: A name in the text of an error, without its schema.
+#: A table name in the message of an error, without its schema.
 _NAME = re.compile(r"""(?:(?<=[`'".])|(?<=: ))(\w+)(?!\w*[`'"]?\.)""")
 
-#: The right that is missing: "SELECT command denied", "you need (at least one of) the SUPER privilege(s)".
+#: The privilege that is missing: "SELECT command denied", "you need (at least one of) the SUPER privilege(s)".
 _RIGHT = re.compile(r"^[A-Z]{2,}(?:,? [A-Z]{2,})*\b|(?<= the )[A-Z_ ,]+(?= privilege)")
 
 
 def explain(error: BaseException) -> ApiError | None:
-    """Return the answer to give for an error of the database, or None for one of the statement, or of no database."""
+    """Return the API error for an error of the database; None if a statement is wrong, or for any other exception."""
     if not isinstance(error, DATABASE_ERRORS):
         return None
     return next((found for one in _chain(error) if (found := _explain_one(one)) is not None), _without_number(error))
 
 
 def is_worth_repeating(error: BaseException) -> bool:
-    """Tell whether the transaction was rolled back by the database and may succeed when it is done again."""
+    """Tell whether the database rolled the transaction back and a retry may succeed."""
     return bool(_numbers(error) & _AGAIN)
 
 
 def is_wait(error: BaseException) -> bool:
-    """Tell whether a statement waited in vain: for what somebody else holds, or beyond the request's time."""
+    """Tell whether a statement timed out: waiting for a lock, or at the request's time limit."""
     numbers = _numbers(error)
     lost = CR.CR_SERVER_LOST in numbers and any(isinstance(one, TimeoutError) for one in _chain(error))
     return _LOCK_WAIT in numbers or lost
 
 
 def in_short(error: BaseException) -> str:
-    """Return an error for the log: its class and its number, without a statement's parameters, which may be secrets."""
+    """Describe an error for the log: class and number, without the statement's parameters, which may be secrets."""
     return f"{type(error).__name__} {sorted(_numbers(error)) or ''}".rstrip()
 
 
 def _numbers(error: BaseException) -> set[int]:
-    """Return MySQL's numbers of a database's error and of what it follows from."""
+    """Return the MySQL error numbers of an error and of its causes."""
     if not isinstance(error, DATABASE_ERRORS):
         return set()
     return {_number(one) for one in _chain(error) if isinstance(one, pymysql.err.Error)} - {0}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Return the error, what the driver said, and what they follow from: a lost savepoint from a deadlock."""
+    """Yield the error, the driver's error in it, and their causes (a lost savepoint can be caused by a deadlock)."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:
@@ -148,50 +148,50 @@ def _explain_mysql(error: pymysql.err.Error, statement: str) -> ApiError | None:
     if number in _NO_RIGHT:
         return _missing_right(text)
     if number == 0 and not isinstance(error, (pymysql.err.ProgrammingError, pymysql.err.DataError)):
-        # The driver's own: a closed connection, packets out of order.
+        # Raised by the driver itself: a closed connection, packets out of order.
         return DatabaseUnavailable()
     return None
 
 
 def _number(error: BaseException) -> int:
-    """Return the number of a MySQL error; 0 for one that the driver makes without a number."""
+    """Return the number of a MySQL error; 0 for an error that the driver raises without a number."""
     number = next(iter(error.args), 0)
     return number if isinstance(number, int) else 0
 
 
 def _missing_table(text: str) -> ApiError | None:
-    """Explain a missing table: ours, the platform's, or one that a wrong statement made up."""
+    """Explain a missing table: ours, the platform's, or (None) one that only a wrong statement names."""
     if found := _our_table(text):
         return NotMigrated(found)
     return DatabaseUnavailable(OTHER_TABLE) if _platform_table(text) else None
 
 
 def _missing_column(text: str, statement: str) -> ApiError | None:
-    """Explain a missing column of ours; the database may name the table only in the statement."""
+    """Explain a missing column of ours; only the statement may name its table."""
     found = _our_table(text) or _our_table(statement)
     return NotMigrated(found) if found else None
 
 
 def _missing_right(text: str) -> RightMissing:
-    """Name the right that is missing, and on what; account and host, which the text names too, stay secret."""
+    """Name the missing privilege and its object, but not the account and host, which the message also contains."""
     right = _RIGHT.search(text)
     target = _our_table(text) or _platform_table(text) or "the platform's schema"
     return RightMissing(right[0] if right else "do this", target)
 
 
 def _our_table(text: str) -> str | None:
-    """Return the first table of the API that a text names; a schema may have such a name, too."""
+    """Return the first table of the API that a message names; a schema can have a similar name."""
     return next((name for name in re.findall(r"\bapi_v1_\w+", text) if name in Base.metadata.tables), None)
 
 
 def _platform_table(text: str) -> str | None:
-    """Return the table of the platform that a text names; it stands behind accounts and schemas."""
+    """Return the platform's table that a message names: the last match, because accounts and schemas come before it."""
     names = [name for name in _NAME.findall(text) if name in Base.metadata.tables]
     return names[-1] if names else None
 
 
 def _without_number(error: BaseException) -> ApiError | None:
-    """Explain an error of SQLAlchemy's own: a pool without a connection, or a connection or session that was lost."""
+    """Explain an error that SQLAlchemy itself raises: an exhausted pool, or a lost connection or session."""
     lost = (exc.TimeoutError, exc.DisconnectionError, exc.ResourceClosedError, exc.PendingRollbackError)
     if isinstance(error, (FailedToSpawnDBSession, *lost)):
         return DatabaseUnavailable()

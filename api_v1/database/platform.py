@@ -1,8 +1,8 @@
-"""The seam to the host platform: the only module that imports it.
+"""The interface to the host platform: the only module that imports it.
 
-Everything the package needs of the CCExtractor sample platform is named here: its models and enums, the database
-(`db`), its configuration, its storage and its password check. Facts about the host are those of its tree at
-commit b5b203e; what differs on newer trees is read defensively.
+It provides everything that the package uses of the CCExtractor sample platform: models and enums, database engine,
+configuration, storage and password check. docs/platform.md describes the platform as it is at commit b5b203e; where
+newer versions differ, the code here accepts both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -94,21 +94,21 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: What services take: a session, or the one of the current context.
+#: The session parameter of domain functions: a session, or the scoped session of the current context.
 DbSession: TypeAlias = Session | scoped_session[Any]
 
 Base = database.Base
 regression_test_category: sa.Table = regressionTestLinkTable
 sample_tags: sa.Table = Base.metadata.tables["sample_tag_association"]
 
-#: Connections to the bucket that are kept.
+#: Size of the connection pool to the bucket.
 BUCKET_CONNECTIONS = 70
 
-#: Seconds after which an idle connection is renewed, well below MySQL's wait_timeout of eight hours.
+#: Age in seconds at which a pooled connection is replaced, well below MySQL's wait_timeout of eight hours.
 POOL_RECYCLE = 3600
 
 
-#: What the platform's sample configuration lets a worker's machine live, in minutes.
+#: How long a worker's machine may live by default, in minutes, as in the platform's sample configuration.
 MACHINE_MINUTES = 120
 
 
@@ -124,11 +124,11 @@ class ApiBase(DeclarativeBase):
 def platform_engine(uri: str) -> sa.Engine:
     """Return the engine of the platform's pages, `database.db_engine`.
 
-    The platform makes it with its first request, when there is none. Whoever needs it earlier makes it here by the very
-    same rule, and connects to nothing.
+    The platform creates it in its first request. Before that, this function creates it by the same rule, without
+    connecting.
 
     Args:
-        uri: the platform's `DATABASE_URI`; ignored once there is an engine, as by the platform.
+        uri: the platform's `DATABASE_URI`; ignored once the engine exists, as by the platform.
     """
     if database.db_engine is None:
         in_memory = {"connect_args": {"check_same_thread": False}, "poolclass": StaticPool}
@@ -138,10 +138,10 @@ def platform_engine(uri: str) -> sa.Engine:
 
 
 def create_engine(uri: str) -> sa.Engine:
-    """Make an engine of the API's own on a database server.
+    """Create the API's own engine on a database server.
 
-    It survives connections that the server drops, and waits for nothing longer than a request may take (`connections`).
-    Its pool has no limit of its own: the threads of the process are one.
+    It replaces connections that the server dropped, and applies the request's time limit (`connections`). Its pool is
+    unlimited, because the number of threads of the process already limits the connections.
 
     Args:
         uri: a SQLAlchemy database URL, as in the platform's `DATABASE_URI`.
@@ -153,10 +153,10 @@ def create_engine(uri: str) -> sa.Engine:
 
 
 def probing_engine(engine: sa.Engine) -> sa.Engine:
-    """Return an engine that makes a new connection each time, to see what somebody sees who connects now.
+    """Return an engine without a pool, so that a probe tests whether new connections succeed.
 
     Args:
-        engine: that of the API.
+        engine: the API's engine.
     """
     if engine.driver != "pymysql":
         return engine
@@ -166,15 +166,15 @@ def probing_engine(engine: sa.Engine) -> sa.Engine:
 
 
 def guard_table_checks(engine: sa.Engine, *, remember: bool) -> None:
-    """Keep the platform's `create_all`, which runs in every request, from our tables, and spare it its table checks.
+    """Exclude our tables from the platform's `create_all`, which runs in every request, and cache its table checks.
 
-    On a server our tables are made by our migrations only: a missing one that a page of the platform made would wait
-    for the metadata locks of the tables it refers to, and hold up every page behind it.
+    On a server only our migrations create our tables. If a page of the platform created a missing one, it would wait
+    for the metadata locks of the tables that the new one refers to, and block every page behind it.
 
     Args:
-        engine: that of the platform.
-        remember: whether to answer from memory once a table was seen. Each check is a round trip. Any drop issued
-            through SQLAlchemy forgets them all.
+        engine: the platform's engine.
+        remember: whether to cache that a table exists. Each check is a round trip. Any drop through SQLAlchemy clears
+            the cache.
     """
     if hasattr(engine.dialect, "api_v1_seen_tables"):
         return
@@ -200,19 +200,38 @@ def guard_table_checks(engine: sa.Engine, *, remember: bool) -> None:
         sa.event.listen(Base.metadata, moment, forget)
 
 
-#: Seconds that anything on the connections for notes may take.
+def hide_tables_from_autogenerate(arguments: dict[str, Any]) -> None:
+    """Keep the platform's `flask db migrate` from proposing changes of our tables, which have migrations of their own.
+
+    They are in the platform's metadata; where our migrations did not run yet, or those of another version did, it would
+    create, drop or alter them.
+
+    Args:
+        arguments: what the platform's Flask-Migrate hands to Alembic (`configure_args`).
+    """
+    theirs: Callable[..., bool] | None = arguments.get("include_object")
+
+    def include_object(item: Any, name: str | None, kind: str, *more: Any) -> bool:
+        if kind == "table" and (name or "").startswith("api_v1_"):
+            return False
+        return theirs is None or theirs(item, name, kind, *more)
+
+    arguments["include_object"] = include_object
+
+
+#: Time limit in seconds of every step on the connections that record changes.
 NOTE_TIMEOUT = 1
 
 _note_engines: dict[sa.URL, sa.Engine] = {}
 
 
 def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
-    """Return the engine on which changes of the platform's data are noted: a few connections with short time-outs.
+    """Return the engine that records changes of the platform's data: a few connections with short time-outs.
 
-    SQLite has one writer, and in memory one connection: there it is the engine itself.
+    For SQLite, which has one writer, and in memory one connection, it is the session's own engine.
 
     Args:
-        bind: that of the session that changes something.
+        bind: the bind of the session that changes something.
     """
     engine = bind.engine
     if engine.dialect.name == "sqlite":
@@ -233,19 +252,19 @@ def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
 
 
 def create_platform_tables(engine: sa.Engine) -> None:
-    """Create those of the platform's tables that are missing, as it does itself with every request."""
+    """Create the platform's missing tables, as the platform does in every request."""
     theirs = [table for table in Base.metadata.sorted_tables if not table.name.startswith("api_v1_")]
     Base.metadata.create_all(engine, tables=theirs)
 
 
 def load_config() -> dict[str, Any]:
-    """Read the platform's configuration module (`config.py` beside it), as its own start-up does.
+    """Read the platform's configuration module (`config.py` in its folder), as its own start-up does.
 
     Returns:
         The upper-case names of the module.
 
     Raises:
-        ImportError: there is no such module.
+        ImportError: the module does not exist.
     """
     parse = importlib.import_module("config_parser").parse_config
     try:
@@ -268,16 +287,16 @@ def has_bucket(config: Mapping[str, Any]) -> bool:
 
 
 def prepare_bucket(config: Mapping[str, Any]) -> None:
-    """Import the client of the bucket, if there is one, so that no request has to wait for that."""
+    """Import the client library if a bucket is configured, so that no request waits for the import."""
     if has_bucket(config):
         importlib.import_module("google.cloud.storage")
 
 
 def bucket(config: Mapping[str, Any]) -> Any | None:
-    """Return the Google Cloud Storage bucket that mirrors the repository, or None when none is configured.
+    """Return the Google Cloud Storage bucket that mirrors the repository, or None if none is configured.
 
     Raises:
-        OSError, ValueError: the service account file is missing or no service account.
+        OSError, ValueError: the service account file is missing or invalid.
     """
     if not has_bucket(config):
         return None
@@ -286,19 +305,19 @@ def bucket(config: Mapping[str, Any]) -> Any | None:
     return client.bucket(config["GCS_BUCKET_NAME"])
 
 
-#: Threads that want the bucket first share one client, and do not make one each.
+#: Held while the client is created, so that concurrent threads create only one.
 _making_client = threading.Lock()
 
 
 @functools.cache
 def _storage_client(account: str) -> Any:
-    """Return the client of a service account; making one parses a key, which takes longer than a request should."""
-    from google.auth.credentials import AnonymousCredentials  # slow to import, and only needed with a bucket
+    """Return the client of a service account. It is cached, because creating one parses a key, which is slow."""
+    from google.auth.credentials import AnonymousCredentials  # slow to import, and needed only with a bucket
     from google.cloud.storage import Client
     from requests.adapters import HTTPAdapter
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
-        # An emulator wants no sign-in, and offline there is nobody to sign in with.
+        # An emulator requires no authentication, and offline no server could authenticate.
         client = Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
     else:
         client = Client.from_service_account_json(account)
@@ -319,7 +338,7 @@ def _account_path(config: Mapping[str, Any]) -> str:
 
 
 def signing_credentials(config: Mapping[str, Any]) -> Any:
-    """Return the credentials that sign URLs; signing needs no network."""
+    """Return the credentials for signing URLs, which needs no network."""
     return _signer(_account_path(config))
 
 
@@ -336,8 +355,8 @@ def machine_minutes(config: Mapping[str, Any]) -> int:
 def password_matches(stored: str | None, password: str) -> bool:
     """Check a password against a stored hash, by the platform's own rule.
 
-    Deactivated accounts and some old ones store a string that is no hash; the platform's check raises for those, as it
-    does for passwords with a NUL or of over 4096 characters. All of that is a plain "no" here.
+    The platform's check raises for a stored string that is not a hash (deactivated accounts and some old ones) and for
+    passwords with a NUL or over 4096 characters. All of these return False here.
     """
     account = User(name="", password=stored or "")
     try:
@@ -351,9 +370,9 @@ _CHECK_NAMES = ("pwd_context", "verify", "password")
 
 
 def password_context() -> str | None:
-    """Return the settings of the passlib context that decides about passwords, for `CryptContext.from_string`.
+    """Return the settings of the platform's passlib context, for `CryptContext.from_string`.
 
-    None when the platform's check is more than asking its context: then only `password_matches` knows the rule.
+    None if the platform's check does more than call its context: then only `password_matches` applies the rule.
     """
     context = getattr(auth_models, "pwd_context", None)
     names = getattr(getattr(User.is_password_valid, "__code__", None), "co_names", None)
@@ -363,5 +382,5 @@ def password_context() -> str | None:
 
 
 def is_deactivated(user_id: int, name: str | None, email: str | None) -> bool:
-    """Tell whether an account was deactivated: the platform has no flag, it renames the account."""
+    """Tell whether an account was deactivated. The platform has no flag for that; it renames the account."""
     return name == f"Anonymous {user_id}" and email == f"unknown{user_id}@ccextractor.org"

@@ -24,7 +24,7 @@ class Db(SQLAlchemy):
         return create_engine(uri) if is_server else platform_engine(uri)
 
     def _apply_driver_defaults(self, options: dict[str, Any], app: Flask) -> None:
-        """Leave the URL as the platform reads it: Flask-SQLAlchemy would move relative SQLite files elsewhere."""
+        """Keep the URL: Flask-SQLAlchemy would look for relative SQLite files in another folder than the platform."""
 
 
 db = Db(model_class=ApiBase)

@@ -1,8 +1,8 @@
-"""Text comparison that means the same on every database.
+"""Text comparisons with the same result on every database.
 
-MySQL's `=` ignores case, accents and trailing blanks by the column's collation, and a connection in utf8mb3 turns a
-character outside the basic plane into an empty string, which every text contains. SQLite does neither. Hashes, branches
-and names must not match by accident on one of them, so both sides are compared as UTF-8 bytes.
+The collations of MySQL ignore case, accents and trailing blanks in `=`, and a connection in utf8mb3 turns a character
+outside the basic plane into an empty string, which every text contains. SQLite does neither. So that hashes, branches
+and names match alike everywhere, both sides are compared as UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ class _folded(FunctionElement[Any]):
     inherit_cache = True
 
 
-class _digest(FunctionElement[Any]):
-    """What stands for a text where it is grouped: MySQL groups short values in memory, and texts on its disk."""
+class _group_key(FunctionElement[Any]):
+    """A short value for grouping by a text: MySQL groups short values in memory, but texts on disk."""
 
     type = sa.LargeBinary()
     inherit_cache = True
 
 
 class _Value(sa.types.TypeDecorator[str]):
-    """A text on its way to the database: as UTF-8 bytes, or for MySQL as their hex digits. Those are ASCII, and so
-    survive a connection in any character set; MySQL would turn bytes into that of the connection.
+    """A text that is sent as a parameter: as UTF-8 bytes, or to MySQL as their hex digits.
+
+    MySQL would convert bytes to the character set of the connection; hex digits are ASCII, which is the same in all.
     """
 
     impl = sa.LargeBinary
@@ -64,14 +65,14 @@ class _text(FunctionElement[Any]):
 
 
 class _date_time(FunctionElement[Any]):
-    """A date-time that comes as a parameter: MySQL makes a text of it where no column says otherwise."""
+    """A date-time that is sent as a parameter: MySQL takes it for a text unless it is compared with a column."""
 
     type = sa.DateTime()
     inherit_cache = True
 
 
 class epoch(FunctionElement[Any]):
-    """The beginning of Unix time, as a date-time: MySQL makes a text of one that comes as a parameter."""
+    """The beginning of Unix time as a date-time literal (see `_date_time` for why it is not a parameter)."""
 
     type = sa.DateTime()
     inherit_cache = True
@@ -98,7 +99,7 @@ def _render(template: str) -> Any:
 for _element, _mysql, _other in (
     (_bytes, "CAST(CONVERT({} USING utf8mb4) AS BINARY)", "CAST({} AS BLOB)"),
     (_folded, "CAST(LOWER(CONVERT({} USING utf8mb4)) AS BINARY)", "CAST(LOWER({}) AS BLOB)"),
-    (_digest, "UNHEX(SHA2(CONVERT({} USING utf8mb4), 256))", "CAST({} AS BLOB)"),
+    (_group_key, "UNHEX(SHA2(CONVERT({} USING utf8mb4), 256))", "CAST({} AS BLOB)"),
     (_date_time, "CAST({} AS DATETIME)", "{}"),
     (_text, "CONVERT(UNHEX({}) USING utf8mb4)", "CAST({} AS TEXT)"),
 ):
@@ -112,31 +113,31 @@ def _operand(side: Any) -> Any:
 
 
 def parameter(name: str) -> ColumnElement[Any]:
-    """Return a text that is given when the statement is executed, to compare with."""
+    """Return a bind parameter for a text to compare with; its value is given when the statement is executed."""
     return _text(sa.bindparam(name, type_=_Value()))
 
 
 def literal(value: Any, type_: sa.types.TypeEngine[Any] | None) -> ColumnElement[Any]:
-    """Return a value to select, of a type that it keeps on the way."""
+    """Return a value to select, which keeps its type on every database."""
     plain = sa.literal(value, type_)
     return _date_time(plain) if isinstance(type_, sa.DateTime) else plain
 
 
-def identity(column: Any) -> ColumnElement[Any]:
-    """Return what a text is grouped by so that different texts stay apart."""
-    return _digest(_operand(column))
+def group_key(column: Any) -> ColumnElement[Any]:
+    """Return the value by which to group a text, so that different texts are in different groups."""
+    return _group_key(_operand(column))
 
 
-def exactly(left: Any, right: Any) -> sa.ColumnElement[bool]:
-    """Be true when two texts, columns or values, are equal character by character."""
+def equals(left: Any, right: Any) -> sa.ColumnElement[bool]:
+    """Compare two texts (columns or values): true if they are equal character by character."""
     return _bytes(_operand(left)) == _bytes(_operand(right))
 
 
-def equally(column: Any, value: Any) -> sa.ColumnElement[bool]:
-    """Be true when a text is the value, apart from case."""
+def equals_ignoring_case(column: Any, value: Any) -> sa.ColumnElement[bool]:
+    """Compare a text with a value: true if they are equal apart from case."""
     return _folded(_operand(column)) == _folded(_operand(value))
 
 
 def contains(column: Any, value: Any) -> sa.ColumnElement[bool]:
-    """Be true when a text contains the value, apart from case; no character of the value is special."""
+    """Search a text for a value: true if it contains it, apart from case. No character of the value is a wildcard."""
     return sa.func.instr(_folded(_operand(column)), _folded(_operand(value))) > 0

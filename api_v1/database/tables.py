@@ -1,7 +1,7 @@
-"""Our own tables. All names start with `api_v1_`; they live in the platform's metadata, so that foreign keys resolve.
+"""Our own tables. All names start with `api_v1_`; they are in the platform's metadata, so that foreign keys resolve.
 
-Every table we add costs each request of the platform one table check, unless `API_V1_REMEMBER_TABLES` is on. Date-times
-are naive, in UTC and in whole seconds, as MySQL stores them.
+Unless `API_V1_REMEMBER_TABLES` is on, each of them adds a table check to every request of the platform. Date-times are
+naive, in UTC and in whole seconds, as MySQL stores them.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from api_v1.database.platform import ApiBase, Base
 
-#: MySQL's usual collations ignore case; names and digests here are exact.
+#: For names and digests: MySQL's usual collations ignore case.
 _EXACT = {"charset": "ascii", "collation": "ascii_bin"}
 
 
 def exact(length: int) -> sa.types.TypeEngine[str]:
-    """An ASCII string column that compares byte by byte everywhere."""
+    """Return the type of an ASCII string column that every database compares byte by byte."""
     return sa.String(length).with_variant(mysql.VARCHAR(length, **_EXACT), "mysql", "mariadb")
 
 
 def now() -> datetime:
-    """Return the time as it is stored: UTC, naive, whole seconds."""
+    """Return the current time in the form that is stored: UTC, naive, whole seconds."""
     return datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
 
 
 class Token(ApiBase):
-    """A bearer token: only its SHA-256 digest is kept.
+    """A bearer token; only its SHA-256 digest is stored.
 
-    `live_name` is the name while the token can still be used, else NULL; the unique key on it lets a name be used
-    again once its token was revoked or has expired.
+    `live_name` is the name while the token can be used, else NULL. The unique key on it allows a name to be used again
+    after its token was revoked or has expired.
     """
 
     __tablename__ = "api_v1_token"
@@ -54,7 +54,10 @@ class Token(ApiBase):
 
 
 class RunCreation(ApiBase):
-    """When a run was created and by whom: facts the platform does not store (decisions, "When a run was created")."""
+    """When a run was created and by whom, which the platform does not store.
+
+    See docs/decisions.md, "When a run was created".
+    """
 
     __tablename__ = "api_v1_run_creation"
     __table_args__ = {"mysql_engine": "InnoDB"}
@@ -68,7 +71,8 @@ class RunCreation(ApiBase):
     user_id: Mapped[int | None] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="SET NULL"))
 
 
-#: Alembic's own bookkeeping. It is declared so that the platform's autogenerate does not propose to drop it.
+#: Alembic's own bookkeeping. It is declared so that an autogenerate on the platform's metadata does not propose to
+#: drop it.
 version_table = sa.Table(
     "api_v1_alembic_version",
     Base.metadata,
@@ -82,10 +86,11 @@ def own_tables() -> list[sa.Table]:
 
 
 class RunState(ApiBase):
-    """What follows from a run's rows, kept so that lists can filter, sort and count by it.
+    """Derived facts of a run, stored so that lists can filter, sort and count by them.
 
-    Disposable: `verdicts/derivation.py` derives it from the platform's tables. It has no foreign key: checking one
-    would wait for whoever holds the run's row. The row of run 0 says that the table is what it was (see `Refresh`).
+    Disposable: `verdicts/derivation.py` derives them from the platform's tables. There is no foreign key, because
+    checking it would wait for a transaction that has locked the run's row. The row of run 0 proves that the table was
+    not emptied or replaced (see `Refresh`).
     """
 
     __tablename__ = "api_v1_run_state"
@@ -100,15 +105,15 @@ class RunState(ApiBase):
     )
 
     test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: That of `Refresh` when the row was stored; a row of another generation is not relied upon.
+    #: The generation of `Refresh` when the row was stored; rows of another generation are not used.
     generation: Mapped[int]
     status: Mapped[str | None] = mapped_column(exact(10))
-    #: The newest progress row and the number of result rows that this follows from.
+    #: The newest progress row and the number of result rows from which the row was derived.
     last_progress_id: Mapped[int | None]
     results: Mapped[int] = mapped_column(default=0)
-    #: Whether CustomizedTest rows say which tests the run consists of.
+    #: Whether CustomizedTest rows define the run's set of tests.
     recorded: Mapped[bool] = mapped_column(default=False)
-    #: The tests of the run's set, and how many of them passed, failed, miss their output, or have no result.
+    #: The number of tests in the run's set, and how many of them passed, failed, lack an output, or have no result.
     total: Mapped[int] = mapped_column(default=0)
     passed: Mapped[int] = mapped_column(default=0)
     failed: Mapped[int] = mapped_column(default=0)
@@ -120,8 +125,8 @@ class RunState(ApiBase):
     created_known: Mapped[bool | None]
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    #: What follows is the platform's, where it has no index: its `commit` in lower case, whose branch a run is of, and
-    #: the branch as `sql.identity` makes it.
+    #: Copies of platform columns that have no index there: `commit` in lower case, the fork, whether the run tests a
+    #: pull request, and the `sql.group_key` of the branch.
     commit_key: Mapped[str | None] = mapped_column(sa.String(64))
     fork_id: Mapped[int | None]
     of_pull_request: Mapped[bool | None]
@@ -131,14 +136,15 @@ class RunState(ApiBase):
 
 
 class RunFailure(ApiBase):
-    """A test that did not pass in a run, or does not count there; as disposable as `RunState`, and derived with it.
+    """A test of a run that did not simply pass; derived and disposable like `RunState`.
 
-    `verdict` is fail, missing_output, pass (with a warning), skipped (recorded in the run's set, without a result), or
-    outside (it has a result and is not in the run's recorded set). With it a test's history is filtered and counted
-    without judging every result. `errors` counts the entries of the run's error list that are about the test's result.
+    `verdict` is fail, missing_output, pass (with a warning), skipped (in the run's recorded set, without a result), or
+    outside (with a result, but not in the run's recorded set). It allows filtering and counting a test's history
+    without deriving the verdict of every result. `errors` is the number of entries about the test's result in the run's
+    error list.
 
-    What was observed is kept of a test that has a result and is in the set: its exit code and whether that is wrong,
-    and a digest of the whole observed result, which is equal where that is (`verdicts/observed.py`).
+    The observed result is kept for a test with a result in the set: its exit code, whether that is wrong, and a digest
+    of the exit code and all outputs (`verdicts/observed.py`).
     """
 
     __tablename__ = "api_v1_run_failure"
@@ -158,10 +164,10 @@ class RunFailure(ApiBase):
 
 
 class RunFailureOutput(ApiBase):
-    """An output of a `RunFailure` that is neither equal nor an accepted variant; as disposable, and derived with it.
+    """An output of a `RunFailure` that is neither equal nor an accepted variant; derived and disposable like it.
 
-    `hash` is the stored one of what the worker uploaded. A stored text that is no hash is replaced by a digest of it,
-    which no hash is equal to.
+    `hash` is the stored hash of the worker's file. A stored text that is no hash is replaced by a digest, which no hash
+    is equal to (`verdicts/observed.py`).
     """
 
     __tablename__ = "api_v1_run_failure_output"
@@ -177,10 +183,10 @@ class RunFailureOutput(ApiBase):
 
 
 class Change(ApiBase):
-    """Something that changed since the states were stored: a run, a test's rule in all runs, or the catalogue of tests.
+    """A change since the states were stored: of a run, of a test's rule in all runs, or of the catalogue of tests.
 
-    One row for each such thing, however often it changes; `stamp` is another one each time, so that a change during a
-    derivation is not taken for the one before.
+    There is one row for each changed thing, however often it changes. `stamp` differs for each change, so that a change
+    during a derivation is not mistaken for the previous one.
     """
 
     __tablename__ = "api_v1_change"
@@ -192,10 +198,10 @@ class Change(ApiBase):
 
 
 class Refresh(ApiBase):
-    """How far the stored states can be relied upon: one row, whose lock lets one refresher work at a time.
+    """The progress of storing states: one row, whose lock allows one refresher at a time.
 
-    `generation` also stands in a row of each of the four tables above. Where one of them lacks it, that table was
-    emptied or replaced, and every state is derived anew, from the newest run down to `position`.
+    Each of the four tables above has a row with the same `generation`. If one lacks it, that table was emptied or
+    replaced, and every state is derived again, from the newest run down to `position`.
     """
 
     __tablename__ = "api_v1_refresh"
@@ -204,25 +210,22 @@ class Refresh(ApiBase):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     generation: Mapped[int]
     complete: Mapped[bool]
-    #: While not complete: the runs from this one on are stored.
+    #: While not complete: the states of this run and all newer ones are stored.
     position: Mapped[int]
-    #: Digest of the tests that runs without a recorded set have to execute, and of the first run of each.
+    #: Digest of the tests that runs without a recorded set execute, and of the first run of each test.
     expected_tests: Mapped[str] = mapped_column(exact(64), default="")
-    #: The newest run when the API was set up; nobody saw when those up to it were created.
+    #: The newest run when the API was set up; the creation times of the runs up to it were not observed.
     newest_old_run: Mapped[int]
-    #: The audit: the last run compared, when, and when it last began anew.
+    #: The last run that the audit compared, and when it last had compared every run.
     audit_position: Mapped[int] = mapped_column(default=0)
-    audited_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    audit_began_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
-    #: When it last had compared every run.
     audit_ended_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
 
 
 class AuditRecord(ApiBase):
-    """Who changed what, when and why. Rows are only ever added.
+    """Who changed what, when and why. Rows are only added.
 
-    `actor` and `token_name` are kept as text, so that a record outlives the account and the token. `before` and `after`
-    are JSON objects, and never hold a secret.
+    `actor` and `token_name` are text, so that a record survives the deletion of account and token. `before` and `after`
+    are JSON objects without secrets.
     """
 
     __tablename__ = "api_v1_audit"
@@ -247,8 +250,9 @@ class AuditRecord(ApiBase):
 
 
 class IdempotentRequest(ApiBase):
-    """A request that was sent with an `Idempotency-Key`, and the answer to repeat. Written in the transaction of the
-    change itself: no change without its answer, no answer without its change.
+    """A request with an `Idempotency-Key`, and the response to repeat.
+
+    It is written in the transaction of the change, so that neither is stored without the other.
     """
 
     __tablename__ = "api_v1_idempotency"
@@ -267,10 +271,10 @@ class IdempotentRequest(ApiBase):
 
 
 class BaselineApproval(ApiBase):
-    """A request to make a run's actual output the new baseline, and what became of it.
+    """A request to make a run's actual output the new baseline, and its outcome.
 
-    `pending_key` is set while the request is pending; it is unique, so that a second request for the same output and
-    hash is the first one.
+    `pending_key` is set while the request is pending. It is unique, so that a second request for the same output and
+    hash returns the first one.
     """
 
     __tablename__ = "api_v1_baseline_approval"
@@ -301,7 +305,7 @@ class BaselineApproval(ApiBase):
 
 
 class BaselineChange(ApiBase):
-    """One output whose baseline an approval replaced: what a revert puts back."""
+    """An output whose baseline an approval replaced, with the old hash for a revert."""
 
     __tablename__ = "api_v1_baseline_change"
     __table_args__ = {"mysql_engine": "InnoDB"}

@@ -1,7 +1,7 @@
-"""A small platform to look around in: samples, regression tests, and some weeks of runs.
+"""Demo data of a small platform: samples, regression tests, and some weeks of runs.
 
-Everything is invented and the same each time: ids, dates (up to `REFERENCE`), files and hashes.
-Only the salted password hashes differ from one seeding to the next.
+All of it is invented, and each seeding inserts the same ids, dates (up to `REFERENCE`), files and hashes. Only the
+salted password hashes differ.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ MAIN_FORK = "https://github.com/CCExtractor/ccextractor.git"
 
 
 class DemoError(Exception):
-    """The demo cannot be put into this database; the text says why."""
+    """The demo cannot be inserted into this database; the message says why."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was made."""
+    """The numbers of inserted rows and written files."""
 
     users: int
     samples: int
@@ -56,17 +56,17 @@ class Summary:
 
 
 def is_seeded(session: Session) -> bool:
-    """Tell whether the demo is here, or anything it must not be mixed with: its admin or a run."""
+    """Tell whether the database contains the demo's admin or any run, with which the demo must not be mixed."""
     admin = session.scalar(sa.select(User.id).where(User.email == ADMIN))
     return admin is not None or session.scalar(sa.select(Test.id).limit(1)) is not None
 
 
 def seed(session: Session, repository: Path) -> Summary:
-    """Put the demo into an empty database and its files into a folder.
+    """Insert the demo into an empty database and write its files to a folder.
 
     Args:
-        session: where to insert; the caller commits.
-        repository: the platform's `SAMPLE_REPOSITORY`; made if absent.
+        session: the session in which to insert; the caller commits.
+        repository: the platform's `SAMPLE_REPOSITORY`; it is created if it does not exist.
 
     Raises:
         DemoError: the database is not empty.
@@ -101,11 +101,7 @@ def _refuse_unless_empty(session: Session) -> None:
 
 
 def _insert_users(session: Session) -> dict[str, User]:
-    """Insert the accounts.
-
-    Returns:
-        Those that can log in, by name.
-    """
+    """Insert the accounts; return those that can log in, by name."""
     hashed = User.generate_hash(PASSWORD)  # slow by design, and one hash serves all four
     users = [User(role.value, role, f"{role.value}@example.org", hashed) for role in ROLES]
     no_password = hashlib.sha256(b"no hash: this account cannot log in").hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Caption files: an invented dialogue in several formats, and how an output goes wrong."""
+"""Caption files: an invented dialogue in several formats, and the faults of an output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLACES = ("at the harbour", "last Tuesday", "in the attic", "before the storm", 
 
 @dataclass(frozen=True)
 class Cue:
-    """One caption: when it shows, in milliseconds, and its lines."""
+    """One caption: its start and end in milliseconds, and its lines."""
 
     start: int
     end: int
@@ -44,7 +44,7 @@ class Cue:
 
 
 class Damage(StrEnum):
-    """How an output can differ from the one that was approved."""
+    """The ways in which an output differs from the approved one."""
 
     SHIFTED = "timestamps late"
     MISSING_CUE = "a cue lost"
@@ -75,7 +75,7 @@ def _sentence(draws: Random) -> str:
 
 
 def render(cues: Sequence[Cue], extension: str) -> bytes:
-    """Write cues in the format that goes with an extension."""
+    """Write cues in the format of a file extension."""
     return _RENDERERS[extension](cues).encode()
 
 
@@ -128,7 +128,7 @@ _RENDERERS: dict[str, Callable[[Sequence[Cue]], str]] = {
 
 
 def _shifted(cues: Sequence[Cue]) -> Sequence[Cue]:
-    """Delay all that follows the first third."""
+    """Delay all cues after the first third."""
     third = len(cues) // 3
     late = [replace(cue, start=cue.start + 734, end=cue.end + 734) for cue in cues[third:]]
     return [*cues[:third], *late]

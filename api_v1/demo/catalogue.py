@@ -1,4 +1,4 @@
-"""What the runs run: samples, regression tests, and the outputs that are expected of them."""
+"""The samples, regression tests and expected outputs of the runs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SamplePlan:
     captions: tuple[str, ...] = ("EIA-608",)
     cues: int = 120
     notes: str | None = None
-    """What its uploader wrote; None when nobody is known to have uploaded it."""
+    """The uploader's notes; None if no upload is recorded."""
     media_info: str = "complete"
     """`complete`, `broken` (not well-formed) or `missing`."""
 
@@ -100,22 +100,22 @@ SAMPLES = (
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """A file that a command should write."""
+    """An expected output file of a command."""
 
     extension: str
     suffix: str = ""
     ignore: bool = False
     variant: bool = False
-    """A second version is accepted too."""
+    """Whether a second version is accepted too."""
     rebased: bool = False
-    """The oldest runs ran against another baseline."""
+    """Whether the oldest runs used another baseline."""
     lost: bool = False
-    """The baseline is on no disk any more."""
+    """Whether the file of the baseline was deleted."""
 
 
 @dataclass(frozen=True)
 class CommandPlan:
-    """A regression test to insert; the sample is a position in `SAMPLES`, counted from 1."""
+    """A regression test to insert; `sample` is a position in `SAMPLES`, counted from 1."""
 
     sample: int
     command: str
@@ -140,7 +140,7 @@ FROM_MINUTE_1 = "--stdout --quiet --startat 00:01:00 --out=srt"
 
 COMMANDS = (
     CommandPlan(1, "--autoprogram --out=srt --utf8 --lf", GENERAL, (SRT,)),
-    # Expects the very file of the command before: approving a new one can cover both.
+    # Expects the same file as the previous command, so that one approval can apply to both.
     CommandPlan(1, "--autoprogram --out=srt --utf8 --lf --no-fontcolor", OPTIONS, (SRT,)),
     CommandPlan(1, "--autoprogram --out=ttxt --utf8 --ucla", GENERAL + OPTIONS, (TTXT,)),
     CommandPlan(1, "--service 1 --out=srt", ("CEA-708",), SERVICE_1, output_type="cea708"),
@@ -169,17 +169,17 @@ COMMANDS = (
 
 @dataclass(frozen=True)
 class Output:
-    """An inserted output and the captions it consists of."""
+    """An inserted output and its captions."""
 
     id: int
     plan: OutputPlan
     cues: tuple[Cue, ...]
     correct: str
     earlier: str
-    """The baseline of the oldest runs; the same as `correct` unless it was replaced."""
+    """The baseline of the oldest runs; equal to `correct` unless it was replaced."""
 
     def store_damaged(self, files: Files, damage: Damage, *, lost: bool = False) -> str:
-        """Store what a faulty CCExtractor writes instead, and return its hash."""
+        """Store the output of a faulty CCExtractor and return its hash."""
         content = render_damaged(self.cues, self.plan.extension, damage)
         return files.add_result(content, self.plan.extension, lost=lost)
 
@@ -191,7 +191,7 @@ class Command:
     row: Any
     plan: CommandPlan
     position: int
-    """Its place in `COMMANDS`, counted from 1."""
+    """Its position in `COMMANDS`, counted from 1."""
     media_name: str
     """The file name of its sample."""
     outputs: tuple[Output, ...]
@@ -211,7 +211,7 @@ class Catalogue:
 
     @cached_property
     def active(self) -> tuple[Command, ...]:
-        """Those a run consists of when nobody chose."""
+        """The tests of a run for which no tests were chosen."""
         return tuple(command for command in self.commands if command.plan.active)
 
     def pick(self, numbers: Sequence[int]) -> tuple[Command, ...]:
@@ -223,9 +223,9 @@ def insert_catalogue(session: Session, files: Files, uploaders: Sequence[User]) 
     """Insert everything that runs refer to.
 
     Args:
-        session: where to insert; it is flushed.
+        session: the session in which to insert; it is flushed.
         files: receives the media files and the baselines.
-        uploaders: the accounts that take turns as uploader.
+        uploaders: the accounts to which the uploads are assigned in turn.
     """
     samples = _insert_samples(session, files)
     _insert_uploads(session, samples, uploaders)
@@ -236,7 +236,7 @@ def insert_catalogue(session: Session, files: Files, uploaders: Sequence[User]) 
     session.flush()
     by_name = {category.name: category for category in categories}
     for row, plan in zip(rows, COMMANDS, strict=True):
-        # One flush a row: the link table has no key, so nothing else fixes the order of its rows.
+        # Flush each row, because the link table has no key that would determine the order of its rows.
         for name in plan.categories:
             by_name[name].regression_tests.append(row)
             session.flush()
@@ -266,7 +266,7 @@ def _insert_samples(session: Session, files: Files) -> list[Sample]:
 
 
 def _describe(files: Files, sample: Sample, plan: SamplePlan) -> None:
-    """Add the MediaInfo file of a sample, in the condition that is planned."""
+    """Add the MediaInfo file of a sample, in the planned condition."""
     if plan.media_info == "missing":
         return
     path = f"TestFiles/{sample.filename}"

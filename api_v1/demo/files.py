@@ -1,4 +1,4 @@
-"""The files of the demo, collected while its rows are made and written in one go at the end."""
+"""The files of the demo, collected while the rows are inserted and written together at the end."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class Files:
         self._lost: set[str] = set()
 
     def add(self, path: str, content: bytes) -> None:
-        """Put a file at a path."""
+        """Add a file at a path."""
         self._contents[path] = content
 
     def add_result(self, content: bytes, extension: str, *, lost: bool = False) -> str:
-        """Put an output where the platform keeps them, named by its content.
+        """Add an output to the platform's folder of results, named by its content.
 
         Args:
-            content: what CCExtractor wrote.
+            content: the output of CCExtractor.
             extension: the extension with its dot.
-            lost: leave the file out, as if it had been deleted since.
+            lost: do not write the file, as if it had been deleted.
 
         Returns:
-            The SHA-256 of the content, as the platform's rows name it.
+            The SHA-256 of the content, as in the platform's rows.
         """
         digest = hashlib.sha256(content).hexdigest()
         path = f"TestResults/{digest}{extension}"
@@ -36,11 +36,7 @@ class Files:
         return digest
 
     def write(self, repository: Path) -> int:
-        """Write the files that are not lost.
-
-        Returns:
-            Their number.
-        """
+        """Write the files that are not lost; return their number."""
         kept = {path: data for path, data in self._contents.items() if path not in self._lost}
         for path, content in kept.items():
             target = repository / path

@@ -1,4 +1,4 @@
-"""Run logs, as the workers of the two platforms upload them."""
+"""Run logs in the formats of the workers of both platforms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPLAINTS: dict[Fault, str] = {
     Damage.MISSING_CUE: "Caption buffer overwritten before it was shown",
     Damage.WRONG_CHARACTER: "Unknown character 0x23 in the extended set",
     Damage.CRLF: "Option --lf is not known, ignored",
-    # A lone byte of Latin-1, as programs with the wrong locale write it.
+    # With a byte of Latin-1, as programs with the wrong locale write it.
     Damage.LATIN1: "Cannot convert \u201ccaf\udce9\u201d to UTF-8",
     Failure.EXIT_CODE: "Captions were expected to be absent",
     Failure.CRASH: "Segmentation fault: null pointer in dvb_subtitle_decoder",
@@ -44,7 +44,7 @@ class Entry:
     media_name: str
     categories: tuple[str, ...]
     extension: str
-    """That of its last output; empty when it has none."""
+    """The extension of its last output; empty if it has none."""
     fault: Fault | None
     exit_code: int
     runtime: int
@@ -52,14 +52,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Log:
-    """What a log is about."""
+    """The content of a run's log."""
 
     run_id: int
     token: str
     commit: str
     tester_failed: bool
     echoes_command: bool
-    """The command line of the tester is in the log, and with it the token."""
+    """Whether the log contains the command line of the tester, which includes the token."""
     entries: tuple[Entry, ...]
 
 
@@ -134,7 +134,7 @@ def _tester(log: Log, folder: str) -> Iterator[str]:
         yield "[ERROR] Could not load TestAll.xml: root element is missing. Exiting application"
         return
     draws = Random(f"log {log.run_id}")
-    # As the platform hands them out: one file a category, the newest category first.
+    # As the platform sends them: one file for each category, the newest category first.
     for category in sorted({c for entry in log.entries for c in entry.categories}, reverse=True):
         entries = [entry for entry in log.entries if category in entry.categories]
         yield from _category(category, entries, folder, draws)
@@ -152,7 +152,7 @@ def _category(category: str, entries: list[Entry], folder: str, draws: Random) -
 
 
 def _errors(entry: Entry, folder: str, draws: Random) -> Iterator[str]:
-    """Yield what CCExtractor says on stderr; it begins by naming its input."""
+    """Yield the lines of CCExtractor on stderr; the first one names its input."""
     chatter = 25 if entry.fault else draws.choice((0, 1, 5))
     if chatter or entry.fault:
         yield f"[ERROR] Opening file: {folder}{entry.media_name}"

@@ -1,4 +1,4 @@
-"""Media files, much shorter than real ones, and what MediaInfo says about the real ones."""
+"""Media files, much shorter than real ones, and the MediaInfo reports of real ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 from xml.sax.saxutils import escape
 
 PACKETS = 24
-"""How many transport stream packets a stand-in for a recording has."""
+"""The number of transport stream packets in a media file."""
 
 FORMATS = {
     "ts": "MPEG-TS",
@@ -18,7 +18,7 @@ FORMATS = {
     "dvr-ms": "Windows Media",
 }
 
-HEAD = """<?xml version="1.0" encoding="UTF-8"?>
+XML_HEADER = """<?xml version="1.0" encoding="UTF-8"?>
 <MediaInfo
     xmlns="https://mediaarea.net/mediainfo"
     xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
@@ -48,7 +48,7 @@ WEB = Picture(1280, 720, "23.976", "AVC", "Progressive")
 
 
 def content(name: str) -> bytes:
-    """Make a few packets with the sync byte where it belongs; the rest is noise."""
+    """Create packets that each begin with the sync byte; the rest is random."""
     draws = Random(f"media {name}")
     return b"".join(b"\x47" + draws.randbytes(187) for _ in range(PACKETS))
 
@@ -57,10 +57,10 @@ def mediainfo_xml(path: str, extension: str, picture: Picture, captions: tuple[s
     """Describe a recording as `mediainfo --Output=XML` does.
 
     Args:
-        path: the file as it was given to mediainfo.
-        extension: its extension without dot.
-        picture: its video.
-        captions: the formats of its caption tracks.
+        path: the path that was given to mediainfo.
+        extension: the extension of the file without dot.
+        picture: the video of the file.
+        captions: the formats of the caption tracks.
     """
     draws = Random(f"mediainfo {path}")
     duration = draws.randint(290_000, 3_900_000) / 1_000
@@ -70,7 +70,7 @@ def mediainfo_xml(path: str, extension: str, picture: Picture, captions: tuple[s
         _track("Audio", {"ID": "257", "Format": "AC-3", "Duration": f"{duration:.3f}"}),
     ]
     tracks += [_track("Text", _text(number, name)) for number, name in enumerate(captions, 1)]
-    return f'{HEAD}<media ref="{escape(path)}">\n{"".join(tracks)}</media>\n</MediaInfo>\n'
+    return f'{XML_HEADER}<media ref="{escape(path)}">\n{"".join(tracks)}</media>\n</MediaInfo>\n'
 
 
 def _general(container: str, duration: float, texts: int, draws: Random) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Turns the story into rows: runs, their progress, results and files."""
+"""Insert the planned runs with their progress, results and files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from api_v1.demo.files import Files
 from api_v1.demo.script import DUPLICATE, OLD_PLANS, PLANS, Failure, Fault, Plan, Stage
 
 REFERENCE = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
-"""The moment at which the demo is: nothing in it is later."""
+"""The current time of the demo: nothing in it is later."""
 
 PASSING_FAULTS = (Damage.VARIANT, Failure.PARTLY)
 CRASH_CODES = {"linux": 139, "windows": -1073741819}
@@ -45,7 +45,7 @@ TIMEOUT_MS = 600_000
 
 @dataclass(frozen=True)
 class Reported:
-    """What the worker reported of one regression test."""
+    """A worker's report on one regression test."""
 
     command: Command
     fault: Fault | None
@@ -54,12 +54,12 @@ class Reported:
 
     @property
     def passed(self) -> bool:
-        """Whether the platform calls it a success."""
+        """Whether the platform counts it as passed."""
         return self.fault is None or self.fault in PASSING_FAULTS
 
     @property
     def written(self) -> Sequence[Output]:
-        """The outputs the worker posts; of those to be ignored, only one that differs."""
+        """The outputs that the worker posts; an ignored output is posted only if it differs."""
         outputs = self.command.outputs
         if self.fault in (Failure.CRASH, Failure.NO_OUTPUT, Failure.TIMEOUT):
             return ()
@@ -69,7 +69,7 @@ class Reported:
 
     @property
     def log_entry(self) -> logs.Entry:
-        """What the log says about it."""
+        """The log lines of the test."""
         outputs, categories = self.command.plan.outputs, self.command.plan.categories
         extension = outputs[-1].extension if outputs else ""
         name = self.command.media_name
@@ -84,21 +84,21 @@ class Run:
     row: Any
     reported: tuple[Reported, ...]
     moments: tuple[datetime, ...]
-    """When each progress row was written."""
+    """The times of the progress rows."""
 
     @property
     def completed(self) -> bool:
-        """Whether the last progress row says so."""
+        """Whether the last progress row has the status completed."""
         return bool(self.plan.outcome.endings) and self.plan.outcome.endings[-1][0] == "completed"
 
     @property
     def of_main_branch(self) -> bool:
-        """Whether it tests what was pushed to the main repository."""
+        """Whether it tests a push to the main repository."""
         return self.plan.pr is None and self.plan.owner is None
 
 
 def sha1(text: str) -> str:
-    """Make a commit hash of a name."""
+    """Return a commit hash derived from a name."""
     return hashlib.sha1(text.encode()).hexdigest()
 
 
@@ -109,14 +109,14 @@ def insert_runs(
     users: Mapping[str, User],
     forks: Mapping[str | None, Fork],
 ) -> list[Run]:
-    """Insert all runs, and what the platform derives from them.
+    """Insert all runs, and the values that the platform derives from them.
 
     Args:
-        session: where to insert; it is flushed.
+        session: the session in which to insert; it is flushed.
         files: receives the outputs and logs.
         catalogue: the regression tests.
         users: the owners of custom runs, by name.
-        forks: the repositories by owner's name; that of None is the main one.
+        forks: the repositories by owner's name; the main one has the key None.
     """
     runs = []
     for number, plan in enumerate(PLANS, 1):
@@ -144,13 +144,13 @@ def _test_row(plan: Plan, number: int, fork: Fork) -> Test:
         "pull_request" if is_pr else "master",
         sha1(plan.commit),
         plan.pr or 0,
-        # A worker's credential that anyone can work out: harmless here, as no worker is listening.
+        # A predictable credential of a worker, which is harmless because the demo has no worker.
         hashlib.sha256(f"worker of demo run {number}".encode()).hexdigest(),
     )
 
 
 def _insert_test(session: Session, plan: Plan, row: Test) -> Test:
-    """Insert a run; an old one by a statement of which no session tells, so that nobody saw when it was created."""
+    """Insert a run. An old one is inserted by a Core statement, so that the observer does not record its creation."""
     if plan not in OLD_PLANS:
         session.add(row)
         session.flush()
@@ -163,7 +163,7 @@ def _insert_test(session: Session, plan: Plan, row: Test) -> Test:
 
 @dataclass(frozen=True)
 class _RunWriter:
-    """Inserts all that belongs to one run."""
+    """Inserts all rows and files of one run."""
 
     session: Session
     files: Files
@@ -189,14 +189,14 @@ class _RunWriter:
         return Run(self.plan, self.row, reported, moments)
 
     def _record_creation(self, owner: User | None) -> None:
-        """Record the creation before the commit, which would record it as of now."""
+        """Record the creation time before the commit, which would record the current time."""
         if self.plan not in OLD_PLANS:
             created = _created(self.plan).replace(tzinfo=None)
             user_id = owner.id if owner else None
             self.session.add(RunCreation(test_id=self.row.id, created_at=created, user_id=user_id))
 
     def _insert_set(self, catalogue: Catalogue) -> Sequence[Command]:
-        """Insert which tests the run covers; without a record it covers inactive ones as well."""
+        """Insert the run's set of tests. A run without a recorded set includes inactive tests."""
         if not self.plan.has_set:
             return catalogue.commands
         chosen = catalogue.pick(self.plan.tests) if self.plan.tests else catalogue.active
@@ -225,7 +225,7 @@ class _RunWriter:
         return command.plan.expected_rc
 
     def _insert_progress(self, reported: Sequence[Reported]) -> Iterator[datetime]:
-        """Insert the progress rows; each step takes as long as what it stands for."""
+        """Insert the progress rows; the time between them fits the simulated step."""
         clock, wait = _created(self.plan), self._queue_wait()
         for status, message in self._progress():
             clock += timedelta(seconds=wait)
@@ -238,7 +238,7 @@ class _RunWriter:
                 wait = 25 + sum(report.runtime for report in reported) // 1_000
 
     def _queue_wait(self) -> int:
-        # The platform starts all that wait for Linux before it looks at Windows.
+        # The platform starts all waiting runs on Linux before those on Windows.
         windows = self.plan.platform == "windows"
         return self.draws.randint(310, 600) if windows else self.draws.randint(40, 300)
 
@@ -265,7 +265,7 @@ class _RunWriter:
         self.session.add(TestResultFile(self.row.id, command.id, output.id, expected, got))
 
     def _insert_machine(self, chosen: Sequence[Command], moments: Sequence[datetime]) -> None:
-        """Insert the machine of a running run, and the files of the test it is about to finish."""
+        """Insert the machine of a running run, and the files of its current test."""
         started = moments[0].replace(tzinfo=None) - timedelta(seconds=35)
         machine = GcpInstance(f"{self.plan.platform}-{self.row.id}", self.row.id, started)
         if self.plan.outcome.stage is Stage.TESTING:
@@ -289,7 +289,7 @@ class _RunWriter:
 
 
 def _insert_general_data(session: Session, runs: Sequence[Run]) -> None:
-    """Insert the platform's running figures, as its own code would have left them."""
+    """Insert the platform's statistics, as its own code would have updated them."""
     values = {"last_commit": sha1("push 10")}
     for platform in ("linux", "windows"):
         mine = [run for run in runs if run.plan.platform == platform and run.completed]

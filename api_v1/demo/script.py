@@ -1,4 +1,4 @@
-"""The story the runs tell, oldest first: what was pushed, and how each run of it went."""
+"""The planned runs, oldest first: the pushes, and the outcome of each run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api_v1.enums import StrEnum
 
 
 class Failure(StrEnum):
-    """What can go wrong with a result other than the content of an output."""
+    """The faults of a result other than the content of an output."""
 
     EXIT_CODE = "wrong exit code"
     CRASH = "crash, nothing written"
@@ -21,11 +21,11 @@ class Failure(StrEnum):
 
 Fault = Damage | Failure
 Faults = Mapping[int, Fault]
-"""What goes wrong, by the position of the regression test in the catalogue, counted from 1."""
+"""The faults by the position of the regression test in the catalogue, counted from 1."""
 
 
 class Stage(StrEnum):
-    """How far a run came before it was left, canceled or completed."""
+    """The last stage of a run before it was abandoned, canceled or completed."""
 
     NONE = "none"
     PREPARATION = "preparation"
@@ -34,19 +34,19 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run went."""
+    """The outcome of a run."""
 
     stage: Stage
     endings: tuple[tuple[str, str], ...] = ()
     """The progress rows after the stage, as (status, message)."""
     faults: Faults = field(default_factory=dict)
     results: int | None = None
-    """How many tests of the set reported; None for all."""
+    """The number of reported tests of the set; None for all."""
     has_log: bool = False
     echoes_command: bool = False
-    """The log shows the tester's command line, the worker's credential included."""
+    """Whether the log contains the tester's command line, which includes the worker's credential."""
     output_lost: bool = False
-    """The differing output is on no disk any more."""
+    """Whether the file of the differing output was deleted."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ class Plan:
     """A run to insert."""
 
     hours: float
-    """How long before the reference date it was created."""
+    """The age of the run at the reference date, in hours."""
     platform: str
     commit: str
-    """A name from which the commit's hash is made."""
+    """A name from which the commit hash is derived."""
     outcome: Outcome
     pr: int | None = None
     """The number of the pull request; None for a run of a commit."""
     owner: str | None = None
-    """The name of the user whose custom run it is."""
+    """The name of the user who started the custom run; None for other runs."""
     tests: tuple[int, ...] = ()
     """The chosen regression tests by position; empty for all active ones."""
     doubled: bool = False
-    """The set was written twice, as happens when two builds of a commit finish at once."""
+    """Whether the set was written twice, as happens if two builds of a commit finish at the same time."""
     has_set: bool = True
-    """The set is on record: not for the oldest runs, nor before the builds have finished."""
+    """Whether the set is recorded; it is not for the oldest runs, nor before the builds have finished."""
 
 
 RAN_ALL = ("completed", "Ran all tests")
@@ -114,7 +114,7 @@ def _pair(
     doubled: bool = False,
     has_set: bool = True,
 ) -> tuple[Plan, Plan]:
-    """Plan what one push causes: a run on each platform."""
+    """Plan the runs of one push: one on each platform."""
     return (
         Plan(hours, "linux", commit, linux, pr, doubled=doubled, has_set=has_set),
         Plan(hours, "windows", commit, windows, pr, doubled=doubled, has_set=has_set),
@@ -129,7 +129,7 @@ def _custom(
     *tests: int,
     doubled: bool = False,
 ) -> Plan:
-    """Plan a run that a user asked for on the web page."""
+    """Plan a run that a user started on the web page."""
     commit = f"{owner}, week {int(hours) // 168}"
     return Plan(hours, platform, commit, outcome, owner=owner, tests=tests, doubled=doubled)
 
@@ -158,7 +158,7 @@ PASSED = _completed()
 PASSED_WITHOUT_LOG = _completed(has_log=False)
 LATE = {1: Damage.SHIFTED, 2: Damage.SHIFTED}
 
-#: Older than the record of creation times and than that of which tests a run covers.
+#: Runs from before creation times and sets of tests were recorded.
 OLD_PLANS = (
     *_pair(900, "push 1", PASSED, _completed({1: Damage.CRLF}), has_set=False),
     *_pair(860, "pr 1702", PASSED, _never_ran(VM_FAILED), pr=1702, has_set=False),

@@ -1,4 +1,4 @@
-"""The files of a run, and where they can be downloaded (contract schema `Artifact`)."""
+"""The files of a run and their download URLs (contract schema `Artifact`)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOutput, Sample, TestResult, TestResultFile
-from api_v1.files import storage
 from api_v1.files.bucket import CONTENT_SECONDS
 from api_v1.files.deadline import Deadline
-from api_v1.files.storage import Found, Storage
+from api_v1.files.storage import DEGRADED, LOGS, MEDIA, MISSING, OK, RESULTS, Found, Storage, media_type
 from api_v1.paging import Page
 from api_v1.runs import results
-from api_v1.runs.results import Head, Phase
-from api_v1.verdicts.rule import stored_file
+from api_v1.runs.results import RunHeader
+from api_v1.verdicts import run_sets
+from api_v1.verdicts.narrowing import RUN_ID
+from api_v1.verdicts.rule import Phase, stored_file
 
 BUILD_LOG, BINARY, MEDIA_INFO = "build_log", "binary", "media_info"
 EXPECTED, ACTUAL, DIFF = "expected_output", "sample_output", "diff"
 
-#: Where newer platforms keep what the worker tested, by the run's platform.
+#: The file name of the tested binary, which newer platforms keep, by the run's platform.
 _BINARIES = {"linux": "ccextractor", "windows": "ccextractorwinfull.exe"}
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run. `diff_of` is set for a diff, which has a URL of ours instead of a file."""
+    """A file of a run, or a diff. A diff has no file: `diff_of` holds regression test and output for our URL of it."""
 
     artifact_id: str
     run_id: int
@@ -44,54 +46,54 @@ class Artifact:
 
 
 def page(
-    session: DbSession, stores: Storage, run_id: int, *, limit: int, offset: int = 0, type: str | None = None
-) -> Page:
+    session: DbSession, storage: Storage, run_id: int, *, limit: int, offset: int = 0, type: str | None = None
+) -> Page[Artifact]:
     """Return a page of a run's artifacts: log, binary, media reports, then the files of its tests.
 
-    What the run should have is listed, whether or not a store has it (`storage_status`) or could say so (`verified`); a
-    page's files are looked up together. What it need not have is left out when every store says that it is not there.
+    Files that the run should have are listed whether or not a store has them (`storage_status`, `verified`). Optional
+    files are left out if every store answers that it lacks them. The files of a page are looked up together.
 
     Raises:
         NotFound: there is no such run.
     """
-    head = results.head(session, run_id)
+    header = results.header(session, run_id)
     until = Deadline(CONTENT_SECONDS)
-    matches = _matches(head.platform, type is not None, _left_out(stores, run_id, head, until))
+    matches = _matches(header.platform, type is not None, _left_out(storage, run_id, header, until))
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, "type": type})
     names = {name for row in rows for name in _names(row, run_id)}
-    found = {file.name: file for file in stores.find_all(sorted(names), until)}
-    comparable = _in_set(session, run_id, head.phase, {row.regression_id for row in rows if row.type == DIFF})
-    return Page([_artifact(stores, run_id, row, found, comparable) for row in rows], total)
+    found = {file.name: file for file in storage.find_all(sorted(names), until)}
+    comparable = _in_set(session, run_id, header.phase, {row.regression_id for row in rows if row.type == DIFF})
+    return Page([_artifact(storage, run_id, row, found, comparable) for row in rows], total)
 
 
 @functools.cache
-def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> results.Counted:
+def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> PagedQuery:
     entries = _entries(host, left_out).subquery("entries").c
     query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)
-    return results.Counted(query.where(entries.type == sa.bindparam("type")) if of_type else query)
+    return PagedQuery(query.where(entries.type == sa.bindparam("type")) if of_type else query)
 
 
 def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Collection[int]) -> set[int]:
-    """Return those of the tests that belong to the run: files can be there of others, and /diff knows none of those."""
+    """Return the given tests that are in the run's set; other tests can have files too, but no diff."""
     if not regression_ids:
         return set()
-    tests = results.tests(phase).subquery("tests").c
+    tests = run_sets.tests(phase).subquery("tests").c
     chosen = sa.select(tests.regression_id).where(tests.regression_id.in_(regression_ids), tests.sample_id.is_not(None))
     return set(session.scalars(chosen, {"run_id": run_id}))
 
 
-def _left_out(stores: Storage, run_id: int, head: Head, until: Deadline) -> frozenset[str]:
-    """Return the types of which the run has one file at most, need not have it, and has it in no store.
+def _left_out(storage: Storage, run_id: int, header: RunHeader, until: Deadline) -> frozenset[str]:
+    """Return the optional types whose one file is in no store.
 
-    Only newer platforms keep the binary, and the log comes when the run ends.
+    Only newer platforms keep the binary, and the log is written when the run ends.
     """
-    optional = [BINARY] if head.phase.finished else [BINARY, BUILD_LOG]
-    files = stores.find_all([_PATHS[kind](_BINARIES[head.platform], run_id) for kind in optional], until)
-    return frozenset(kind for kind, file in zip(optional, files, strict=True) if file.status == storage.MISSING)
+    optional = [BINARY] if header.phase.finished else [BINARY, BUILD_LOG]
+    files = storage.find_all([_PATHS[kind](_BINARIES[header.platform], run_id) for kind in optional], until)
+    return frozenset(kind for kind, file in zip(optional, files, strict=True) if file.status == MISSING)
 
 
 def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
-    """Select what a run may have of files: type, rank, sample_id, regression_id, output_id, name, other_name."""
+    """Select the possible files of a run: type, rank, sample_id, regression_id, output_id, name, other_name."""
     zero = sa.literal(0)
     file, output, test = TestResultFile, RegressionTestOutput, RegressionTest
 
@@ -112,15 +114,15 @@ def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
             .select_from(file)
             .join(test, test.id == file.regression_test_id)
             .join(output, output.id == file.regression_test_output_id)
-            .where(file.test_id == results.RUN_ID, stored_file())
+            .where(file.test_id == RUN_ID, stored_file())
         )
 
     nobody = (zero, zero, zero)
-    run_log = sa.cast(results.RUN_ID, sa.String)
+    run_log = sa.cast(RUN_ID, sa.String)
     samples = (
         sa.select(test.sample_id)
         .join(TestResult, TestResult.regression_test_id == test.id)
-        .where(TestResult.test_id == results.RUN_ID)
+        .where(TestResult.test_id == RUN_ID)
     )
     expected, actual = file.expected + output.correct_extension, file.got + output.correct_extension
     of_run = {
@@ -140,24 +142,26 @@ def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
     )
 
 
-#: The object that an entry of a type is, given the entry's name and the run.
+#: By type, the object name of an entry, given the entry's name and the run.
 _PATHS: dict[str, Callable[[str, int], str]] = {
-    BUILD_LOG: lambda _name, run: f"{storage.LOGS}/{run}.txt",
+    BUILD_LOG: lambda _name, run: f"{LOGS}/{run}.txt",
     BINARY: lambda name, run: f"test_artifacts/{run}/{name}",
-    MEDIA_INFO: lambda name, _run: f"{storage.MEDIA}/{name}.xml",
-    EXPECTED: lambda name, _run: f"{storage.RESULTS}/{name}",
-    ACTUAL: lambda name, _run: f"{storage.RESULTS}/{name}",
-    DIFF: lambda name, _run: f"{storage.RESULTS}/{name}",
+    MEDIA_INFO: lambda name, _run: f"{MEDIA}/{name}.xml",
+    EXPECTED: lambda name, _run: f"{RESULTS}/{name}",
+    ACTUAL: lambda name, _run: f"{RESULTS}/{name}",
+    DIFF: lambda name, _run: f"{RESULTS}/{name}",
 }
 
 
 def _names(row: Any, run_id: int) -> list[str]:
-    """The files that an entry stands for: two for a diff."""
+    """The object names of an entry: two for a diff."""
     names = [row.name] + ([row.other_name] if row.type == DIFF else [])
     return [_PATHS[row.type](name, run_id) for name in names]
 
 
-def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], comparable: Collection[int]) -> Artifact:
+def _artifact(
+    storage: Storage, run_id: int, row: Any, found: dict[str, Found], comparable: Collection[int]
+) -> Artifact:
     files = [found[name] for name in _names(row, run_id)]
     filename = files[0].name.rpartition("/")[2]
     identity = "-".join(str(part) for part in (run_id, row.type, row.sample_id, row.regression_id, row.output_id))
@@ -183,14 +187,14 @@ def _artifact(stores: Storage, run_id: int, row: Any, found: dict[str, Found], c
         sample_id=row.sample_id or None,
         type=row.type,
         filename=filename,
-        content_type=storage.media_type(filename),
+        content_type=media_type(filename),
         size_bytes=files[0].size,
         storage_status=files[0].status,
         verified=files[0].verified,
-        download_url=stores.signed_url(files[0], filename),
+        download_url=storage.signed_url(files[0], filename),
     )
 
 
 def _worst(files: Sequence[Found]) -> str:
     statuses = {file.status for file in files}
-    return next(status for status in (storage.MISSING, storage.DEGRADED, storage.OK) if status in statuses)
+    return next(status for status in (MISSING, DEGRADED, OK) if status in statuses)

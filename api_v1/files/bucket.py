@@ -1,7 +1,7 @@
-"""The bucket that mirrors the platform's folder, asked in bounded time.
+"""The bucket that mirrors the platform's folder, called in bounded time.
 
-Every call has a time limit and goes through one circuit breaker: once the bucket did not answer, requests go on without
-it until a probe finds that it answers again.
+Every call has a time limit and goes through one circuit breaker: after the bucket failed to answer, requests do without
+it until a probe succeeds.
 """
 
 from __future__ import annotations
@@ -28,63 +28,52 @@ from api_v1.database import platform
 from api_v1.files import deadline
 from api_v1.files.circuit_breaker import CircuitBreaker, CircuitOpen
 from api_v1.files.deadline import Deadline
+from api_v1.files.stored_file import FileGone, FileReplaced, StoreSilent
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that looking up the files of an answer may take, and any one call without the bytes that it transfers.
+#: Time limit in seconds for looking up the files of an answer, and for any one call without its transfer of bytes.
 BUCKET_SECONDS = 2.5
 
-#: Seconds that all calls for the content of an answer may take, looking up included.
+#: Time limit in seconds for all calls for the content of an answer, including the look-up.
 CONTENT_SECONDS = 3.0
 
-#: Bytes a second below which a transfer counts as failed.
+#: The slowest transfer in bytes per second; a slower one counts as failed.
 SLOWEST = 256 * 1024
 
-#: Seconds one call may take to connect, and between two parts of its answer.
+#: Time limits in seconds of one HTTP call: to connect, and between two parts of the response.
 TIMEOUT = (0.3, 2.0)
 
-#: Calls to the bucket at a time: the names of a page of a hundred diffs take three round trips.
+#: Concurrent calls to the bucket: the names of a page of a hundred diffs take three round trips.
 WORKERS = platform.BUCKET_CONNECTIONS
 
-#: Seconds for which it is believed that an object exists or does not.
+#: For how many seconds, and for how many names, a look-up is remembered.
 MEMORY_SECONDS = 5.0
 MEMORY_SIZE = 10_000
 
 
-class StoreSilent(Exception):
-    """A store did not answer, or not in time, or refused to."""
-
-
-class FileGone(Exception):
-    """The file was there when it was looked up, and is not any more."""
-
-
-class FileReplaced(Exception):
-    """The file is not the one that was looked up."""
-
-
-def _is_passing(error: Exception) -> bool:
-    """Tell a server that is asked too much, or closed a connection, from one that is not there."""
+def _is_transient(error: Exception) -> bool:
+    """Tell whether a repeated call may succeed: the server accepts connections, but is overloaded or dropped one."""
     if isinstance(error, requests.ConnectionError):
         return not isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError)
     return bool(if_transient_error(error))
 
 
-#: A server that is asked much at once drops connections; what it did not take is tried again, but not for long.
+#: Retry dropped connections briefly: an overloaded server closes them.
 RETRY = Retry(
-    predicate=_is_passing,
+    predicate=_is_transient,
     initial=0.05,
     maximum=0.3,
     multiplier=2,
     timeout=1.5,
 )
 
-#: What a call can raise when there is no answer, or none that can be used.
+#: The exceptions of a call without a usable answer.
 _ERRORS = (OSError, ValueError, GoogleAPIError, GoogleAuthError, HTTPError, requests.RequestException)
 
 
 def is_outage(error: Exception) -> bool:
-    """Tell a bucket that does not answer from one that refuses: only the former costs the next caller time."""
+    """Tell whether the bucket did not answer. A refusal is an answer: it does not cost the next caller time."""
     if isinstance(error, GoogleAPICallError):
         return error.code is None or error.code >= 500 or error.code in (408, 429)
     return isinstance(error, _ERRORS)
@@ -96,9 +85,9 @@ class BucketFile:
 
     Attributes:
         length: its size in bytes.
-        generation: what the bucket numbers its contents by.
-        deadline: until when it may be read.
-        updated: when it was last written, with a time zone; None when the bucket does not tell.
+        generation: the bucket's number of this content.
+        deadline: when reading has to end.
+        updated: when it was last written, with a time zone; None if the bucket does not say.
     """
 
     bucket: Bucket
@@ -114,19 +103,19 @@ class BucketFile:
         return self.length
 
     def modified_at(self) -> datetime | None:
-        """Return when it was last written, naive and in UTC; None when the bucket does not tell."""
+        """Return when it was last written, naive and in UTC; None if the bucket does not say."""
         return None if self.updated is None else self.updated.astimezone(timezone.utc).replace(tzinfo=None)
 
     def version(self) -> Hashable:
-        """Return what changes when the content does."""
+        """Return name and generation; the bucket gives each content another generation."""
         return (self.name, self.generation)
 
     def read(self, start: int, length: int) -> bytes:
-        """Return at most so many bytes from an offset; fewer at the end.
+        """Return at most `length` bytes from an offset; fewer at the end of the file.
 
         Raises:
             StoreSilent: the bucket does not answer before the deadline.
-            FileGone, FileReplaced: the object is not what it was.
+            FileGone, FileReplaced: the object was deleted or replaced since the look-up.
         """
         if start >= self.length or length <= 0:
             return b""
@@ -143,11 +132,11 @@ class BucketFile:
         return content.getvalue()
 
     def read_whole(self, sink: Callable[[bytes], Any]) -> None:
-        """Hand all of it to a sink, part by part, whatever the deadline.
+        """Pass the whole content to `sink` in chunks, regardless of the deadline.
 
         Raises:
-            StoreSilent: the bucket does not answer, or sends less than `SLOWEST`.
-            FileGone, FileReplaced: the object is not what it was.
+            StoreSilent: the bucket does not answer, or sends slower than `SLOWEST`.
+            FileGone, FileReplaced: the object was deleted or replaced since the look-up.
         """
         if self.length:
             self.bucket.download(self, sink, 0, self.length - 1)
@@ -164,34 +153,34 @@ class Bucket:
         self._config = config
         self._known: OrderedDict[str, tuple[float, BucketFile | None]] = OrderedDict()
         self._lock = threading.Lock()
-        self.circuit = CircuitBreaker(self._ask, deadline.start, is_outage)
+        self.circuit = CircuitBreaker(self._probe, deadline.start, is_outage)
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a bucket."""
+        """Whether a bucket is configured."""
         return platform.has_bucket(self._config)
 
     def check(self) -> None:
-        """Ask the bucket something small.
+        """Make a small call to the bucket.
 
         Raises:
-            CircuitOpen: it did not answer lately.
-            Exception: it does not answer, or refuses.
+            CircuitOpen: the bucket did not answer recently.
+            Exception: the bucket does not answer, or refuses.
         """
-        self.circuit.call(self._ask, BUCKET_SECONDS)
+        self.circuit.call(self._probe, BUCKET_SECONDS)
 
     def find(self, names: Collection[str], until: Deadline) -> dict[str, BucketFile | None]:
-        """Return objects by name, None for what does not exist; names without an answer are left out.
+        """Return objects by name, None for those that do not exist; names without an answer are left out.
 
         Args:
-            names: looked up side by side.
-            until: when the objects have to be read.
+            names: the names, which are looked up concurrently.
+            until: the deadline for reading the objects.
         """
         found = self._remembered(names)
         asked = [name for name in names if name not in found]
         if asked and self.circuit.allows(BUCKET_SECONDS):
-            # Making the client may read files and parse keys; it, too, must not hold the answer up.
-            futures: list[Future[Any]] = deadline.start_all([self._look(name) for name in asked], WORKERS)
+            # In threads, because even creating the client may take long: it reads files and parses keys.
+            futures: list[Future[Any]] = deadline.start_all([self._look_up(name) for name in asked], WORKERS)
             answers = deadline.results(futures, min(BUCKET_SECONDS, until.remaining()))
             for name, answer in zip(asked, answers, strict=True):
                 if answer is not None:
@@ -204,18 +193,18 @@ class Bucket:
         }
 
     def forget(self, name: str) -> None:
-        """Look an object up anew when it is asked for the next time."""
+        """Forget the look-up of an object."""
         with self._lock:
             self._known.pop(name, None)
 
     def download(self, file: BucketFile, sink: Callable[[bytes], Any], start: int, end: int) -> None:
-        """Hand the bytes from `start` up to and with `end` to a sink, part by part.
+        """Pass the bytes from `start` to `end`, both included, to a sink in chunks.
 
-        The bucket is told which generation is meant: what is read belongs to one content.
+        The call names the generation, so that all bytes are of the same content.
 
         Raises:
-            StoreSilent: the bucket does not answer, or sends less than `SLOWEST`.
-            FileGone, FileReplaced: the object is not what it was.
+            StoreSilent: the bucket does not answer, or sends slower than `SLOWEST`.
+            FileGone, FileReplaced: the object was deleted or replaced since the look-up.
         """
         seconds = BUCKET_SECONDS + (end - start) / SLOWEST
         limited = _Sink(sink, Deadline(seconds))
@@ -242,19 +231,19 @@ class Bucket:
         except (CircuitOpen, *_ERRORS) as error:
             raise StoreSilent from error
 
-    def _ask(self) -> None:
+    def _probe(self) -> None:
         bucket = platform.bucket(self._config)
         if bucket is not None:
             next(iter(bucket.list_blobs(max_results=1, timeout=TIMEOUT, retry=None)), None)
 
-    def _look(self, name: str) -> Callable[[], tuple[BucketFile | None]]:
+    def _look_up(self, name: str) -> Callable[[], tuple[BucketFile | None]]:
         def look() -> tuple[BucketFile | None]:
             bucket = platform.bucket(self._config)
             assert bucket is not None
             blob = bucket.get_blob(name, timeout=TIMEOUT, retry=RETRY)
             if blob is None:
                 return (None,)
-            # A blob that was looked up would read that generation only, which is gone, not replaced, later on.
+            # Not the blob of the look-up, which reads its own generation only and reports a replaced object as deleted.
             size, generation = int(blob.size), int(blob.generation)
             return (BucketFile(self, name, bucket.blob(name), size, generation, Deadline(0), blob.updated),)
 
@@ -276,13 +265,17 @@ class Bucket:
 
 @dataclass(frozen=True)
 class _Sink:
-    """What a download is written to: it ends the download when the time is over, whatever still comes."""
+    """The target of a download; it aborts the download after its deadline."""
 
     sink: Callable[[bytes], Any]
     until: Deadline
 
     def write(self, chunk: bytes) -> None:
-        """Take a part."""
+        """Process a chunk.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+        """
         if not self.until.remaining():
             raise TimeoutError
         self.sink(chunk)

@@ -1,8 +1,8 @@
-"""A circuit breaker: nobody waits for a service that is known not to answer.
+"""A circuit breaker: callers do not wait for a service that is known not to answer.
 
 The circuit is closed while the service answers. The first failure opens it, and calls are refused at once. After a
-pause one call probes the service in a thread of its own. When the probe succeeds the circuit is closed again; when it
-fails the next pause is twice as long. The pauses of a service that answers the probes and fails the calls grow, too.
+pause one call probes the service in a thread of its own. If the probe succeeds the circuit is closed again; if it fails
+the next pause is twice as long. The pauses also grow if a service answers the probes but fails the calls.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Seconds of the first pause, and of the longest.
+#: The first pause and the longest one, in seconds.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 
-#: For how many of its last pauses the circuit must have been closed before the pauses begin anew.
+#: The circuit must have been closed for so many times its last pause before the pauses start at the first one again.
 STEADY = 10
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 
 class CircuitOpen(Exception):
-    """The call was refused: the service did not answer lately."""
+    """The call was refused because the service did not answer recently."""
 
 
 class CircuitBreaker:
     """The circuit to one service; safe to use from many threads.
 
     Args:
-        probe: asks the service something small; raises when it does not answer.
-        start: runs a function beside the caller, who does not wait for it.
-        is_outage: tells from an exception of a call that the service did not answer it, rather than refused it.
-        clock: returns seconds that never go back.
+        probe: makes a small call to the service; raises if it does not answer.
+        start: runs a function in the background.
+        is_outage: tells whether an exception means that the service did not answer, rather than refused.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> str:
-        """closed, open, or half_open while a probe is under way."""
+        """closed, open, or half_open while a probe runs."""
         with self._lock:
             self._expire()
             if not self._is_open:
@@ -69,17 +69,17 @@ class CircuitBreaker:
 
     @property
     def seconds_to_probe(self) -> float:
-        """Seconds until the service is asked again; 0 when it is closed, or asked now."""
+        """Seconds until the next probe; 0 if the circuit is closed or a probe is due or runs."""
         with self._lock:
             self._expire()
             waiting = self._is_open and self._probe is None
             return max(0.0, self._probe_at - self._clock()) if waiting else 0.0
 
     def allows(self, seconds: float) -> bool:
-        """Tell whether calls are let through. When a probe is due this starts it.
+        """Tell whether calls are allowed. If a probe is due, start it.
 
         Args:
-            seconds: after which the probe counts as failed.
+            seconds: the time after which the probe counts as failed.
         """
         with self._lock:
             self._expire()
@@ -93,14 +93,14 @@ class CircuitBreaker:
         return False
 
     def call(self, function: Callable[[], T], seconds: float) -> T:
-        """Call the service, and open the circuit when it does not answer.
+        """Call the service, and open the circuit if it does not answer.
 
         Args:
             function: the call.
-            seconds: a call that takes longer counts as failed, although it goes on.
+            seconds: the time after which the call counts as failed, although it continues.
 
         Raises:
-            CircuitOpen: the call was not made.
+            CircuitOpen: the circuit is open, and the function was not called.
             Exception: what the function raised.
         """
         if not self.allows(seconds):
@@ -138,7 +138,7 @@ class CircuitBreaker:
                 self._open()
 
     def _expire(self) -> None:
-        """Count calls and a probe that have not ended in time as failed."""
+        """Count calls and a probe that exceeded their time as failed."""
         now = self._clock()
         if self._is_open:
             if self._probe is not None and now >= self._probe_ends:

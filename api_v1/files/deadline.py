@@ -1,4 +1,4 @@
-"""Calls that may hang, side by side and with an end."""
+"""Run calls that may hang, concurrently and with a time limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Deadline:
-    """A moment until which several calls together may last.
+    """A moment at which several calls together have to end.
 
     Args:
         seconds: from now on.
@@ -22,7 +22,7 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds that are left, 0 when it has passed."""
+        """Return the seconds left, 0 if the deadline has passed."""
         return max(0.0, self._end - time.monotonic())
 
 
@@ -30,17 +30,17 @@ def run(call: Callable[[], T], seconds: float) -> T:
     """Run a call in a thread of its own and return its result.
 
     Raises:
-        TimeoutError: it takes longer; it goes on nevertheless, and nobody learns how it ends.
+        TimeoutError: the call takes longer. It continues, and its result is discarded.
         Exception: what the call raises.
     """
     return result(start(call), seconds)
 
 
 def result(future: Future[T], seconds: float) -> T:
-    """Return the result of a call once it is there.
+    """Wait for the result of a call and return it.
 
     Raises:
-        TimeoutError: it takes longer.
+        TimeoutError: the call takes longer.
         Exception: what the call raised.
     """
     if not wait([future], timeout=seconds).done:
@@ -49,14 +49,14 @@ def result(future: Future[T], seconds: float) -> T:
 
 
 def start(call: Callable[[], T]) -> Future[T]:
-    """Run a call in a daemon thread: the threads of an executor would keep a process from ending while one hangs."""
+    """Run a call in a daemon thread. (A hanging call in a thread of an executor would keep the process from ending.)"""
     future: Future[T] = Future()
     _thread(lambda: _settle(future, call))
     return future
 
 
 def start_all(calls: Sequence[Callable[[], T]], workers: int) -> list[Future[T]]:
-    """Run calls in at most so many daemon threads, in order."""
+    """Run calls in at most `workers` daemon threads, in order."""
     futures: list[Future[T]] = [Future() for _ in calls]
     waiting = iter(zip(futures, calls, strict=True))
     turn = threading.Lock()
@@ -75,9 +75,9 @@ def start_all(calls: Sequence[Callable[[], T]], workers: int) -> list[Future[T]]
 
 
 def results(futures: Sequence[Future[T]], seconds: float) -> list[T | None]:
-    """Return the results that are there within the time; None for what failed or is still under way.
+    """Return the results of the calls; None for those that failed or have not ended within the time.
 
-    What has not begun by then never does.
+    Calls that have not begun by then are cancelled.
     """
     done, late = wait(futures, timeout=seconds)
     for future in late:

@@ -1,4 +1,4 @@
-"""What only reading the whole of a file tells, remembered, so that a part of a file costs only that part."""
+"""Remember hash, size and encoding of whole files, so that a part of a file can be served by reading that part only."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from api_v1.files import deadline
-from api_v1.files.bucket import FileReplaced, StoreSilent
+from api_v1.files.stored_file import FileReplaced, StoredFile, StoreSilent
 
-if TYPE_CHECKING:
-    from api_v1.files.storage import StoredFile
-
-#: Files of which this is remembered; of each some hundred bytes.
+#: The number of files whose digest is remembered, at some hundred bytes each.
 MEMORY_SIZE = 10_000
 
-#: Files that are read whole at a time beside the requests that want them.
+#: The number of files that are read whole at a time, in threads of their own.
 READINGS = 32
 
 
 @dataclass(frozen=True)
 class Digest:
-    """Size in bytes and SHA-256 of a whole file, and whether it is valid UTF-8."""
+    """SHA-256 and size in bytes of a whole file, and whether it is valid UTF-8."""
 
     sha256: str
     size: int
@@ -35,7 +32,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A whole file that is being read; its result is the digest and the part from `start` on."""
+    """A running read of a whole file; its result is the digest and the part that begins at `start`."""
 
     start: int
     future: Future[tuple[Digest, bytes]]
@@ -50,19 +47,19 @@ class Digests:
         self._lock = threading.Lock()
 
     def part(self, source: StoredFile, start: int, length: Callable[[Digest], int], most: int) -> tuple[Digest, bytes]:
-        """Return the digest of a file and a part of the very content that it is the digest of.
+        """Return the digest of a file, and a part of the same content.
 
-        A file of the bucket is read whole beside the request. When the request's time is over that goes on, so that a
-        later request finds the digest; requests for one file share one reading.
+        A thread reads a whole file of the bucket. It continues after the request's deadline, so that a later request
+        finds the digest; requests for the same file share one thread.
 
         Args:
-            start: where the part begins.
-            length: how long it is, by the digest.
-            most: how long it is at most.
+            start: the offset of the part.
+            length: computes the length of the part from the digest.
+            most: the greatest length of the part.
 
         Raises:
-            StoreSilent: the file is not read before its deadline.
-            FileReplaced, FileGone, OSError: it went away or changed meanwhile.
+            StoreSilent: the file was not read before its deadline.
+            FileReplaced, FileGone, OSError: the file changed or was deleted during the read.
         """
         version = source.version()
         digest = self._remembered(version)
@@ -85,9 +82,9 @@ class Digests:
     def _read_whole(
         self, source: StoredFile, version: Hashable | None, start: int, most: int
     ) -> tuple[Digest, bytes, int]:
-        """Return the digest, a part, and where that begins: where another request wanted it, if that read the file."""
+        """Return the digest, a part, and the offset of the part: that of the request which began the read."""
         if source.deadline is None:
-            return (*self._take_in(source, version, start, most), start)
+            return (*self._digest(source, version, start, most), start)
         with self._lock:
             reading = self._readings.get(version)
             if reading is None:
@@ -103,7 +100,7 @@ class Digests:
 
     def _settle(self, reading: _Reading, source: StoredFile, version: Hashable | None, most: int) -> None:
         try:
-            result = self._take_in(source, version, reading.start, most)
+            result = self._digest(source, version, reading.start, most)
         except Exception as error:
             self._end(version)
             reading.future.set_exception(error)
@@ -115,7 +112,7 @@ class Digests:
         with self._lock:
             self._readings.pop(version, None)
 
-    def _take_in(self, source: StoredFile, version: Hashable | None, start: int, most: int) -> tuple[Digest, bytes]:
+    def _digest(self, source: StoredFile, version: Hashable | None, start: int, most: int) -> tuple[Digest, bytes]:
         whole = _Whole(start, most)
         source.read_whole(whole.take)
         digest = whole.digest()
@@ -128,10 +125,10 @@ class Digests:
 
 
 class _Whole:
-    """What is gathered while a file passes.
+    """Computes the digest of a file from its chunks, and keeps one part.
 
     Args:
-        start, most: which part of it to keep.
+        start, most: offset and greatest length of the part to keep.
     """
 
     def __init__(self, start: int, most: int) -> None:
@@ -143,7 +140,7 @@ class _Whole:
         self._is_text = True
 
     def take(self, chunk: bytes) -> None:
-        """Take the next bytes of the file."""
+        """Process the next bytes of the file."""
         self._hash.update(chunk)
         self._decode(chunk)
         skipped = max(0, self._start - self._size)
@@ -152,7 +149,7 @@ class _Whole:
         self._size += len(chunk)
 
     def digest(self) -> Digest:
-        """Return what is known when all of it has passed."""
+        """Return the digest after the last chunk."""
         self._decode(b"", final=True)
         return Digest(self._hash.hexdigest(), self._size, self._is_text)
 

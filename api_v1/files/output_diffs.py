@@ -1,4 +1,4 @@
-"""An output of a run, expected against actual (contract schema `Diff`)."""
+"""Compare the expected with the actual file of an output in a run (contract schema `Diff`)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from api_v1.database.platform import DbSession
-from api_v1.files import deadline, diff, outputs, storage
+from api_v1.files import deadline, diff, outputs
 from api_v1.files.diff import Status
 from api_v1.files.outputs import Reference
-from api_v1.files.storage import FileMissing, Storage
+from api_v1.files.storage import RESULTS, FileMissing, Storage
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A diff, and of which output it is."""
+    """A diff, and the output that it is about."""
 
     run_id: int
     sample_id: int
@@ -31,7 +31,7 @@ class Comparison:
 
 def compare(
     session: DbSession,
-    stores: Storage,
+    storage: Storage,
     run_id: int,
     sample_id: int,
     *,
@@ -40,39 +40,39 @@ def compare(
     context_lines: int,
     format: Any,
 ) -> Comparison:
-    """Compare the file a run was to produce with the one it produced.
+    """Compare the expected file of an output with the one that the run produced.
 
     Raises:
-        NotFound: run, sample, regression test and output do not belong together, or no store has a recorded file.
-        StorageUnavailable: a store did not answer, and no other has a recorded file.
+        NotFound: run, sample, regression test and output do not belong together, or no store has one of the files.
+        StorageUnavailable: a store did not answer, and no other store has one of the files.
     """
     found = outputs.reference(session, run_id, sample_id, regression_id, output_id)
-    return _comparison(run_id, found, _diff(stores, found, context_lines, format))
+    return _comparison(run_id, found, _diff(storage, found, context_lines, format))
 
 
-def _diff(stores: Storage, found: Reference, context_lines: int, format: Any) -> diff.Diff:
+def _diff(storage: Storage, found: Reference, context_lines: int, format: Any) -> diff.Diff:
     if found.matched:
         return diff.Diff(Status.IDENTICAL)
     if found.expected is None:
         return diff.Diff(Status.MISSING_EXPECTED)
     if found.actual is None:
         return diff.Diff(Status.MISSING_ACTUAL)
-    # Side by side, because both files together have the time of one answer.
-    reading = deadline.start(lambda: _content(stores, found, found.actual, "actual_output"))
-    expected = _content(stores, found, found.expected, "expected_output")
+    # Read concurrently, because both files share the time limit of one answer.
+    reading = deadline.start(lambda: _content(storage, found, found.actual, "actual_output"))
+    expected = _content(storage, found, found.expected, "expected_output")
     actual = reading.result()
-    # Equal as far as they were read: of what follows only the hashes tell.
-    differ = len(expected) > diff.MAX_BYTES and found.expected != found.actual
+    # If the read parts are equal, only the hashes tell whether the rest differs.
+    differ = len(expected) > diff.limits.MAX_BYTES and found.expected != found.actual
     return diff.diff(expected, actual, context_lines, format, differ=differ)
 
 
-def _content(stores: Storage, found: Reference, digest: str | None, resource: str) -> bytes:
-    """Read as much of a file as is compared, and one byte more, so that a cut is seen."""
-    name = f"{storage.RESULTS}/{digest}{found.extension}"
+def _content(storage: Storage, found: Reference, digest: str | None, resource: str) -> bytes:
+    """Read the part of a file that is compared, and one more byte, so that `diff` detects the cut."""
+    name = f"{RESULTS}/{digest}{found.extension}"
     try:
-        return stores.read(name, lambda source: source.read(0, diff.MAX_BYTES + 1))
+        return storage.read(name, lambda source: source.read(0, diff.limits.MAX_BYTES + 1))
     except FileMissing:
-        raise outputs.missing_file(stores, found, resource) from None
+        raise outputs.missing_file(storage, found, resource) from None
 
 
 def _comparison(run_id: int, found: Reference, made: diff.Diff) -> Comparison:

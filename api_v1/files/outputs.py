@@ -1,4 +1,4 @@
-"""What a test was expected to write in a run, and what it wrote (contract schemas `OutputFile`, `Diff`)."""
+"""The expected and the actual output files of a test in a run (contract schema `OutputFile`)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import sqlalchemy as sa
 
 from api_v1.database.platform import DbSession, RegressionTestOutput, TestResultFile
 from api_v1.errors import ApiError, NotFound
-from api_v1.files import storage
 from api_v1.files.digests import Digest
-from api_v1.files.storage import FileMissing, Storage
+from api_v1.files.storage import RESULTS, FileMissing, Storage, media_type
+from api_v1.hashes import stored_hash
 from api_v1.runs import results
-from api_v1.runs.results import stored_hash
 from api_v1.verdicts.rule import stored_file
 
 #: The contract's maximum length of `content`, in characters.
 MAX_CONTENT = 1024 * 1024
 
-#: Bytes of a file that fit into one answer, as text and in base64.
+#: The most bytes of a file in one answer, as text and in base64.
 WINDOW = {"utf-8": MAX_CONTENT, "base64": MAX_CONTENT // 4 * 3}
 
 
@@ -32,11 +31,12 @@ class MissingOutput(ApiError):
 
 @dataclass(frozen=True)
 class Reference:
-    """An output of a test in a run, as the database knows it.
+    """The database's record of an output of a test in a run.
 
     Attributes:
-        run_id: the run that the expected hash is recorded for, None when it is today's baseline.
-        expected, actual: hashes, None where there is none; `matched` where the worker said "equal".
+        run_id: the run in which the expected hash is recorded; None if it is today's baseline.
+        expected, actual: the hashes, None if there is none.
+        matched: whether the worker reported equal files.
     """
 
     run_id: int | None
@@ -51,7 +51,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file, or the part of it that was asked for."""
+    """A file, or the requested part of it."""
 
     run_id: int | None
     sample_id: int
@@ -69,8 +69,8 @@ class OutputFile:
 
     @property
     def content_type(self) -> str:
-        """The media type, by the extension."""
-        return storage.media_type(self.filename)
+        """The media type, by the file extension."""
+        return media_type(self.filename)
 
 
 def reference(session: DbSession, run_id: int, sample_id: int, regression_id: int, output_id: int) -> Reference:
@@ -111,7 +111,7 @@ def reference(session: DbSession, run_id: int, sample_id: int, regression_id: in
 
 def expected(
     session: DbSession,
-    stores: Storage,
+    storage: Storage,
     run_id: int,
     sample_id: int,
     *,
@@ -120,22 +120,22 @@ def expected(
     format: str,
     byte_offset: int = 0,
 ) -> OutputFile:
-    """Return the file that an output was compared with in a run; where the run has none, today's baseline.
+    """Return the file with which a run compared an output, or today's baseline if the run recorded none.
 
     Raises:
         NotFound: run, sample, regression test and output do not belong together, no baseline is recorded, or no store
-            has it.
-        StorageUnavailable: a store did not answer, and no other has it.
+            has the file.
+        StorageUnavailable: a store did not answer, and no other store has the file.
     """
     found = reference(session, run_id, sample_id, regression_id, output_id)
     if found.expected is None:
         raise NotFound("expected_output", output_id)
-    return _content(stores, found, found.expected, "expected_output", format, byte_offset)
+    return _content(storage, found, found.expected, "expected_output", format, byte_offset)
 
 
 def actual(
     session: DbSession,
-    stores: Storage,
+    storage: Storage,
     run_id: int,
     sample_id: int,
     *,
@@ -144,12 +144,12 @@ def actual(
     format: str,
     byte_offset: int = 0,
 ) -> OutputFile | None:
-    """Return the file that a test wrote in a run; None when it was equal to the expected one.
+    """Return the file that a test wrote in a run; None if it was equal to the expected one.
 
     Raises:
         NotFound: run, sample, regression test and output do not belong together, or no store has the file.
         MissingOutput: the test did not write it.
-        StorageUnavailable: a store did not answer, and no other has the file.
+        StorageUnavailable: a store did not answer, and no other store has the file.
     """
     found = reference(session, run_id, sample_id, regression_id, output_id)
     if found.matched:
@@ -158,18 +158,18 @@ def actual(
         raise MissingOutput(
             f"Run {run_id} has no file of output {output_id}.", {"run_id": run_id, "output_id": output_id}
         )
-    return _content(stores, found, found.actual, "actual_output", format, byte_offset, run_id)
+    return _content(storage, found, found.actual, "actual_output", format, byte_offset, run_id)
 
 
-def missing_file(stores: Storage, found: Reference, resource: str) -> NotFound:
-    """Return the error of a file that no store has (`details.checked` names them)."""
+def missing_file(storage: Storage, found: Reference, resource: str) -> NotFound:
+    """Build the error for a file that is missing from every store (`details.checked` names the stores)."""
     missing = NotFound(resource, found.output_id)
-    missing.details["checked"] = stores.checked
+    missing.details["checked"] = storage.checked
     return missing
 
 
 def _content(
-    stores: Storage,
+    storage: Storage,
     found: Reference,
     digest: str,
     resource: str,
@@ -177,7 +177,7 @@ def _content(
     byte_offset: int,
     run_id: int | None = None,
 ) -> OutputFile:
-    file = stores.find(storage.RESULTS, digest + found.extension)
+    file = storage.find(RESULTS, digest + found.extension)
 
     def encoding_of(whole: Digest) -> str:
         return "utf-8" if format == "text" and whole.is_text else "base64"
@@ -186,11 +186,11 @@ def _content(
         return WINDOW[encoding_of(whole)]
 
     try:
-        whole, raw = stores.read(
-            file, lambda source: stores.digests.part(source, byte_offset, length, max(WINDOW.values()))
+        whole, raw = storage.read(
+            file, lambda source: storage.digests.part(source, byte_offset, length, max(WINDOW.values()))
         )
     except FileMissing:
-        raise missing_file(stores, found, resource) from None
+        raise missing_file(storage, found, resource) from None
     encoding = encoding_of(whole)
     if encoding == "utf-8":
         try:
@@ -218,7 +218,7 @@ def _content(
 
 
 def _whole_characters(raw: bytes, *, at_end: bool) -> tuple[str, bytes]:
-    """Decode as many whole characters as there are; return them and their bytes."""
+    """Decode the whole characters; return their text and their bytes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     text = decoder.decode(raw, at_end)
     rest = len(decoder.getstate()[0])

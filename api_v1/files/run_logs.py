@@ -1,4 +1,4 @@
-"""The log of a run, found in a store and read a page at a time."""
+"""The log of a run, read from a store one page at a time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ import sqlalchemy as sa
 from api_v1.access.redaction import Redactor
 from api_v1.database.platform import DbSession, Sample, Test, TestProgress
 from api_v1.errors import ApiError
-from api_v1.files import logs, storage
-from api_v1.files.logs import SampleMark, Signer
-from api_v1.files.storage import FileMissing, Storage, StoredFile
+from api_v1.files import logs
+from api_v1.files.logs import LogLine, SampleMark, Signer
+from api_v1.files.storage import LOGS, FileMissing, Storage
+from api_v1.files.stored_file import StoredFile
 from api_v1.paging import CursorPage
 from api_v1.runs import results, runs
-from api_v1.runs.results import Phase
+from api_v1.verdicts import run_sets
+from api_v1.verdicts.narrowing import RUN_ID
+from api_v1.verdicts.rule import Phase
 
-#: Returns the secret that seals cursors, the same in every process.
+#: Returns the secret that signs cursors, the same in every process.
 CursorKey: TypeAlias = Callable[[DbSession], bytes]
 
 
 class LogNotFound(ApiError):
-    """No store has the log (`details.checked` names them)."""
+    """No store has the log (`details.checked` names the stores)."""
 
     code = "log_not_found"
 
@@ -42,37 +45,37 @@ def derived_key(session: DbSession) -> bytes:
 
 
 def of_run(
-    session: DbSession, stores: Storage, run_id: int, *, cursor_key: CursorKey = derived_key, **query: Any
-) -> CursorPage:
-    """Return a page of a run's log, whose lines state in which sample's part they are.
+    session: DbSession, storage: Storage, run_id: int, *, cursor_key: CursorKey = derived_key, **query: Any
+) -> CursorPage[LogLine]:
+    """Return a page of a run's log; each line names the sample whose part of the log it is in.
 
     Args:
-        cursor_key: returns the secret that seals cursors.
-        query: what `logs.page` takes, `source` as in the contract.
+        cursor_key: returns the secret that signs cursors.
+        query: the arguments of `logs.page`; `source` as in the contract.
 
     Raises:
         NotFound: there is no such run.
         LogNotFound: no store has its log.
-        StorageUnavailable: a store did not answer, and no other has its log.
-        ValidationFailed: the cursor is not one of this log and these filters.
+        StorageUnavailable: a store did not answer, and no other store has its log.
+        ValidationFailed: the cursor does not belong to this log and these filters.
     """
-    phase = results.head(session, run_id).phase
+    phase = results.header(session, run_id).phase
     facts = session.execute(_facts(), {"run_id": run_id}).one()
     samples = session.execute(_samples(phase), {"run_id": run_id})
     query |= {"samples": [_mark(row) for row in samples], "source_filter": query.pop("source", None)}
-    return _page(session, stores, run_id, facts, signer=Signer(cursor_key(session)), **query)
+    return _page(session, storage, run_id, facts, signer=Signer(cursor_key(session)), **query)
 
 
 def of_sample(
     session: DbSession,
-    stores: Storage,
+    storage: Storage,
     run_id: int,
     sample_id: int,
     regression_id: int | None = None,
     *,
     cursor_key: CursorKey = derived_key,
     **query: Any,
-) -> CursorPage:
+) -> CursorPage[LogLine]:
     """Return a page of the part of a run's log that belongs to a sample; see `of_run`.
 
     Raises:
@@ -80,7 +83,7 @@ def of_sample(
     """
     results.of_sample(session, run_id, sample_id, regression_id)
     facts = session.execute(_facts_with_sample(), {"run_id": run_id, "sample_id": sample_id}).one()
-    return _page(session, stores, run_id, facts, signer=Signer(cursor_key(session)), sample=_mark(facts), **query)
+    return _page(session, storage, run_id, facts, signer=Signer(cursor_key(session)), sample=_mark(facts), **query)
 
 
 _SAMPLE = (Sample.id, Sample.sha, Sample.extension, Sample.original_name)
@@ -88,7 +91,7 @@ _SAMPLE = (Sample.id, Sample.sha, Sample.extension, Sample.original_name)
 
 @functools.cache
 def _facts() -> sa.Select[Any]:
-    """Select the worker's token of a run, and the time of its first progress (null when there is none)."""
+    """Select the worker's token of a run, and the time of its first progress (null if there is none)."""
     first = (
         sa.select(TestProgress.timestamp)
         .where(TestProgress.test_id == Test.id)
@@ -97,7 +100,7 @@ def _facts() -> sa.Select[Any]:
         .correlate(Test)
         .scalar_subquery()
     )
-    return sa.select(Test.token, first.label("first_progress_at")).where(Test.id == results.RUN_ID)
+    return sa.select(Test.token, first.label("first_progress_at")).where(Test.id == RUN_ID)
 
 
 @functools.cache
@@ -108,7 +111,7 @@ def _facts_with_sample() -> sa.Select[Any]:
 @functools.cache
 def _samples(phase: Phase) -> sa.Select[Any]:
     """Select the samples of a run's set of tests."""
-    tests = results.tests(phase).subquery("tests")
+    tests = run_sets.tests(phase).subquery("tests")
     return sa.select(*_SAMPLE).where(Sample.id.in_(sa.select(tests.c.sample_id))).order_by(Sample.id)
 
 
@@ -116,24 +119,24 @@ def _mark(row: Any) -> SampleMark:
     return SampleMark(row.id, row.sha, (f"{row.original_name}.{row.extension}",))
 
 
-def _page(session: DbSession, stores: Storage, run_id: int, facts: Any, **query: Any) -> CursorPage:
+def _page(session: DbSession, storage: Storage, run_id: int, facts: Any, **query: Any) -> CursorPage[LogLine]:
     created_at = runs.created_at(session, run_id)
     redactor = Redactor(known=[facts.token])
 
-    def read(source: StoredFile) -> CursorPage:
+    def read(source: StoredFile) -> CursorPage[LogLine]:
         stale = _is_stale(source.modified_at(), facts.first_progress_at)
         page = logs.page(source, run_id=run_id, first_timestamp=created_at, redactor=redactor, **query)
         return CursorPage(page.lines, page.next_cursor, {"truncated": page.truncated, "stale": stale})
 
     try:
-        return stores.read(f"{storage.LOGS}/{run_id}.txt", read)
+        return storage.read(f"{LOGS}/{run_id}.txt", read)
     except FileMissing:
-        raise LogNotFound(run_id, stores.checked) from None
+        raise LogNotFound(run_id, storage.checked) from None
 
 
 def _is_stale(modified_at: datetime | None, first_progress_at: datetime | None) -> bool:
-    """Tell whether a log is of an attempt before the run was restarted, which deletes its progress but not its log.
+    """Tell whether a log was written before the run was restarted; a restart deletes the progress but not the log.
 
-    A worker reports progress before it sends a log (decisions, "Logs").
+    A worker reports progress before it sends a log (docs/decisions.md, "Logs of restarted runs").
     """
     return modified_at is not None and (first_progress_at is None or modified_at < first_progress_at)

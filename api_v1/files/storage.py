@@ -1,46 +1,44 @@
-"""Where files are: the platform's folder, and the bucket that mirrors it, behind one interface.
+"""The stores of files, behind one interface: the platform's folder, and the bucket that mirrors it.
 
-A file is looked for in the folder, then in the bucket; one that is in one of them only is served, and said to be
-degraded. A store that does not answer may have a file: what the others lack is not missing then, but unverified
-(decisions, "Files").
+A file is looked up in the folder, then in the bucket. A file that only one of them has is served, with the status
+degraded. If a store does not answer, a file that the other store lacks is unverified, not missing
+(docs/decisions.md, "Stores that do not answer").
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
-import os
 import re
-import stat
-import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from google.auth.exceptions import GoogleAuthError
 
 from api_v1.database import platform
 from api_v1.errors import StorageUnavailable
-from api_v1.files.bucket import CONTENT_SECONDS, Bucket, BucketFile, FileGone, FileReplaced, StoreSilent
+from api_v1.files.bucket import CONTENT_SECONDS, Bucket, BucketFile
 from api_v1.files.deadline import Deadline
 from api_v1.files.digests import Digests
+from api_v1.files.local_folder import LocalFile, LocalFolder
+from api_v1.files.stored_file import FileGone, FileReplaced, StoredFile, StoreSilent, is_object_name
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Folders below the root, which are prefixes of object names in the bucket (platform, "Files").
+#: Folders below the root, which are prefixes of object names in the bucket (docs/platform.md, "Folders").
 RESULTS = "TestResults"
 LOGS = "LogFiles"
 MEDIA = "TestFiles/media"
 
-#: The stores, as answers name them.
+#: The names of the stores in answers.
 LOCAL, GCS = "local", "gcs"
 
-#: The longest a signed URL may live, by the signing scheme.
+#: The longest lifetime of a signed URL, by the signing scheme.
 MAX_SIGNED = timedelta(days=7)
 
 OK, DEGRADED, MISSING = "ok", "degraded", "missing"
@@ -61,96 +59,31 @@ _MEDIA_TYPES = {
 }
 _OCTET_STREAM = "application/octet-stream"
 
-
-def media_type(name: str) -> str:
-    """Return the media type of a file by its extension."""
-    return _MEDIA_TYPES.get(Path(name).suffix.lower(), _OCTET_STREAM)
-
-
-#: Bytes of a local file read at a time.
-CHUNK = 1024 * 1024
-
-#: Seconds for which a changed file could change again without another time stamp.
-SETTLING_SECONDS = 2.0
-
-#: Bytes of the longest name of a bucket's object.
+#: The longest name of an object in a bucket, in bytes.
 MAX_OBJECT_NAME = 1024
 
-#: What says that a file is not in the folder, rather than that the folder cannot be read.
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL})
+#: Characters that the file name in a header may not contain.
+_UNQUOTABLE = re.compile(r"[^\w.-]", re.ASCII)
 
 
 class FileMissing(Exception):
     """Every store answered, and none has the file."""
 
 
-class Source(Protocol):
-    """A file that can be read in parts."""
-
-    def size(self) -> int:
-        """Return its size in bytes."""
-
-    def read(self, start: int, length: int) -> bytes:
-        """Return at most so many bytes from an offset; fewer at the end."""
-
-    def modified_at(self) -> datetime | None:
-        """Return when it was last written, naive and in UTC; None when that is not known."""
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file below the platform's folder."""
-
-    path: Path
-
-    @property
-    def deadline(self) -> None:
-        """Until when it may be read: reading from the disk is not limited."""
-
-    def size(self) -> int:
-        """Return its size in bytes."""
-        return self.path.stat().st_size
-
-    def version(self) -> Hashable | None:
-        """Return path and time stamps: the platform rewrites some baselines in place (platform, "Files").
-
-        None soon after a change, as time stamps are coarser than writes.
-        """
-        state = self.path.stat()
-        if time.time() - max(state.st_mtime, state.st_ctime) < SETTLING_SECONDS:
-            return None
-        return (self.path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-
-    def read(self, start: int, length: int) -> bytes:
-        """Return at most so many bytes from an offset; fewer at the end."""
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return file.read(length)
-
-    def modified_at(self) -> datetime:
-        """Return when it was last written, naive and in UTC."""
-        return datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).replace(tzinfo=None)
-
-    def read_whole(self, sink: Callable[[bytes], Any]) -> None:
-        """Hand all of it to a sink, part by part."""
-        with self.path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                sink(chunk)
-
-
-#: A file in one of the stores. Reading it raises OSError, `StoreSilent`, `FileGone` or `FileReplaced`.
-StoredFile: TypeAlias = LocalFile | BucketFile
+def media_type(name: str) -> str:
+    """Return the media type of a file by its extension."""
+    return _MEDIA_TYPES.get(Path(name).suffix.lower(), _OCTET_STREAM)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the stores know of one name.
+    """The result of looking one name up in all stores.
 
     Attributes:
-        local, remote: the file in the folder and in the bucket, None where it is not, or nobody knows.
+        local, remote: the file in the folder and in the bucket; None if the store lacks it or did not answer.
         has_bucket: whether a bucket is configured.
         unanswered: the names of the stores that did not answer.
-        until: when content has to be read.
+        until: the deadline for reading the content.
     """
 
     name: str
@@ -162,7 +95,7 @@ class Found:
 
     @property
     def source(self) -> StoredFile | None:
-        """What to read it from: the folder first."""
+        """The file to read: the folder's if it has one, else the bucket's."""
         return self.local or self.remote
 
     @property
@@ -172,13 +105,13 @@ class Found:
 
     @property
     def status(self) -> str:
-        """ok, degraded or missing; without a bucket the folder alone is ok. Never missing unless verified."""
+        """ok, degraded, or (only if verified) missing. Without a bucket, a file in the folder is ok."""
         if self.source is None and self.verified:
             return MISSING
         return OK if self.local and (self.remote or not self.has_bucket) else DEGRADED
 
     def in_store(self, store: str) -> StoredFile | None:
-        """Return the file of one store, None when it has none.
+        """Return the file in one store, None if the store lacks it.
 
         Raises:
             StoreSilent: the store did not answer.
@@ -196,47 +129,6 @@ class Found:
             return None
 
 
-class _Folder:
-    """The platform's folder, as it is during one request."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = Path(os.path.realpath(root))
-        self._is_there = self._root.is_dir()
-        self._parents: dict[str, Path | None] = {}
-
-    def find(self, name: str) -> LocalFile | None:
-        """Return a file that is really below the folder: no `..`, no absolute name, no NUL, no link that leads out.
-
-        Raises:
-            StoreSilent: the folder is not there, or cannot be read.
-        """
-        if not _is_object_name(name):
-            return None
-        if not self._is_there:
-            raise StoreSilent
-        parent, _, base = name.rpartition("/")
-        try:
-            if parent not in self._parents:
-                self._parents[parent] = self._inside(self._root / parent)
-            folder = self._parents[parent]
-            if folder is None or not base:
-                return None
-            mode = os.lstat(folder / base).st_mode
-            path = self._inside(folder / base) if stat.S_ISLNK(mode) else folder / base
-            return LocalFile(path) if path is not None and path.is_file() else None
-        except ValueError:
-            return None
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return None
-            raise StoreSilent from error
-
-    def _inside(self, path: Path) -> Path | None:
-        """Follow all links; return None when they lead out."""
-        real = Path(os.path.realpath(path))
-        return real if real.is_relative_to(self._root) else None
-
-
 class Storage:
     """The stores of one app.
 
@@ -244,7 +136,7 @@ class Storage:
         config: the platform's configuration.
 
     Attributes:
-        digests: what is remembered of whole files.
+        digests: the digests of files that were read whole.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -254,7 +146,7 @@ class Storage:
 
     @property
     def checked(self) -> list[str]:
-        """The names of the stores that are looked into."""
+        """The names of the stores that are searched."""
         return [LOCAL, GCS] if self.has_bucket else [LOCAL]
 
     @property
@@ -267,26 +159,26 @@ class Storage:
         return self.find_all(["/".join(parts)])[0]
 
     def find_all(self, names: Sequence[str], until: Deadline | None = None) -> list[Found]:
-        """Look files up, the bucket's side by side.
+        """Look files up, in the bucket concurrently.
 
         Args:
-            until: when this has to end, shared with other look-ups of the answer.
+            until: the deadline, shared with other look-ups for the same answer.
         """
         until = until or Deadline(CONTENT_SECONDS)
-        folder = _Folder(platform.repository(self._config))
+        folder = LocalFolder(platform.repository(self._config))
         remote = self._in_bucket(names, until)
         return [self._found(name, folder, remote, until) for name in names]
 
     def read(self, file: str | Found, work: Callable[[StoredFile], T]) -> T:
-        """Read a file in the first store that gives it: the folder, then the bucket.
+        """Read a file from the folder, or from the bucket if the folder cannot serve it.
 
         Args:
-            file: a name, of which the bucket is not asked what the folder has; or what was looked up.
-            work: reads it; begun anew with the next store when it raises what a file may raise.
+            file: the result of a look-up; or a name, which is looked up in the bucket only if needed.
+            work: reads the file. If reading fails, it is called again with the file of the next store.
 
         Raises:
-            FileMissing: all stores answered, and none has it.
-            StorageUnavailable: a store did not answer in time, and no other has it.
+            FileMissing: all stores answered, and none has the file.
+            StorageUnavailable: a store did not answer in time, and no other store has the file.
         """
         found = None if isinstance(file, str) else file
         name, until = (file, Deadline(CONTENT_SECONDS)) if isinstance(file, str) else (file.name, file.until)
@@ -301,7 +193,7 @@ class Storage:
                     if (source := self._look_up(store, name, until)) is not None:
                         return work(source)
             except (FileGone, FileNotFoundError, PermissionError):
-                continue  # a file that must not be read stays so: another try would not help
+                continue  # forbidden files count as missing: another try would not help
             except (StoreSilent, FileReplaced, OSError):
                 unanswered.append(store)
         if unanswered:
@@ -309,10 +201,10 @@ class Storage:
         raise FileMissing(name)
 
     def unavailable(self, unanswered: Sequence[str]) -> StorageUnavailable:
-        """Return the error of a file that a store which did not answer may have."""
+        """Build the error for a file that may be in a store that did not answer."""
         return StorageUnavailable(unanswered, math.ceil(self.bucket.circuit.seconds_to_probe) + 1)
 
-    def _found(self, name: str, folder: _Folder, remote: Mapping[str, BucketFile | None], until: Deadline) -> Found:
+    def _found(self, name: str, folder: LocalFolder, remote: Mapping[str, BucketFile | None], until: Deadline) -> Found:
         unanswered = []
         local = None
         try:
@@ -324,35 +216,35 @@ class Storage:
         return Found(name, local, remote.get(name), self.has_bucket, tuple(unanswered), until)
 
     def _in_bucket(self, names: Sequence[str], until: Deadline) -> dict[str, BucketFile | None]:
-        """Return the objects of the bucket; names without an answer are left out."""
+        """Return the objects of the bucket by name; names without an answer are left out."""
         if not self.has_bucket:
             return {}
         possible = {
-            name for name in names if _is_object_name(name) and len(name.encode(errors="replace")) <= MAX_OBJECT_NAME
+            name for name in names if is_object_name(name) and len(name.encode(errors="replace")) <= MAX_OBJECT_NAME
         }
         return self.bucket.find(possible, until) | {name: None for name in names if name not in possible}
 
     def _look_up(self, store: str, name: str, until: Deadline) -> StoredFile | None:
-        """Return a file of one store, None when it has none of the name.
+        """Return the file in one store, None if the store lacks it.
 
         Raises:
             StoreSilent: the store did not answer.
         """
         if store == LOCAL:
-            return _Folder(platform.repository(self._config)).find(name)
+            return LocalFolder(platform.repository(self._config)).find(name)
         remote = self._in_bucket([name], until)
         if name not in remote:
             raise StoreSilent
         return remote[name]
 
     def signed_url(self, found: Found, filename: str) -> str | None:
-        """Return a URL by which anyone can download the bucket's object for a while.
+        """Return a URL by which anyone can download the bucket's object until the URL expires.
 
         Args:
             filename: the name under which the download is saved.
 
         Returns:
-            None when the object is not there, or the platform is not set up to sign.
+            The URL; None if the bucket lacks the object or the platform is not set up to sign.
         """
         if found.remote is None:
             return None
@@ -366,15 +258,6 @@ class Storage:
                 credentials=platform.signing_credentials(self._config),
             )
         except (ValueError, OSError, GoogleAuthError) as error:
-            logger.warning("URLs cannot be signed: %s", type(error).__name__)
+            logger.warning("cannot sign URLs: %s", type(error).__name__)
             return None
         return url
-
-
-#: What cannot stand in the file name of a header.
-_UNQUOTABLE = re.compile(r"[^\w.-]", re.ASCII)
-
-
-def _is_object_name(name: str) -> bool:
-    """Refuse what no file of ours is named; a bucket has no folders, but it has such names."""
-    return name != "" and not name.startswith("/") and "\0" not in name and ".." not in name.split("/")

@@ -1,4 +1,4 @@
-"""How the regression tests of a sample fared over time (contract schema `SampleHistoryEntry`).
+"""The history of a sample: the verdicts of its regression tests, run by run (contract: `SampleHistoryEntry`).
 
 One entry per result of the sample's tests, newest run first, plus skipped entries for the finished runs whose
 CustomizedTest set named the test without a result. "Newest" is by run id, the order in which runs are created.
@@ -25,20 +25,17 @@ from api_v1.database.platform import (
     TestPlatform,
     TestProgress,
     TestResult,
-    TestResultFile,
     TestStatus,
 )
 from api_v1.database.tables import RunFailure
 from api_v1.errors import NotFound
+from api_v1.findings import signatures
+from api_v1.hashes import full_commit
 from api_v1.paging import Page, paginate
-from api_v1.runs.results import full_commit
-from api_v1.verdicts import stored
+from api_v1.verdicts import run_sets, stored
 from api_v1.verdicts.derivation import OUTSIDE
-from api_v1.verdicts.rule import FAILING, Verdict, failing_results, in_a_category, mismatch, stored_file
+from api_v1.verdicts.rule import FAILING, Verdict, failing_results
 from api_v1.verdicts.stored import Sources
-
-#: The contract's maximum length of `failure_signature`.
-SIGNATURE_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Entry:
     failure_signature: str | None
 
 
-def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page[Entry]:
     """Return a page of a sample's history.
 
     Args:
@@ -86,9 +83,9 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
     if not source.complete:
         entries = _live_verdicts(session, rows)
     verdicts = {(row.test_id, row.regression_id): row.verdict for row in rows} | entries
-    wrong = _wrong_files(session, [key for key in verdicts if verdicts[key] in FAILING])
+    differing = signatures.differing_outputs(session, [key for key in verdicts if verdicts[key] in FAILING])
     found = [
-        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], wrong)
+        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], differing)
         for row in rows
     ]
     return Page(found, total)
@@ -117,7 +114,7 @@ def _needed_outputs(session: DbSession, sample_id: int) -> dict[int, list[int]]:
     return dict(outputs)
 
 
-#: Tests whose entries are found one by one and merged; of more, some are found and sorted together.
+#: The number of tests up to which the entries of each are found by itself and merged; more tests are found in groups.
 SEPARATE = 20
 
 #: The values of the filter `status` that ask for the entry's own verdict; the others ask for the run's state.
@@ -125,7 +122,7 @@ OWN_VERDICTS = (Verdict.PASS.value, Verdict.FAIL.value)
 
 
 def _group(index: int) -> str:
-    """The name of the parameter for a group of tests."""
+    """Return the name of the parameter for a group of tests."""
     return f"tests_{index}"
 
 
@@ -169,7 +166,7 @@ def _statements(
 
 
 def _literal(keys: Sequence[tuple[int, int]]) -> sa.Select[Any]:
-    """Select entries that are known: test_id, regression_id."""
+    """Select given entries: test_id, regression_id."""
     rows = (sa.select(sa.literal(run).label("test_id"), sa.literal(test).label("regression_id")) for run, test in keys)
     return sa.select(sa.union_all(*rows).subquery("derived"))
 
@@ -180,14 +177,14 @@ _FAILURE = RunFailure.__table__.c
 def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[Any]]:
     """Select the entries of some tests, in parts that do not overlap: test_id, regression_id.
 
-    Each part is found in an index that begins with the test, and has its newest runs at the end.
+    Each part is found in an index that begins with the test and ends with its newest runs.
     """
     result = TestResult
     results = sa.select(result.test_id, result.regression_test_id.label("regression_id")).where(
         result.regression_test_id.in_(tests), *source.kept(result.test_id)
     )
     if not source.complete:
-        return [results.where(~_is_outside(tests)), _without_result(tests)]
+        return [results.where(~run_sets.is_outside(tests)), _without_result(tests)]
     not_passed = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(
         _FAILURE.regression_id.in_(tests), *source.kept(_FAILURE.test_id)
     )
@@ -204,26 +201,9 @@ def _same(run_id: Any, regression_id: Any) -> sa.ColumnElement[bool]:
     return sa.and_(_FAILURE.test_id == run_id, _FAILURE.regression_id == regression_id)
 
 
-def _is_outside(tests: Any) -> sa.ColumnElement[bool]:
-    """Be true for a result of these tests that is not in the run's recorded set.
-
-    Written without EXISTS, of which MariaDB would make a list of all recorded tests of all runs.
-    """
-    result, custom, other = TestResult, CustomizedTest, sa.orm.aliased(CustomizedTest)
-    recorded = sa.select(custom.test_id, custom.regression_id).where(
-        custom.regression_id.in_(tests), custom.test_id.is_not(None)
-    )
-    any_row = sa.select(other.id).where(other.test_id == result.test_id, other.regression_id.is_not(None)).limit(1)
-    return sa.and_(
-        sa.tuple_(result.test_id, result.regression_test_id).not_in(recorded),
-        any_row.correlate(result).scalar_subquery().is_not(None),
-    )
-
-
 def _without_result(tests: Any) -> sa.Select[Any]:
-    """Select the tests that finished runs were to execute and have no result of: test_id, regression_id."""
-    custom, result = CustomizedTest, TestResult
-    own = sa.and_(result.test_id == custom.test_id, result.regression_test_id == custom.regression_id)
+    """Select the tests of recorded sets of finished runs without a result: test_id, regression_id."""
+    custom = CustomizedTest
     last = (
         sa.select(TestProgress.status)
         .where(TestProgress.test_id == custom.test_id)
@@ -233,13 +213,10 @@ def _without_result(tests: Any) -> sa.Select[Any]:
         .scalar_subquery()
     )
     rows = (
-        sa.select(custom.test_id, custom.regression_id)
-        .outerjoin(result, own)
+        run_sets.recorded_without_result(lambda _run, test: test.in_(tests))
         .where(
-            custom.regression_id.in_(tests),
-            result.test_id.is_(None),
             last.in_([TestStatus.completed, TestStatus.canceled]),
-            in_a_category(custom.regression_id),
+            run_sets.in_a_category(custom.regression_id),
         )
         .distinct()
         .subquery("skipped")
@@ -248,7 +225,7 @@ def _without_result(tests: Any) -> sa.Select[Any]:
 
 
 def _live_verdicts(session: DbSession, rows: Sequence[Any]) -> Verdicts:
-    """Judge the entries of a page that were chosen before their verdicts were known."""
+    """Return the verdicts of the entries of a page that were chosen before their verdicts were known."""
     asked = {"runs": {row.test_id for row in rows}, "tests": {row.regression_id for row in rows}}
     failing = failing_results(lambda run, test: sa.and_(run.in_(_ids("runs")), test.in_(_ids("tests"))))
     found = {(row.test_id, row.regression_id): row.verdict for row in session.execute(failing, asked)}
@@ -257,12 +234,12 @@ def _live_verdicts(session: DbSession, rows: Sequence[Any]) -> Verdicts:
 
 
 def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> sa.Select[Any]:
-    """Narrow a part by the run's properties; join what they need, and no more."""
+    """Narrow a part by the run's properties; join only the tables that the filters need."""
     state, run_id = source.state, part.selected_columns[0]
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
-        # Not by the state's key: MySQL would begin with the runs of the branch, and look into the results for each.
-        "branch": lambda name: sql.exactly(Test.branch, sql.parameter(name)),
+        # Not by the state's key: MySQL would begin with the runs of the branch, and read the results of each.
+        "branch": lambda name: sql.equals(Test.branch, sql.parameter(name)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),
         "created_before": lambda name: state.created_at < sa.bindparam(name),
@@ -275,7 +252,7 @@ def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> s
 
 
 def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]) -> Any:
-    """Count the entries: to look for each result's failure takes far longer than to count what does not belong."""
+    """Count the entries: all results minus those outside, because a look-up of each failure takes far longer."""
     result, tests = TestResult, _ids("tests")
 
     def number(part: sa.Select[Any]) -> Any:
@@ -300,7 +277,7 @@ def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Se
 def _page(
     source: Sources, groups: int, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]
 ) -> sa.Select[Any]:
-    """Select a page of the entries with their runs. Each part is cut before they are merged."""
+    """Select a page of the entries with their runs. Each part is limited before they are merged."""
     most = sa.bindparam("most", type_=sa.Integer)
     of_groups = [part for index in range(groups) for part in _parts(source, _ids(_group(index)), verdict)]
     parts = []
@@ -326,31 +303,8 @@ def _page(
     )
 
 
-_WRONG_FILES = (
-    sa.select(TestResultFile.test_id, TestResultFile.regression_test_id, TestResultFile.regression_test_output_id)
-    .where(
-        TestResultFile.test_id.in_(_ids("runs")),
-        TestResultFile.regression_test_id.in_(_ids("tests")),
-        stored_file(),
-        mismatch(),
-    )
-    .order_by(TestResultFile.regression_test_output_id)
-)
-
-
-def _wrong_files(session: DbSession, failing: Sequence[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
-    """Return the outputs that differ in failing entries, by run and test."""
-    if not failing:
-        return {}
-    found = session.execute(_WRONG_FILES, {"runs": {run for run, _ in failing}, "tests": {test for _, test in failing}})
-    wrong: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for run_id, regression_id, output_id in found:
-        wrong[run_id, regression_id].append(output_id)
-    return wrong
-
-
 def _entry(
-    sample_id: int, row: Any, verdict: str, needed: Sequence[int], wrong: Mapping[tuple[int, int], list[int]]
+    sample_id: int, row: Any, verdict: str, needed: Sequence[int], differing: Mapping[tuple[int, int], list[int]]
 ) -> Entry:
     return Entry(
         run_id=row.test_id,
@@ -362,19 +316,10 @@ def _entry(
         platform=row.platform.value,
         status=verdict,
         runtime_ms=None if row.runtime is None else max(0, row.runtime),
-        failure_signature=_signature(row, verdict, needed, wrong.get((row.test_id, row.regression_id), [])),
+        failure_signature=signatures.failure_signature(
+            verdict,
+            needed_outputs=needed,
+            differing_outputs=differing.get((row.test_id, row.regression_id), ()),
+            exit_code_differs=row.exit_code != row.expected_rc,
+        ),
     )
-
-
-def _signature(row: Any, verdict: str, needed: Sequence[int], wrong: Sequence[int]) -> str | None:
-    """Name the kind of failure: types and output ids, no hashes, so that it is equal across runs."""
-    if verdict not in FAILING:
-        return None
-    parts = []
-    if verdict == Verdict.MISSING_OUTPUT:
-        parts.append("missing_output:" + ",".join(map(str, needed)))
-    if row.exit_code != row.expected_rc:
-        parts.append("exit_code_mismatch")
-    if wrong:
-        parts.append("diff_mismatch:" + ",".join(map(str, wrong)))
-    return ";".join(parts)[:SIGNATURE_LENGTH]

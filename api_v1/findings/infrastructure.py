@@ -1,7 +1,7 @@
-"""Why runs were canceled, when nobody wanted it: errors of queue, machine, build, storage and worker.
+"""Infrastructure errors: runs that queue, machine, build, storage or worker canceled.
 
-The platform stores a sentence with each canceled progress row and nothing else; the sentences are those of platform,
-"Terminal messages by kind".
+The platform stores a message with each canceled progress row and nothing else (docs/platform.md, "Messages of canceled
+runs").
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from api_v1.database.platform import DbSession, TestProgress, TestStatus
 from api_v1.paging import Page
 from api_v1.runs import results
 
-#: What somebody decided: no errors.
+#: Messages of runs that somebody canceled deliberately: no errors.
 DELIBERATE = re.compile(
     r"Canceled by (user|admin)\b.*|PR closed|PR is closed|Tests cancell?ed|Not ran - no code changes"
     r"|PR closed or updated|PR converted to draft",
     re.DOTALL,
 )
 
-#: The kinds of error by the whole message, in order; what none matches is the worker's.
+#: The kinds of error, each with the pattern of a whole message, in order; the worker's if none matches.
 KINDS = (
     ("queue", re.compile(r"Invalid PR number|Tests have been cancelled")),
     (
@@ -56,19 +56,19 @@ KINDS = (
 )
 WORKER = "worker"
 
-#: How many characters of a message tell its kind.
+#: Characters of a message by which its kind is found.
 KIND_LENGTH = 1000
 
 #: The contract's limits of `stack`.
 STACK_LINES, STACK_LENGTH = 50, 2000
 
-#: How much of a message is looked at for a full `stack`, in characters: redacting shortens it.
+#: Characters of a message that are redacted for a full `stack`, which redacting shortens.
 STACK_TEXT = 2 * STACK_LINES * STACK_LENGTH
 
 
 @dataclass(frozen=True)
 class InfrastructureError:
-    """A canceled progress row that nobody asked for (contract schema `ErrorItem`)."""
+    """A progress row that an error canceled (contract schema `ErrorItem`)."""
 
     error_id: str
     run_id: int
@@ -81,7 +81,7 @@ class InfrastructureError:
 
 
 def kind_of(message: str) -> str | None:
-    """Return the type of a canceled row by its message, None for what was decided by somebody."""
+    """Return the kind of a canceled row by its message, None if somebody canceled it deliberately."""
     text = message.strip()[:KIND_LENGTH]
     if DELIBERATE.fullmatch(text):
         return None
@@ -97,15 +97,15 @@ def page(
     type: str | None = None,
     severity: str | None = None,
     include_stack: bool = False,
-) -> Page:
+) -> Page[InfrastructureError]:
     """Return a page of the infrastructure errors of a run, oldest first.
 
-    A run has a handful of canceled rows; they are typed and filtered here, because no database has these patterns.
+    A run has a handful of canceled rows; they are classified and filtered here, because databases lack such patterns.
 
     Raises:
         NotFound: there is no such run.
     """
-    redactor = Redactor(known=[results.head(session, run_id).token])
+    redactor = Redactor(known=[results.header(session, run_id).token])
     rows = session.execute(
         sa.select(TestProgress.id, TestProgress.status, TestProgress.timestamp, TestProgress.message)
         .where(TestProgress.test_id == run_id)

@@ -9,8 +9,8 @@ from api_v1.database.session import db
 from api_v1.files import artifacts
 from api_v1.paging import Page
 from api_v1.schemas import artifacts as schemas
-from api_v1.web.operation import Answer, operation
-from api_v1.web.request_context import stores
+from api_v1.web.operation import ResponseSpec, operation
+from api_v1.web.request_context import storage
 
 
 @operation(
@@ -19,14 +19,13 @@ from api_v1.web.request_context import stores
     tag="System",
     access=needs(Scope.RESULTS_READ),
     query=schemas.ArtifactQuery(),
-    answers={200: Answer("Paginated run artifacts", schemas.Artifact(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated run artifacts", schemas.Artifact(), page=Page)},
 )
-def list_run_artifacts(run_id: int, query: dict[str, Any]) -> Page:
+def list_run_artifacts(run_id: int, query: dict[str, Any]) -> Page[artifacts.Artifact]:
     """List downloadable artifacts for a run.
 
     Log, binary and media reports, then the files of the run's tests. Each is looked up in the local folder and in the
     bucket when it is listed; download_url is only there for what the bucket has, and for diffs. The binary, and the log
     of a run that has not ended, are only listed when they are there or a store did not answer.
     """
-    return artifacts.page(db.session, stores(), run_id, **query)
+    return artifacts.page(db.session, storage(), run_id, **query)

@@ -9,7 +9,7 @@ from api_v1.acting import audit_log
 from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.schemas import audit_log as schemas
-from api_v1.web.operation import Answer, operation
+from api_v1.web.operation import ResponseSpec, operation
 
 
 @operation(
@@ -18,10 +18,9 @@ from api_v1.web.operation import Answer, operation
     tag="System",
     access=needs(Scope.SYSTEM_READ, RoleName.ADMIN),
     query=schemas.AuditQuery(),
-    answers={200: Answer("Paginated audit log", schemas.AuditRecord(), page=True)},
-    errors=(400, 401, 403, 429),
+    responses={200: ResponseSpec("Paginated audit log", schemas.AuditRecord(), page=Page)},
 )
-def list_audit_log(query: dict[str, Any]) -> Page:
+def list_audit_log(query: dict[str, Any]) -> Page[audit_log.Record]:
     """List the audit log.
 
     Newest first: who changed what, when and why. actor is an email, target such as run:17; both are whole values.

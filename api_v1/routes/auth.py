@@ -14,8 +14,9 @@ from api_v1.date_times import iso
 from api_v1.errors import InvalidCredentials, NotFound
 from api_v1.paging import Page
 from api_v1.schemas.auth import AuthToken, TokenCreateRequest, TokenDescription
-from api_v1.web import access_log, rate_limits
-from api_v1.web.operation import Answer, operation
+from api_v1.settings import LimitGroup
+from api_v1.web import access_log
+from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.pages import PageQuery
 from api_v1.web.request_context import current_actor, required_caller
 
@@ -26,25 +27,23 @@ from api_v1.web.request_context import current_actor, required_caller
     tag="Auth",
     access=PUBLIC,
     body=TokenCreateRequest(),
-    answers={201: Answer("Token created. Store the token value; it will not be shown again.", AuthToken())},
-    errors=(400, 401, 429),
-    budget=rate_limits.TOKENS,
-    extensions={"x-rate-limit": "5/15min per IP"},
+    responses={201: ResponseSpec("Token created. Store the token value; it will not be shown again.", AuthToken())},
+    errors=(401,),
+    rate_limit=LimitGroup.TOKENS,
 )
 def create_token(body: dict[str, Any]) -> IssuedToken:
     """Create an API token.
 
-    Limited to 5 requests per 15 minutes and IP address, whether or not they succeed. When too many log in at once, some
-    get a 429 before their budget is used up. Tokens are opaque; only a digest is stored. Scopes are additive: request
-    only what you need. A token expires after expires_in_days (default 30, at most 90). A user has at most 25 live
-    tokens.
+    When too many log in at once, some get a 429 before they reach that limit. Tokens are opaque; only a digest is
+    stored. Scopes are additive: request only what you need. A token expires after expires_in_days (default 30, at most
+    90). A user has at most 25 live tokens.
     """
     email, password = body.pop("email"), body.pop("password")
     actor = Actor(email, request_id=access_log.request_id())
     try:
-        user_id = tokens.log_in(db.session, email, password)
+        user_id = tokens.authenticate(db.session, email, password)
     except InvalidCredentials:
-        # Kept although the request fails: an attack shows in the log.
+        # Commit although the request fails, so that the audit log shows an attack.
         audit_log.record(db.session, actor, "token.login_failed", "token:")
         db.session.commit()
         raise
@@ -59,8 +58,7 @@ def create_token(body: dict[str, Any]) -> IssuedToken:
     "/auth/tokens/current",
     tag="Auth",
     access=ANY_TOKEN,
-    answers={204: Answer("Token revoked")},
-    errors=(401, 429),
+    responses={204: ResponseSpec("Token revoked")},
 )
 def revoke_current_token() -> None:
     """Revoke the current API token.
@@ -78,10 +76,9 @@ def revoke_current_token() -> None:
     tag="Auth",
     access=ANY_TOKEN,
     query=PageQuery(),
-    answers={200: Answer("Paginated live tokens", TokenDescription(), page=True)},
-    errors=(400, 401, 429),
+    responses={200: ResponseSpec("Paginated live tokens", TokenDescription(), page=Page)},
 )
-def list_tokens(query: dict[str, Any]) -> Page:
+def list_tokens(query: dict[str, Any]) -> Page[tokens.TokenDescription]:
     """List your live API tokens.
 
     By name, without their secrets, which are not stored. last_used_at is exact to the minute.
@@ -95,8 +92,7 @@ def list_tokens(query: dict[str, Any]) -> Page:
     "/auth/tokens/current",
     tag="Auth",
     access=ANY_TOKEN,
-    answers={200: Answer("The token of this request", TokenDescription())},
-    errors=(401, 429),
+    responses={200: ResponseSpec("The token of this request", TokenDescription())},
 )
 def get_current_token() -> tokens.TokenDescription:
     """Get the current API token.
@@ -111,8 +107,7 @@ def get_current_token() -> tokens.TokenDescription:
     "/auth/tokens/{token_name}",
     tag="Auth",
     access=ANY_TOKEN,
-    answers={204: Answer("Token revoked")},
-    errors=(401, 404, 429),
+    responses={204: ResponseSpec("Token revoked")},
 )
 def revoke_token(token_name: str) -> None:
     """Revoke one of your API tokens by its name.

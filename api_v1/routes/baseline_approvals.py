@@ -11,12 +11,12 @@ from api_v1.acting import approvals
 from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.schemas import baseline_approvals as schemas
-from api_v1.web.operation import Answer, operation
-from api_v1.web.request_context import current_actor, stores
+from api_v1.web.operation import ResponseSpec, operation
+from api_v1.web.request_context import current_actor, storage
 
 
 def review_mode() -> str:
-    """Return who may review: the setting `API_V1_BASELINE_REVIEW`."""
+    """Return the mode of review: the setting `API_V1_BASELINE_REVIEW`."""
     mode: str = current_app.extensions["api_v1"].settings.baseline_review
     return mode
 
@@ -27,8 +27,10 @@ def review_mode() -> str:
     tag="Results",
     access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN, RoleName.CONTRIBUTOR),
     body=schemas.BaselineApprovalRequest(),
-    answers={202: Answer("Baseline approval recorded. Status begins as pending_review.", schemas.BaselineApproval())},
-    errors=(400, 401, 403, 404, 409, 422, 429, 503),
+    responses={
+        202: ResponseSpec("Baseline approval recorded. Status begins as pending_review.", schemas.BaselineApproval())
+    },
+    errors=(409, 422),
     idempotent=True,
 )
 def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any]) -> approvals.Approval:
@@ -38,7 +40,7 @@ def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any])
     API_V1_BASELINE_REVIEW can relax that). A second request for the same output and file is answered with the first
     one. Earlier runs keep the baseline they ran against.
     """
-    return approvals.request(db.session, current_actor(), stores(), run_id, sample_id, **body, mode=review_mode())
+    return approvals.request(db.session, current_actor(), storage(), run_id, sample_id, **body, mode=review_mode())
 
 
 @operation(
@@ -47,10 +49,9 @@ def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any])
     tag="Results",
     access=needs(Scope.RESULTS_READ),
     query=schemas.ApprovalQuery(),
-    answers={200: Answer("Paginated baseline approvals", schemas.BaselineApproval(), page=True)},
-    errors=(400, 401, 403, 429),
+    responses={200: ResponseSpec("Paginated baseline approvals", schemas.BaselineApproval(), page=Page)},
 )
-def list_baseline_approvals(query: dict[str, Any]) -> Page:
+def list_baseline_approvals(query: dict[str, Any]) -> Page[approvals.Approval]:
     """List baseline approvals.
 
     Newest first.
@@ -63,8 +64,7 @@ def list_baseline_approvals(query: dict[str, Any]) -> Page:
     "/baseline-approvals/{approval_id}",
     tag="Results",
     access=needs(Scope.RESULTS_READ),
-    answers={200: Answer("A baseline approval", schemas.BaselineApproval())},
-    errors=(401, 403, 404, 429),
+    responses={200: ResponseSpec("A baseline approval", schemas.BaselineApproval())},
 )
 def get_baseline_approval(approval_id: int) -> approvals.Approval:
     """Get a baseline approval."""
@@ -77,8 +77,8 @@ def get_baseline_approval(approval_id: int) -> approvals.Approval:
     tag="Results",
     access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN),
     body=schemas.ReviewRequest(),
-    answers={200: Answer("What the review changed, or would change", schemas.ReviewResult())},
-    errors=(400, 401, 403, 404, 409, 429),
+    responses={200: ResponseSpec("What the review changed, or would change", schemas.ReviewResult())},
+    errors=(409,),
 )
 def review_baseline_approval(approval_id: int, body: dict[str, Any]) -> approvals.Review:
     """Review a baseline approval.
@@ -96,8 +96,8 @@ def review_baseline_approval(approval_id: int, body: dict[str, Any]) -> approval
     tag="Results",
     access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN),
     body=schemas.RevertRequest(),
-    answers={200: Answer("What was put back", schemas.ReviewResult())},
-    errors=(400, 401, 403, 404, 409, 429),
+    responses={200: ResponseSpec("What was put back", schemas.ReviewResult())},
+    errors=(409,),
 )
 def revert_baseline_approval(approval_id: int, body: dict[str, Any]) -> approvals.Review:
     """Revert an approved baseline approval.

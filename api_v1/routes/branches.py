@@ -11,7 +11,7 @@ from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.runs import branches
 from api_v1.schemas import branches as schemas
-from api_v1.web.operation import Answer, operation
+from api_v1.web.operation import ResponseSpec, operation
 
 
 @operation(
@@ -20,10 +20,9 @@ from api_v1.web.operation import Answer, operation
     tag="System",
     access=needs(Scope.RUNS_READ),
     query=schemas.BranchQuery(),
-    answers={200: Answer("Paginated branches", schemas.Branch(), page=True)},
-    errors=(400, 401, 403, 429),
+    responses={200: ResponseSpec("Paginated branches", schemas.Branch(), page=Page)},
 )
-def list_branches(query: dict[str, Any]) -> Page:
+def list_branches(query: dict[str, Any]) -> Page[branches.Branch]:
     """List available branches.
 
     One per repository and branch that has runs; pull-request runs are left out unless name is pull_request. head_sha is

@@ -9,7 +9,7 @@ from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.runs import comparison
 from api_v1.schemas import comparison as schemas
-from api_v1.web.operation import Answer, operation
+from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.request_context import machine_minutes, main_repository
 
 
@@ -19,17 +19,17 @@ from api_v1.web.request_context import machine_minutes, main_repository
     tag="Triage",
     access=needs(Scope.RESULTS_READ),
     query=schemas.ComparisonQuery(),
-    answers={
-        200: Answer(
+    responses={
+        200: ResponseSpec(
             "Paginated comparison of regression tests",
             schemas.ComparedTest(),
-            page=True,
+            page=Page,
             extra=schemas.ComparisonExtra(),
         )
     },
-    errors=(400, 401, 403, 404, 422, 429, 503),
+    errors=(422,),
 )
-def compare_run(run_id: int, query: dict[str, Any]) -> Page:
+def compare_run(run_id: int, query: dict[str, Any]) -> Page[comparison.Row]:
     """Compare a run with master, its predecessor, another run or a commit.
 
     One entry per regression test of either run, by its id. A test that is broken_here passed in the base; one that is

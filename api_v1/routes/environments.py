@@ -9,7 +9,7 @@ from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.runs import environments
 from api_v1.schemas import environments as schemas
-from api_v1.web.operation import Answer, operation
+from api_v1.web.operation import ResponseSpec, operation
 
 
 @operation(
@@ -18,10 +18,9 @@ from api_v1.web.operation import Answer, operation
     tag="System",
     access=needs(Scope.RUNS_READ),
     query=schemas.EnvironmentQuery(),
-    answers={200: Answer("Paginated CI environments", schemas.Environment(), page=True)},
-    errors=(400, 401, 403, 429),
+    responses={200: ResponseSpec("Paginated CI environments", schemas.Environment(), page=Page)},
 )
-def list_environments(query: dict[str, Any]) -> Page:
+def list_environments(query: dict[str, Any]) -> Page[environments.Environment]:
     """List available CI environments and platforms.
 
     An environment is active while its platform is not in maintenance.

@@ -6,10 +6,10 @@ from typing import Any
 
 from api_v1.access.policy import Scope, needs
 from api_v1.database.session import db
-from api_v1.findings import failures, infrastructure
+from api_v1.findings import error_items, infrastructure
 from api_v1.paging import Page
 from api_v1.schemas import errors as schemas
-from api_v1.web.operation import Answer, operation
+from api_v1.web.operation import ResponseSpec, operation
 
 
 @operation(
@@ -18,16 +18,15 @@ from api_v1.web.operation import Answer, operation
     tag="Errors and Logs",
     access=needs(Scope.RESULTS_READ),
     query=schemas.ErrorQuery(),
-    answers={200: Answer("Paginated test errors", schemas.ErrorItem(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated test errors", schemas.ErrorItem(), page=Page)},
 )
-def list_run_errors(run_id: int, query: dict[str, Any]) -> Page:
+def list_run_errors(run_id: int, query: dict[str, Any]) -> Page[error_items.ErrorItem]:
     """Get structured test errors for a run.
 
     One per wrong exit code, differing output, missing output (a warning when only some of a test's outputs are missing)
     and test without a result (critical). They follow from the same rule as the statuses of /samples.
     """
-    return failures.page(db.session, run_id, **query)
+    return error_items.page(db.session, run_id, **query)
 
 
 @operation(
@@ -36,10 +35,9 @@ def list_run_errors(run_id: int, query: dict[str, Any]) -> Page:
     tag="Errors and Logs",
     access=needs(Scope.SYSTEM_READ),
     query=schemas.InfrastructureErrorQuery(),
-    answers={200: Answer("Paginated test errors", schemas.ErrorItem(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated test errors", schemas.ErrorItem(), page=Page)},
 )
-def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page:
+def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page[infrastructure.InfrastructureError]:
     """Get worker, provisioning, and build errors for a run.
 
     The cancellations that nobody asked for, typed by their text; what no pattern matches is the worker's. critical when
@@ -54,12 +52,11 @@ def list_infrastructure_errors(run_id: int, query: dict[str, Any]) -> Page:
     tag="Errors and Logs",
     access=needs(Scope.RESULTS_READ),
     query=schemas.ErrorSummaryQuery(),
-    answers={200: Answer("Paginated grouped error summary", schemas.ErrorSummaryBucket(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated grouped error summary", schemas.ErrorSummaryBucket(), page=Page)},
 )
-def list_error_groups(run_id: int, query: dict[str, Any]) -> Page:
+def list_error_groups(run_id: int, query: dict[str, Any]) -> Page[error_items.ErrorGroup]:
     """Get grouped error summary for a run.
 
     The largest group first. Every error is in one group: a test in several categories counts for the first by name.
     """
-    return failures.summary(db.session, run_id, **query)
+    return error_items.summary(db.session, run_id, **query)

@@ -9,7 +9,7 @@ from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.runs import queue
 from api_v1.schemas import queue as schemas
-from api_v1.web.operation import Answer, operation
+from api_v1.web.operation import ResponseSpec, operation
 
 
 @operation(
@@ -18,10 +18,11 @@ from api_v1.web.operation import Answer, operation
     tag="System",
     access=needs(Scope.SYSTEM_READ),
     query=schemas.QueueQuery(),
-    answers={200: Answer("Queue status and active jobs", schemas.QueueJob(), page=True, extra=schemas.QueueCounts())},
-    errors=(400, 401, 403, 429),
+    responses={
+        200: ResponseSpec("Queue status and active jobs", schemas.QueueJob(), page=Page, extra=schemas.QueueCounts())
+    },
 )
-def get_queue(query: dict[str, Any]) -> Page:
+def get_queue(query: dict[str, Any]) -> Page[queue.Job]:
     """Get queue depth and currently running jobs.
 
     Running jobs first, then the waiting ones in the order in which the platform's worker takes them; position counts

@@ -10,14 +10,14 @@ from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.runs import details, runs
 from api_v1.schemas import runs as schemas
-from api_v1.web.operation import Answer, Reply, operation
+from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.request_context import current_actor, machine_minutes
 
-#: The roles that may act on runs (contract, `x-required-roles`).
+#: The roles that may trigger, cancel and retry runs (contract, `x-required-roles`).
 MAY_RUN = (RoleName.ADMIN, RoleName.TESTER, RoleName.CONTRIBUTOR)
 
-#: Seconds after which it is worth asking again about a run in a state; about any other never.
-ASK_AGAIN = {"queued": 30, "running": 10}
+#: The seconds of `Retry-After` by a run's status; other statuses are final.
+RETRY_SECONDS = {"queued": 30, "running": 10}
 
 _RETRY_AFTER = {
     "Retry-After": {
@@ -27,9 +27,9 @@ _RETRY_AFTER = {
 }
 
 
-def unfinished(status: str) -> dict[str, str]:
-    """Return the header that an answer about a run in this state has."""
-    return {"Retry-After": str(ASK_AGAIN[status])} if status in ASK_AGAIN else {}
+def retry_after(status: str) -> dict[str, str]:
+    """Return the `Retry-After` header of a response about a run of this status, if it is unfinished."""
+    return {"Retry-After": str(RETRY_SECONDS[status])} if status in RETRY_SECONDS else {}
 
 
 @operation(
@@ -38,10 +38,9 @@ def unfinished(status: str) -> dict[str, str]:
     tag="Runs",
     access=needs(Scope.RUNS_READ),
     query=schemas.RunListQuery(),
-    answers={200: Answer("Paginated runs", schemas.Run(), page=True)},
-    errors=(400, 401, 403, 429),
+    responses={200: ResponseSpec("Paginated runs", schemas.Run(), page=Page)},
 )
-def list_runs(query: dict[str, Any]) -> Page:
+def list_runs(query: dict[str, Any]) -> Page[runs.Run]:
     """List CI runs.
 
     Newest first by default. All filters are applied in the database before pagination, and total is the number of
@@ -55,10 +54,9 @@ def list_runs(query: dict[str, Any]) -> Page:
     "/runs/{run_id}",
     tag="Runs",
     access=needs(Scope.RUNS_READ),
-    answers={200: Answer("Run details", schemas.Run(), headers=_RETRY_AFTER)},
-    errors=(401, 403, 404, 429),
+    responses={200: ResponseSpec("Run details", schemas.Run(), headers=_RETRY_AFTER)},
 )
-def get_run(run_id: int) -> Reply:
+def get_run(run_id: int) -> tuple[runs.Run, int, dict[str, str]]:
     """Get a CI run.
 
     The status is derived from the run's progress rows and test results. canceled covers explicit cancellation and
@@ -66,7 +64,7 @@ def get_run(run_id: int) -> Reply:
     when to ask again.
     """
     run = runs.get(db.session, run_id, machine_minutes=machine_minutes())
-    return Reply(200, run, unfinished(run.status))
+    return run, 200, retry_after(run.status)
 
 
 @operation(
@@ -74,8 +72,7 @@ def get_run(run_id: int) -> Reply:
     "/runs/{run_id}/summary",
     tag="Runs",
     access=needs(Scope.RUNS_READ),
-    answers={200: Answer("Run summary", schemas.RunSummary())},
-    errors=(401, 403, 404, 429),
+    responses={200: ResponseSpec("Run summary", schemas.RunSummary())},
 )
 def get_run_summary(run_id: int) -> details.Summary:
     """Get pass/fail summary for a run.
@@ -92,17 +89,18 @@ def get_run_summary(run_id: int) -> details.Summary:
     tag="Runs",
     access=needs(Scope.RUNS_READ),
     query=schemas.ProgressQuery(),
-    answers={200: Answer("Paginated progress events", schemas.ProgressEvent(), page=True, headers=_RETRY_AFTER)},
-    errors=(400, 401, 403, 404, 429),
+    responses={
+        200: ResponseSpec("Paginated progress events", schemas.ProgressEvent(), page=Page, headers=_RETRY_AFTER)
+    },
 )
-def list_run_progress(run_id: int, query: dict[str, Any]) -> Reply:
+def list_run_progress(run_id: int, query: dict[str, Any]) -> tuple[Page[details.ProgressEvent], int, dict[str, str]]:
     """Get progress events for a run.
 
     Oldest first, as the CI worker reported them. The platform stores neither queued nor error: these filters match
     nothing. While the run is queued or running, Retry-After says when to ask again.
     """
     page = details.progress(db.session, run_id, **query)
-    return Reply(200, page, unfinished(page.extra["phase"]))
+    return page, 200, retry_after(page.extra["phase"])
 
 
 @operation(
@@ -110,8 +108,7 @@ def list_run_progress(run_id: int, query: dict[str, Any]) -> Reply:
     "/runs/{run_id}/config",
     tag="Runs",
     access=needs(Scope.RUNS_READ),
-    answers={200: Answer("Run configuration", schemas.RunConfig())},
-    errors=(401, 403, 404, 429),
+    responses={200: ResponseSpec("Run configuration", schemas.RunConfig())},
 )
 def get_run_config(run_id: int) -> details.Config:
     """Get run configuration and test matrix.
@@ -128,8 +125,8 @@ def get_run_config(run_id: int) -> details.Config:
     tag="Runs",
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.RunCreateRequest(),
-    answers={202: Answer("Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run())},
-    errors=(400, 401, 403, 409, 422, 429),
+    responses={202: ResponseSpec("Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run())},
+    errors=(409, 422),
     idempotent=True,
 )
 def create_run(body: dict[str, Any]) -> runs.Run:
@@ -150,8 +147,8 @@ def create_run(body: dict[str, Any]) -> runs.Run:
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.ReasonRequest(),
     body_required=False,
-    answers={202: Answer("Cancellation accepted (or no-op if already terminal)", schemas.RunActionResult())},
-    errors=(400, 401, 403, 404, 409, 429),
+    responses={202: ResponseSpec("Cancellation accepted (or no-op if already terminal)", schemas.RunActionResult())},
+    errors=(409,),
     idempotent=True,
 )
 def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
@@ -170,8 +167,8 @@ def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.RetryRequest(),
     body_required=False,
-    answers={202: Answer("Retry run queued. new_run_id is the ID of the new run.", schemas.RunActionResult())},
-    errors=(400, 401, 403, 404, 409, 422, 429),
+    responses={202: ResponseSpec("Retry run queued. new_run_id is the ID of the new run.", schemas.RunActionResult())},
+    errors=(409, 422),
     idempotent=True,
 )
 def retry_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:

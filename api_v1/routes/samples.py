@@ -11,8 +11,8 @@ from api_v1.paging import Page
 from api_v1.runs import results
 from api_v1.samples import samples
 from api_v1.schemas import samples as schemas
-from api_v1.web.operation import Answer, operation
-from api_v1.web.request_context import stores
+from api_v1.web.operation import ResponseSpec, operation
+from api_v1.web.request_context import storage
 
 
 @operation(
@@ -21,10 +21,9 @@ from api_v1.web.request_context import stores
     tag="Samples",
     access=needs(Scope.RUNS_READ),
     query=schemas.RunSampleQuery(),
-    answers={200: Answer("Paginated regression test results", schemas.RunSample(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated regression test results", schemas.RunSample(), page=Page)},
 )
-def list_run_samples(run_id: int, query: dict[str, Any]) -> Page:
+def list_run_samples(run_id: int, query: dict[str, Any]) -> Page[results.Result]:
     """List regression test results in a run.
 
     One entry per regression test of the run's set, by its id; a media sample with several regression tests has
@@ -39,8 +38,7 @@ def list_run_samples(run_id: int, query: dict[str, Any]) -> Page:
     tag="Samples",
     access=needs(Scope.RUNS_READ),
     query=schemas.RegressionQuery(),
-    answers={200: Answer("Regression test result details", schemas.RunSampleDetails())},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Regression test result details", schemas.RunSampleDetails())},
 )
 def get_run_sample(run_id: int, sample_id: int, query: dict[str, Any]) -> results.Result:
     """Get full details for a regression test result in a run.
@@ -58,10 +56,9 @@ def get_run_sample(run_id: int, sample_id: int, query: dict[str, Any]) -> result
     tag="Samples",
     access=needs(Scope.RUNS_READ),
     query=schemas.SampleListQuery(),
-    answers={200: Answer("Paginated media samples", schemas.Sample(), page=True)},
-    errors=(400, 401, 403, 429),
+    responses={200: ResponseSpec("Paginated media samples", schemas.Sample(), page=Page)},
 )
-def list_samples(query: dict[str, Any]) -> Page:
+def list_samples(query: dict[str, Any]) -> Page[samples.Sample]:
     """List all known media samples.
 
     By id. name is a part of the name; tag, sha256 and extension are whole values, whatever their case.
@@ -74,15 +71,14 @@ def list_samples(query: dict[str, Any]) -> Page:
     "/samples/{sample_id}",
     tag="Samples",
     access=needs(Scope.RUNS_READ),
-    answers={200: Answer("Media sample metadata", schemas.Sample())},
-    errors=(401, 403, 404, 429),
+    responses={200: ResponseSpec("Media sample metadata", schemas.Sample())},
 )
 def get_sample(sample_id: int) -> samples.Sample:
     """Get media sample metadata.
 
     media_info is left out where the platform has no readable report on the sample.
     """
-    return samples.get(db.session, stores(), sample_id)
+    return samples.get(db.session, storage(), sample_id)
 
 
 @operation(
@@ -91,10 +87,9 @@ def get_sample(sample_id: int) -> samples.Sample:
     tag="Samples",
     access=needs(Scope.RUNS_READ),
     query=schemas.HistoryQuery(),
-    answers={200: Answer("Paginated sample history", schemas.SampleHistoryEntry(), page=True)},
-    errors=(400, 401, 403, 404, 429),
+    responses={200: ResponseSpec("Paginated sample history", schemas.SampleHistoryEntry(), page=Page)},
 )
-def list_sample_history(sample_id: int, query: dict[str, Any]) -> Page:
+def list_sample_history(sample_id: int, query: dict[str, Any]) -> Page[history.Entry]:
     """Get regression test result history for a sample across runs.
 
     One entry per result, newest run first, and a skipped entry for each finished run that was to run the test and has

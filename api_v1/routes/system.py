@@ -9,7 +9,8 @@ from flask import current_app
 from api_v1.access.policy import PUBLIC
 from api_v1.database import outages
 from api_v1.schemas import system as schemas
-from api_v1.web.operation import Answer, Reply, operation
+from api_v1.web.health import Health
+from api_v1.web.operation import ResponseSpec, operation
 
 
 @operation(
@@ -17,22 +18,21 @@ from api_v1.web.operation import Answer, Reply, operation
     "/system/health",
     tag="System",
     access=PUBLIC,
-    answers={
-        200: Answer("System healthy or degraded", schemas.SystemHealth()),
-        503: Answer("System is down", schemas.SystemHealth()),
+    responses={
+        200: ResponseSpec("System healthy or degraded", schemas.SystemHealth()),
+        503: ResponseSpec("System is down", schemas.SystemHealth()),
     },
-    errors=(429,),
-    despite=outages.DATABASE_ERRORS,
+    tolerates=outages.DATABASE_ERRORS,
 )
-def get_health() -> Reply:
+def get_health() -> tuple[Health, int]:
     """Get CI system health and dependency status.
 
     Unauthenticated, for monitoring and uptime checks. Answers within two seconds. Without the database the system is
     down (503); without local storage, the bucket or the shared rate limit counts it is degraded. The message of the
     bucket says when requests go on without it.
     """
-    health = current_app.extensions["api_v1"].health.run()
-    return Reply(503 if health.status == "down" else 200, health)
+    health: Health = current_app.extensions["api_v1"].health.run()
+    return health, 503 if health.status == "down" else 200
 
 
 @operation(
@@ -40,9 +40,8 @@ def get_health() -> Reply:
     "/openapi.json",
     tag="System",
     access=PUBLIC,
-    answers={200: Answer("The OpenAPI document of this API", schemas.Document())},
-    errors=(429,),
-    despite=outages.DATABASE_ERRORS,
+    responses={200: ResponseSpec("The OpenAPI document of this API", schemas.Document())},
+    tolerates=outages.DATABASE_ERRORS,
 )
 def get_document() -> dict[str, Any]:
     """Get this document.

@@ -22,9 +22,8 @@ from api_v1.database.tables import RunCreation, RunFailure
 from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
-from api_v1.verdicts.derivation import Failure
 from api_v1.verdicts.observed import Observed
-from api_v1.verdicts.rule import FAILING, FINISHED, RunStatus
+from api_v1.verdicts.rule import FAILING, FINISHED, Failure, RunStatus
 from api_v1.verdicts.stored import Sources
 
 #: The branch whose runs say what is known to fail.
@@ -208,7 +207,7 @@ def of_master(state: Any) -> list[sa.ColumnElement[bool]]:
     owned = sa.select(TestFork.id).where(TestFork.test_id == state.test_id).limit(1).correlate_except(TestFork)
     author = sa.select(RunCreation.user_id).where(RunCreation.test_id == state.test_id).correlate_except(RunCreation)
     return [
-        state.branch_key == sql.identity(MASTER),
+        state.branch_key == sql.group_key(MASTER),
         state.fork_id.in_(sa.bindparam("forks", expanding=True, type_=sa.Integer)),
         state.of_pull_request == sa.false(),
         owned.scalar_subquery().is_(None),

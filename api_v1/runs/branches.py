@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, Fork, Test
 from api_v1.database.tables import now
+from api_v1.hashes import full_commit
 from api_v1.paging import Page
-from api_v1.runs.results import Counted, full_commit
 from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.stored import Sources
@@ -40,12 +41,14 @@ def page(
     repository: str | None = None,
     name: str | None = None,
     active: bool | None = None,
-) -> Page:
+) -> Page[Branch]:
     """Return a page of the branches, by repository and name.
 
     Args:
-        active_days: a branch is active when a run of it was created within so many days.
+        active_days: the number of days for which a branch is active after the creation of its newest run.
+        repository: as `owner/name`.
         name: a part of the name; pull-request runs are left out unless it is exactly `pull_request`.
+        active: whether to return active branches only, or inactive ones only.
     """
     source = stored.sources(session)
     form = (name is not None, name == PULL_REQUEST_BRANCH, repository is not None, active)
@@ -58,10 +61,10 @@ def page(
     return Page(found, total)
 
 
-def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> Counted:
-    """Build the statement for a page of branches; name, since and the repository's forks are parameters."""
+def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool, active: bool | None) -> PagedQuery:
+    """Build the statement of a page of branches; name, since and the repository's forks are parameters."""
     state = source.state
-    # In the order of the index, in which MySQL then skips from one branch to the next.
+    # Group in the order of the index, so that MySQL skips from one branch to the next.
     branch = (state.branch_key.label("key"), state.fork_id)
     grouped = sa.select(*branch, sa.func.max(state.test_id).label("newest")).group_by(*branch)
     if not pull_requests:
@@ -82,17 +85,17 @@ def _branches(source: Sources, named: bool, pull_requests: bool, of_forks: bool,
         matches = matches.where(Fork.id.in_(sa.bindparam("forks", expanding=True)))
     if active is not None:
         matches = matches.where((groups.c.active == 1) == active)
-    return Counted(matches)
+    return PagedQuery(matches)
 
 
 def _of_one_repository(groups: Any, recent: Any) -> sa.Select[Any]:
-    """Merge branches of forks that are one repository: the platform may store its URL with and without `.git`."""
-    # Only the last .git of a URL is followed by a line break.
+    """Merge the branches of forks of one repository, whose URL the platform may store with and without `.git`."""
+    # The added line break follows only the last .git of a URL.
     name = sa.func.lower(sa.func.replace(Fork.github + "\n", ".git\n", "\n"))
     is_recent = sa.case((recent.fork_id.is_not(None), 1), else_=0)
     return (
         sa.select(sa.func.max(groups.newest).label("newest"), sa.func.max(is_recent).label("active"))
         .join(Fork, Fork.id == groups.fork_id)
         .outerjoin(recent.key.table, sa.and_(recent.fork_id == groups.fork_id, recent.key == groups.key))
-        .group_by(sql.identity(name), groups.key)
+        .group_by(sql.group_key(name), groups.key)
     )

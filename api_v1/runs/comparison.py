@@ -26,14 +26,15 @@ from api_v1.database.platform import (
     TestResultFile,
 )
 from api_v1.database.tables import RunFailure
+from api_v1.hashes import stored_hash
 from api_v1.paging import Page
 from api_v1.runs import bases, changes
 from api_v1.runs.bases import MASTER, Base, MasterRun, Run, Subject
 from api_v1.runs.changes import Change, File, Outcome
-from api_v1.runs.results import stored_hash
 from api_v1.verdicts import observed
 from api_v1.verdicts.derivation import OUTSIDE
-from api_v1.verdicts.rule import RunStatus, Verdict, absent_verdict, in_a_category, mismatch, stored_file
+from api_v1.verdicts.rule import RunStatus, Verdict, mismatch, stored_file
+from api_v1.verdicts.run_sets import in_a_category
 from api_v1.verdicts.stored import Sources
 
 #: Runs of the main repository among which the one is looked for whose outputs a worker was sent as baselines.
@@ -176,7 +177,7 @@ def page(
     offset: int = 0,
     base: str = MASTER,
     change: str | None = None,
-) -> Page:
+) -> Page[Row]:
     """Return a page of the tests of a run and its base, by id; its extra fields say what there is of the whole.
 
     A run has at most as many tests as the catalogue; they are all compared, to count them.
@@ -260,7 +261,7 @@ def outcomes(
     """
     files, rolling = _stored_files(session, subject, runs, machine_minutes)
     known = {state.test_id: state.failures for state in subject.source.derived}
-    status = {run.run_id: RunStatus(run.status) for run in runs}
+    by_id = {run.run_id: run for run in runs}
     found: dict[int, dict[int, Outcome]] = {run.run_id: {} for run in runs}
     for row in session.execute(_members(), _asked(runs)):
         own = known.get(row.test_id)
@@ -274,9 +275,17 @@ def outcomes(
                 verdict or Verdict.PASS.value, True, row.exit_code, row.expected_rc, files[key], sent
             )
         else:
-            absent = absent_verdict(status[row.test_id], has_files=key in files).value
-            found[row.test_id][row.regression_id] = Outcome(absent, has_result=False, files=files.get(key, {}))
+            verdict = _absent_verdict(by_id[row.test_id], has_files=key in files)
+            found[row.test_id][row.regression_id] = Outcome(verdict, has_result=False, files=files.get(key, {}))
     return found
+
+
+def _absent_verdict(run: Run, *, has_files: bool) -> str:
+    """Return the verdict of a test of the run's set that has no result."""
+    if run.is_finished:
+        return str(Verdict.SKIPPED.value)
+    is_running = run.status == RunStatus.RUNNING and has_files
+    return str((Verdict.RUNNING if is_running else Verdict.NOT_STARTED).value)
 
 
 def _asked(runs: Sequence[Run]) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""What there is to know of one run besides itself: summary, progress, configuration."""
+"""The details of one run: summary, progress, configuration."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.access.redaction import Redactor
+from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import (
     Category,
     DbSession,
@@ -24,8 +25,9 @@ from api_v1.database.platform import (
 from api_v1.paging import Page
 from api_v1.runs import environments, results, runs
 from api_v1.runs.environments import Environment
-from api_v1.runs.results import Phase
-from api_v1.verdicts.rule import RunStatus
+from api_v1.verdicts import run_sets
+from api_v1.verdicts.narrowing import RUN_ID
+from api_v1.verdicts.rule import Phase, RunStatus
 
 #: The statuses of the contract that the platform never stores.
 NEVER_STORED = ("queued", "error")
@@ -82,15 +84,17 @@ class ProgressEvent:
     step: int | None
 
 
-def progress(session: DbSession, run_id: int, *, limit: int, offset: int = 0, status: str | None = None) -> Page:
+def progress(
+    session: DbSession, run_id: int, *, limit: int, offset: int = 0, status: str | None = None
+) -> Page[ProgressEvent]:
     """Return a page of a run's progress, oldest first; its extra `phase` is the run's.
 
     Raises:
         NotFound: there is no such run.
     """
-    head = results.head(session, run_id)
-    redactor = Redactor(known=[head.token])
-    phase = {"phase": head.phase}
+    header = results.header(session, run_id)
+    redactor = Redactor(known=[header.token])
+    phase = {"phase": header.phase}
     if status in NEVER_STORED:
         return Page([], 0, phase)
     stored = None if status is None else getattr(TestStatus, status)
@@ -99,10 +103,10 @@ def progress(session: DbSession, run_id: int, *, limit: int, offset: int = 0, st
 
 
 @functools.cache
-def _reports(of_status: bool) -> results.Counted:
+def _reports(of_status: bool) -> PagedQuery:
     matches = sa.select(TestProgress.timestamp, TestProgress.status, TestProgress.message)
-    matches = matches.where(TestProgress.test_id == results.RUN_ID).order_by(TestProgress.id)
-    return results.Counted(matches.where(TestProgress.status == sa.bindparam("status")) if of_status else matches)
+    matches = matches.where(TestProgress.test_id == RUN_ID).order_by(TestProgress.id)
+    return PagedQuery(matches.where(TestProgress.status == sa.bindparam("status")) if of_status else matches)
 
 
 def _event(row: Any, redactor: Redactor) -> ProgressEvent:
@@ -122,7 +126,7 @@ class MatrixEntry:
 
 @dataclass(frozen=True)
 class Config:
-    """What a run runs, and where (contract schema `RunConfig`)."""
+    """The tests that a run executes, and its environment (contract schema `RunConfig`)."""
 
     run_id: int
     environment: Environment
@@ -137,8 +141,8 @@ def config(session: DbSession, run_id: int) -> Config:
     Raises:
         NotFound: there is no such run.
     """
-    head = results.head(session, run_id)
-    rows = session.execute(_labelled_tests(head.phase), {"run_id": run_id}).all()
+    header = results.header(session, run_id)
+    rows = session.execute(_labelled_tests(header.phase), {"run_id": run_id}).all()
     commands = {row.regression_id: row.command for row in rows}
     categories: defaultdict[str | None, list[int]] = defaultdict(list)
     # The platform may store a link twice.
@@ -147,7 +151,7 @@ def config(session: DbSession, run_id: int) -> Config:
     named = sorted(name for name in categories if name is not None)
     return Config(
         run_id=run_id,
-        environment=environments.of_platform(session, head.platform),
+        environment=environments.of_platform(session, header.platform),
         matrix=[MatrixEntry(name, categories[name]) for name in [*named, None] if name in categories],
         regression_test_ids=list(commands),
         command_defaults=common_options(commands.values()),
@@ -156,8 +160,8 @@ def config(session: DbSession, run_id: int) -> Config:
 
 @functools.cache
 def _labelled_tests(phase: Phase) -> sa.Select[Any]:
-    """Select the tests of a run's set with each of their categories, in order: one statement, for they are many."""
-    tests, links = results.tests(phase), regression_test_category.c
+    """Select the tests of a run's set with each of their categories, in order, in one statement."""
+    tests, links = run_sets.tests(phase), regression_test_category.c
     return (
         tests.with_only_columns(*(tests.selected_columns[name] for name in ("regression_id", "command")), Category.name)
         .outerjoin(regression_test_category, links.regression_id == RegressionTest.id)
@@ -176,7 +180,7 @@ def common_options(commands: Iterable[str]) -> list[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _options(command: str) -> Mapping[str, None]:
-    """Return the options of a command, in order. Remembered, because all runs have the same few hundred commands."""
+    """Return the options of a command, in order. Cached, because all runs have the same few hundred commands."""
     try:
         words = shlex.split(command)
     except ValueError:  # a quotation mark without its partner

@@ -1,4 +1,4 @@
-"""Where runs run: one environment per platform."""
+"""The environments of runs: one per platform."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api_v1.paging import Page
 
 PLATFORMS = ("linux", "windows")
 
-#: The platform's running mean of finished runs, in seconds (platform, general_data).
+#: The platform's running mean of finished runs, in seconds (docs/platform.md, "Averages").
 _AVERAGE = "average_time_{}"
 
 
@@ -31,7 +31,7 @@ def identity(platform: str) -> str:
     return f"{platform}-latest"
 
 
-#: What the platform stores of environments: keys and values.
+#: The keys and values that the platform stores about environments.
 _KNOWN = sa.union_all(
     sa.select(GeneralData.key, GeneralData.value).where(
         GeneralData.key.in_([_AVERAGE.format(platform) for platform in PLATFORMS])
@@ -43,7 +43,7 @@ _KNOWN = sa.union_all(
 )
 
 
-def every(session: DbSession) -> list[Environment]:
+def all_environments(session: DbSession) -> list[Environment]:
     """Return all environments, in one statement."""
     rows = session.execute(_KNOWN)
     known: dict[str, str] = {}
@@ -62,16 +62,16 @@ def every(session: DbSession) -> list[Environment]:
 
 def of_platform(session: DbSession, platform: str) -> Environment:
     """Return the environment of a platform."""
-    return next(environment for environment in every(session) if environment.platform == platform)
+    return next(environment for environment in all_environments(session) if environment.platform == platform)
 
 
 def page(
     session: DbSession, *, limit: int, offset: int = 0, platform: str | None = None, active: bool | None = None
-) -> Page:
+) -> Page[Environment]:
     """Return a page of the environments."""
     found = [
         environment
-        for environment in every(session)
+        for environment in all_environments(session)
         if platform in (None, environment.platform) and active in (None, environment.active)
     ]
     return Page(found[offset : offset + limit], len(found))

@@ -17,7 +17,7 @@ from api_v1.verdicts.stored import Sources
 
 @dataclass(frozen=True)
 class Job:
-    """A run that waits or runs; `position` counts from 1 per platform, None once it runs."""
+    """A queued or running run; `position` counts a platform's queued runs from 1 and is None for a running one."""
 
     run_id: int
     status: str
@@ -29,12 +29,12 @@ class Job:
 
 def page(
     session: DbSession, *, limit: int, offset: int = 0, platform: str | None = None, status: str | None = None
-) -> Page:
-    """Return a page of the queue: what runs first, then what waits, each in the order in which the worker takes it.
+) -> Page[Job]:
+    """Return a page of the queue: the running runs, then the queued ones, each in the order in which workers take them.
 
-    A run waits while it has no progress and no machine; it runs while its last progress is preparation or testing, or a
-    machine is there for it. The page's extras, queue_depth and running_count, count all jobs of the platform asked for,
-    whatever the status asked for.
+    A run is queued while it has no progress and no machine. It is running while its last progress is preparation or
+    testing, or while a machine exists for it. The page's extras queue_depth and running_count count all jobs of the
+    selected platform, regardless of `status`.
     """
     source = stored.sources(session)
     query, number = source.built(_queue, platform is not None, status is not None)
@@ -50,7 +50,7 @@ def page(
 
 
 def _queue(source: Sources, of_platform: bool, of_status: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Build the statements for a page of the queue and for its jobs by status; the filters' values are parameters."""
+    """Build the statements of a page of the queue and of its number of jobs by status; filter values are parameters."""
     jobs = _jobs(source.state)
     if of_platform:
         jobs = jobs.where(Test.platform == sa.bindparam("platform"))

@@ -23,7 +23,7 @@ from api_v1.verdicts.stored import Sources
 
 GITHUB = "https://github.com/"
 
-#: Minutes after the end of its machine's life in which a run may still report.
+#: Minutes for which a run may still report after the maximum lifetime of its machine.
 STALLED_AFTER = 30
 
 #: The columns by which runs can be sorted; ties are broken by id.
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def status_reason(self) -> StatusReason | None:
-        """Why the run has its status (decisions, "Statuses"); None where there is nothing to explain."""
+        """Why the run has its status (docs/decisions.md, "Reason for a state"); None where nothing is to explain."""
         if self.status == RunStatus.ERROR:
             return StatusReason("no_results", "The run completed without a result of any test.")
         if self.status in (RunStatus.INCOMPLETE, RunStatus.FAIL) and self.absent:
@@ -91,18 +91,18 @@ class Run:
         return None
 
     def _is_stalled(self) -> bool:
-        """Whether the run had no progress for longer than the platform lets a machine live, and half an hour."""
+        """Whether the last progress is older than the maximum lifetime of a machine and half an hour."""
         patience = timedelta(minutes=self.machine_minutes + STALLED_AFTER)
         return self.last_at is not None and now() - self.last_at > patience
 
     @property
     def commit_short(self) -> str:
-        """The commit as people write it."""
+        """The abbreviated commit."""
         return self.commit_sha[:7]
 
     @property
     def queued_at(self) -> datetime:
-        """A run is queued by being created."""
+        """When the run was queued: at its creation."""
         return self.created_at
 
     @property
@@ -124,10 +124,10 @@ def repository_name(github: str | None) -> str:
 
 
 def get(session: DbSession, run_id: int, *, machine_minutes: int) -> Run:
-    """Return a run: as it was stored if nothing changed since, else derived from its rows as they are now.
+    """Return a run: from its stored state if nothing changed since, else derived from its current rows.
 
     Args:
-        machine_minutes: for how long the platform lets a worker's machine live.
+        machine_minutes: the maximum lifetime of a worker's machine, in minutes.
 
     Raises:
         NotFound: there is no such run.
@@ -160,8 +160,8 @@ def _facts() -> sa.Select[Any]:
 
 @functools.cache
 def _stored() -> sa.Select[Any]:
-    """Select the run that the parameter `run_id` names, as it was stored, and whether that is how it is now."""
-    # A run of unknown creation time has a neighbour's, so its row may be out of date until the next refresh.
+    """Select the stored run that the parameter `run_id` names, and whether its state is current."""
+    # A run without its own creation time inherits its neighbour's, so its row may be out of date until a refresh.
     fresh = sa.and_(RunState.created_known.is_(True), stored.unchanged(Test.id))
     columns = _columns(RunState.__table__.c).add_columns(fresh.label("fresh"))
     return columns.where(RunState.test_id == sa.bindparam("run_id"))
@@ -175,11 +175,11 @@ def page(
     offset: int = 0,
     sort: str = "-created_at",
     **filters: Any,
-) -> Page:
+) -> Page[Run]:
     """Return a page of runs.
 
     Args:
-        machine_minutes: for how long the platform lets a worker's machine live.
+        machine_minutes: the maximum lifetime of a worker's machine, in minutes.
         sort: one of `SORT_KEYS`, with a minus sign for descending.
         filters: by the names of the query parameters of `GET /runs`; absent ones do not filter.
 
@@ -189,7 +189,7 @@ def page(
     source = stored.sources(session, status=filters.get("status"))
     chosen, query, number = source.built(_statements, sort, frozenset(filters))
     if "repository" in filters:
-        # By their ids: given a subquery, MySQL would begin with the forks and sort all of their runs.
+        # Filter by ids: with a subquery, MySQL would begin with the forks and sort all of their runs.
         filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
     if "commit_sha" in filters:
         filters["commit_key"] = filters["commit_sha"].lower()
@@ -204,7 +204,7 @@ def page(
 
 
 def _derived_rows(session: DbSession, ids: Sequence[int]) -> list[Any]:
-    """Return the rows of a page whose runs were chosen before they were derived."""
+    """Return the rows of a page of runs that were chosen before their states were derived."""
     states = derivation.derive(session, ids)
     if not states:
         return []
@@ -225,18 +225,18 @@ def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa
     return chosen, rows, _total(state, filters)
 
 
-#: The filters that ask for a run's state, and those that ask for what the platform stores of it.
+#: The filters on columns of a run's state, and those on columns of the platform.
 _OF_STATE = frozenset({"status", "created_after", "created_before", "commit_sha", "branch"})
 _OF_TEST = frozenset({"commit_sha", "repository", "platform"})
 
 
 def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:
-    """Translate the filters, each into SQL of its own."""
+    """Return the filters as SQL conditions."""
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
-        "branch": lambda name: state.branch_key == sql.identity(sql.parameter(name)),
+        "branch": lambda name: state.branch_key == sql.group_key(sql.parameter(name)),
         "commit_sha": lambda name: sa.and_(
-            state.commit_key == sa.bindparam("commit_key"), sql.equally(Test.commit, sql.parameter(name))
+            state.commit_key == sa.bindparam("commit_key"), sql.equals_ignoring_case(Test.commit, sql.parameter(name))
         ),
         "repository": lambda name: Test.fork_id.in_(sa.bindparam(name, expanding=True)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
@@ -248,11 +248,11 @@ def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bo
 
 def of_repository(name: str, fork: Any = Fork) -> sa.ColumnElement[bool]:
     """Be true for a fork of this name; GitHub's names ignore case."""
-    return sa.or_(*(sql.equally(fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
+    return sa.or_(*(sql.equals_ignoring_case(fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
 
 
 def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
-    """Count the runs that pass the filters, in the one table that they ask for where that is enough."""
+    """Count the runs that match the filters, in a single table if that has all of the filtered columns."""
     query = sa.select(sa.func.count())
     if not filters & _OF_STATE:
         query = query.select_from(Test)
@@ -264,15 +264,15 @@ def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
 
 
 def _chosen(state: Any, filters: frozenset[str], sort: str) -> sa.Select[Any]:
-    """Select the ids of the runs of a page, by an index in the order asked for."""
-    # Run 0 is a mark, and no run (see `RunState`).
+    """Select the ids of the runs of a page, by an index in the requested order."""
+    # Run 0 holds the generation, and is no run (see `RunState`).
     matches = sa.select(state.test_id).where(state.test_id != 0, *_conditions(state, filters))
     if filters & _OF_TEST:
         matches = matches.join(Test, Test.id == state.test_id)
     order = _order(state, sort)
     if sort != "started_at":
         return paginate(matches.order_by(*order))
-    # What has not started comes last, but first in the index.
+    # Runs that have not started come last, but are first in the index.
     most = sa.bindparam("most", type_=sa.Integer)
     parts = (
         matches.add_columns(state.started_at).where(condition).order_by(*order[1:]).limit(most).subquery()
@@ -283,7 +283,7 @@ def _chosen(state: Any, filters: frozenset[str], sort: str) -> sa.Select[Any]:
 
 
 def _order(state: Any, sort: str) -> list[sa.ColumnElement[Any]]:
-    """Order by a key and then by id, so that pages neither repeat nor skip; what has not started comes last."""
+    """Order by a key and then by id, so that pages neither repeat nor skip runs; those not started come last."""
     key = sort.removeprefix("-")
     column = state.test_id if key == "run_id" else getattr(state, key)
     if sort.startswith("-"):
@@ -292,7 +292,7 @@ def _order(state: Any, sort: str) -> list[sa.ColumnElement[Any]]:
     return [column.is_(None), *columns] if key == "started_at" else columns
 
 
-#: What a `Run` takes from the run's state as it is.
+#: The fields of `Run` that are columns of the run's state.
 _STATE = (
     *("status", "created_at", "started_at", "completed_at"),
     *("total", "passed", "failed", "missing_output", "absent", "errors"),
@@ -300,7 +300,7 @@ _STATE = (
 
 
 def _columns(state: Any) -> sa.Select[Any]:
-    """Select what a `Run` is made of."""
+    """Select the columns that `_run` needs."""
     recorded = (
         sa.select(User.name)
         .join(RunCreation, RunCreation.user_id == User.id)

@@ -1,4 +1,4 @@
-"""What MediaInfo found in a sample, from the XML file that the platform keeps of it."""
+"""The MediaInfo report on a sample, read from the XML file that the platform keeps."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
-from api_v1.files import storage
-from api_v1.files.storage import FileMissing, Storage
+from api_v1.files.storage import MEDIA, FileMissing, Storage
+from api_v1.hashes import stored_hash
 
-#: The largest report that is read, in bytes; real ones have some tens of kilobytes.
+#: Maximum size of a report that is read, in bytes; real reports have some tens of kilobytes.
 MAX_SIZE = 1024 * 1024
 
-#: Fields that tell where the file lay on the server; of a series there are more, such as CompleteName_Last.
+#: Fields with a path on the server; a series of files has more of them, such as CompleteName_Last.
 _PLACE = re.compile(r"(complete|folder|file)_?name", re.IGNORECASE)
 
-#: How an absolute path begins, wherever it stands.
+#: The beginnings of an absolute path.
 _ABSOLUTE = re.compile(r"/|\\|[a-z]:[/\\]|file:", re.IGNORECASE)
 
-_SHA = re.compile(r"[0-9a-fA-F]{64}")
 
-
-def read(stores: Storage, sha: str) -> dict[str, Any] | None:
+def read(storage: Storage, sha: str) -> dict[str, Any] | None:
     """Return the report on a sample: the version of MediaInfo, the general track, and lists of the others by type.
 
     Args:
-        stores: where the reports are.
+        storage: where the reports are.
         sha: the SHA-256 of the sample, which names the report.
 
     Returns:
@@ -34,17 +32,17 @@ def read(stores: Storage, sha: str) -> dict[str, Any] | None:
     Raises:
         StorageUnavailable: a store did not answer, and no other has the report.
     """
-    if not _SHA.fullmatch(sha):
+    if stored_hash(sha) is None:
         return None
-    name = f"{storage.MEDIA}/{sha}.xml"
+    name = f"{MEDIA}/{sha}.xml"
     try:
-        return parse(stores.read(name, lambda source: source.read(0, MAX_SIZE + 1)))
+        return parse(storage.read(name, lambda source: source.read(0, MAX_SIZE + 1)))
     except FileMissing:
         return None
 
 
 def parse(xml: bytes) -> dict[str, Any] | None:
-    """Parse a report; None for what is none."""
+    """Parse a report; return None if it is empty, too large or not XML."""
     if not xml or len(xml) > MAX_SIZE:
         return None
     try:
@@ -52,11 +50,11 @@ def parse(xml: bytes) -> dict[str, Any] | None:
     except (ElementTree.ParseError, ValueError, LookupError):
         return None
     report: dict[str, Any] = {}
-    if version := _told(root.get("version")):
+    if version := _text(root.get("version")):
         report["version"] = version
     for track in root.iter():
         if _name(track) == "track":
-            _add(report, _told(track.get("type")) or "other", _fields(track))
+            _add(report, _text(track.get("type")) or "other", _fields(track))
     return report or None
 
 
@@ -69,17 +67,17 @@ def _add(report: dict[str, Any], kind: str, fields: dict[str, str]) -> None:
 
 
 def _fields(track: ElementTree.Element) -> dict[str, str]:
-    """Return the fields of a track. MediaInfo repeats some with coarser units; the first one stands."""
+    """Return the fields of a track. MediaInfo repeats some with coarser units; the first of each is taken."""
     fields: dict[str, str] = {}
-    if identity := _told(track.get("streamid")):
+    if identity := _text(track.get("streamid")):
         fields["stream"] = identity
     for child in track:
-        if not _PLACE.match(_name(child)) and (text := _told(child.text)):
+        if not _PLACE.match(_name(child)) and (text := _text(child.text)):
             fields.setdefault(_name(child), text)
     return fields
 
 
-def _told(text: str | None) -> str:
+def _text(text: str | None) -> str:
     """Return a text of the report without blanks around it; the empty string for a path on the server."""
     text = (text or "").strip()
     return "" if _ABSOLUTE.match(text) else text

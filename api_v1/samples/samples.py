@@ -14,11 +14,11 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOutput, Tag, Upload, sample_tags
 from api_v1.database.platform import Sample as SampleRow
 from api_v1.errors import NotFound, StorageUnavailable
-from api_v1.files import storage
-from api_v1.files.storage import Storage
+from api_v1.files.storage import RESULTS, Storage, media_type
 from api_v1.paging import Page, paginate
-from api_v1.runs.results import REGRESSION_IDS, Labels, in_category, tagged
+from api_v1.runs.labels import Labels, in_category, tagged
 from api_v1.samples import media_info
+from api_v1.verdicts.narrowing import REGRESSION_IDS
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class BaselineReference:
-    """A reference to today's baseline file of an output: an `OutputFile` of which no content is sent."""
+    """A reference to the current baseline file of an output: an `OutputFile` without content."""
 
     sample_id: int
     regression_id: int
@@ -60,7 +60,7 @@ class BaselineReference:
     @property
     def content_type(self) -> str:
         """The media type, by the extension."""
-        return storage.media_type(self.filename)
+        return media_type(self.filename)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Definition:
     expected_outputs: Sequence[BaselineReference]
 
 
-def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Sample]:
     """Return a page of the samples, by id.
 
     Args:
@@ -90,11 +90,11 @@ def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> 
     return Page([_sample(row, tags) for row in rows], total or 0)
 
 
-def get(session: DbSession, stores: Storage, sample_id: int) -> Sample:
-    """Return a sample with what is known of its media streams.
+def get(session: DbSession, storage: Storage, sample_id: int) -> Sample:
+    """Return a sample with its MediaInfo report.
 
     Args:
-        stores: where its report is.
+        storage: where its report is.
 
     Raises:
         NotFound: there is no such sample.
@@ -104,7 +104,7 @@ def get(session: DbSession, stores: Storage, sample_id: int) -> Sample:
         raise NotFound("sample", sample_id)
     sample = _sample(row, _tags(session, [sample_id]))
     try:
-        report = media_info.read(stores, row.sha)
+        report = media_info.read(storage, row.sha)
     except StorageUnavailable:  # the rest of the answer does not need the report
         return replace(sample, media_info_verified=False)
     return replace(sample, media_info=report, media_info_verified=True)
@@ -133,8 +133,8 @@ def _listing(filters: frozenset[str], active: bool) -> tuple[sa.Select[Any], sa.
         "status": lambda _name: used if active else ~used,
         "name": lambda name: sql.contains(SampleRow.original_name, sql.parameter(name)),
         "tag": lambda name: SampleRow.id.in_(tagged(sql.parameter(name))),
-        "sha256": lambda name: sql.equally(SampleRow.sha, sql.parameter(name)),
-        "extension": lambda name: sql.equally(SampleRow.extension, sql.parameter(name)),
+        "sha256": lambda name: sql.equals_ignoring_case(SampleRow.sha, sql.parameter(name)),
+        "extension": lambda name: sql.equals_ignoring_case(SampleRow.extension, sql.parameter(name)),
     }
     conditions = [rules[name](name) for name in filters]
     return paginate(sa.select(*_COLUMNS).where(*conditions).order_by(SampleRow.id)), (
@@ -169,18 +169,20 @@ def _sample(row: Any, tags: Mapping[int, list[str]]) -> Sample:
     )
 
 
-def definitions(session: DbSession, stores: Storage, *, limit: int, offset: int = 0, **filters: Any) -> Page:
+def definitions(
+    session: DbSession, storage: Storage, *, limit: int, offset: int = 0, **filters: Any
+) -> Page[Definition]:
     """Return a page of the regression tests, by id.
 
     Args:
-        stores: where the baselines are.
+        storage: where the baselines are.
         filters: active, category, tag, sample_id; absent ones do not filter.
     """
     query, number = _definitions(frozenset(filters))
     rows = session.execute(query, {**filters, "limit": limit, "offset": offset}).all()
     total = session.scalar(number, filters)
     labels = Labels.load(session, [row.id for row in rows])
-    baselines = _baselines(session, stores, {row.id: row.sample_id for row in rows})
+    baselines = _baselines(session, storage, {row.id: row.sample_id for row in rows})
     found = [
         Definition(
             regression_id=row.id,
@@ -223,11 +225,13 @@ _BASELINES = (
 )
 
 
-def _baselines(session: DbSession, stores: Storage, sample_of: Mapping[int, int]) -> dict[int, list[BaselineReference]]:
-    """Return the baselines of regression tests that have one, by test."""
+def _baselines(
+    session: DbSession, storage: Storage, sample_of: Mapping[int, int]
+) -> dict[int, list[BaselineReference]]:
+    """Return the baselines of regression tests, by test; outputs without a baseline are left out."""
     rows = session.execute(_BASELINES, {"regression_ids": list(sample_of)}).all()
     names = [row.correct + row.correct_extension for row in rows]
-    files = stores.find_all([f"{storage.RESULTS}/{name}" for name in names])
+    files = storage.find_all([f"{RESULTS}/{name}" for name in names])
     found: dict[int, list[BaselineReference]] = {regression_id: [] for regression_id in sample_of}
     for row, name, file in zip(rows, names, files, strict=True):
         found[row.regression_id].append(

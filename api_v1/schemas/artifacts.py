@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.schemas.common import Count, Cut, ResponseSchema, storage_status_field, verified_field
+from api_v1.schemas.common import Count, ResponseSchema, Truncated, storage_status_field, verified_field
 from api_v1.web import links
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import choice
@@ -13,7 +13,7 @@ ARTIFACT_TYPES = ("build_log", "sample_output", "expected_output", "diff", "medi
 
 
 class ArtifactQuery(PageQuery):
-    """Filters of a run's artifacts."""
+    """Page and filter of a run's artifacts."""
 
     type = fields.String(validate=choice(ARTIFACT_TYPES))
 
@@ -25,7 +25,7 @@ class Artifact(ResponseSchema):
     run_id = fields.Integer(required=True, validate=validate.Range(min=1))
     sample_id = fields.Integer(allow_none=True, validate=validate.Range(min=1))
     type = fields.String(required=True, validate=choice(ARTIFACT_TYPES))
-    filename = Cut(255, required=True)
+    filename = Truncated(255, required=True)
     content_type = fields.String(required=True, validate=validate.Length(max=100))
     size_bytes = Count(allow_none=True)
     storage_status = storage_status_field()

@@ -10,7 +10,7 @@ from api_v1.web.validation import Text, UtcDateTime
 
 
 class AuditQuery(PageQuery, Period):
-    """Filters of the audit log."""
+    """Page and filters of the audit log."""
 
     action = Text(validate=validate.Length(max=50))
     actor = Text(validate=validate.Length(max=255))
@@ -18,7 +18,7 @@ class AuditQuery(PageQuery, Period):
 
 
 class AuditRecord(ResponseSchema):
-    """Who changed what, when and why."""
+    """An entry of the audit log: who changed what, when and why."""
 
     audit_id = fields.Integer(required=True)
     created_at = UtcDateTime(required=True)

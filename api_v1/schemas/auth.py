@@ -6,13 +6,13 @@ from marshmallow import fields, validate
 
 from api_v1.access.policy import Scope
 from api_v1.schemas.common import ResponseSchema
-from api_v1.web.validation import RequestSchema, Text, Unique, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import FullMatch, RequestSchema, Text, Unique, UtcDateTime, choice
 
 _MAX_SCOPES = 8
 
 
 class TokenCreateRequest(RequestSchema):
-    """Credentials, and what the token shall be for."""
+    """Credentials, and the name, scopes and lifetime of the new token."""
 
     email = fields.Email(required=True, validate=validate.Length(max=255))
     password = Text(
@@ -25,7 +25,7 @@ class TokenCreateRequest(RequestSchema):
     )
     token_name = Text(
         required=True,
-        validate=[validate.Length(max=50), WholeMatch("^[a-zA-Z0-9_-]+$")],
+        validate=[validate.Length(max=50), FullMatch("^[a-zA-Z0-9_-]+$")],
         metadata={
             "description": "Descriptive label for the token (e.g., local-agent, ci-bot). Must be unique among the "
             "user's live tokens."
@@ -48,7 +48,7 @@ class TokenCreateRequest(RequestSchema):
 
 
 class AuthToken(ResponseSchema):
-    """A token that was just made."""
+    """A new token, with its secret."""
 
     token = fields.String(
         required=True,

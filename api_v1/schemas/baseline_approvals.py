@@ -6,7 +6,7 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import ResponseSchema, entity_id
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, RequestSchema, StrictFlag, Text, UtcDateTime, choice
+from api_v1.web.validation import JsonBoolean, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
 APPROVAL_STATUSES = ("pending_review", "approved", "rejected")
 
@@ -20,12 +20,12 @@ def _reason(description: str) -> Text:
 
 
 class BaselineApprovalRequest(RequestSchema):
-    """Which output shall become the baseline, and why."""
+    """The output that is to become the baseline, and the reason."""
 
     regression_id = _body_id()
     output_id = _body_id()
     reason = _reason("Required justification, stored in the audit log. Placeholders are refused.")
-    apply_to_variants = StrictFlag(
+    apply_to_variants = JsonBoolean(
         load_default=False,
         metadata={
             "description": "Also replace the baseline of every other regression test output of the sample that "
@@ -35,7 +35,7 @@ class BaselineApprovalRequest(RequestSchema):
 
 
 class BaselineApproval(ResponseSchema):
-    """A request to replace a baseline, and what became of it."""
+    """A request to replace a baseline, and its outcome."""
 
     approval_id = fields.String(required=True, validate=validate.Length(max=100))
     status = fields.String(required=True, validate=choice(APPROVAL_STATUSES))
@@ -57,12 +57,12 @@ class BaselineApproval(ResponseSchema):
 
 
 class ApprovalQuery(PageQuery):
-    """Filters of the approvals."""
+    """Page and filters of the approvals."""
 
     status = fields.String(validate=choice(APPROVAL_STATUSES))
-    run_id = Digits(validate=validate.Range(min=1))
-    regression_id = Digits(validate=validate.Range(min=1))
-    output_id = Digits(validate=validate.Range(min=1))
+    run_id = QueryInteger(validate=validate.Range(min=1))
+    regression_id = QueryInteger(validate=validate.Range(min=1))
+    output_id = QueryInteger(validate=validate.Range(min=1))
 
 
 class ReviewRequest(RequestSchema):
@@ -70,13 +70,13 @@ class ReviewRequest(RequestSchema):
 
     decision = fields.String(required=True, validate=choice(("approve", "reject")))
     reason = _reason("Why; stored in the audit log.")
-    dry_run = StrictFlag(
+    dry_run = JsonBoolean(
         load_default=False, metadata={"description": "Change nothing, and say what approving would change."}
     )
 
 
 class RevertRequest(RequestSchema):
-    """Why an approval is taken back."""
+    """The reason for reverting an approval."""
 
     reason = _reason("Why; stored in the audit log.")
 
@@ -91,7 +91,7 @@ class OutputChange(ResponseSchema):
 
 
 class Flip(ResponseSchema):
-    """A run whose file would compare otherwise with the new baseline."""
+    """A run whose verdict on an output would change with the new baseline."""
 
     run_id = entity_id(required=True)
     regression_id = entity_id(required=True)
@@ -101,7 +101,7 @@ class Flip(ResponseSchema):
 
 
 class ReviewResult(ResponseSchema):
-    """What a review or a revert changed, or what a review would change."""
+    """The changes of a review or a revert, or those that a dry run of a review found."""
 
     approval = fields.Nested(BaselineApproval, required=True)
     dry_run = fields.Boolean(required=True)

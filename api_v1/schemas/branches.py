@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.schemas.common import COMMIT_PATTERN, REPOSITORY_PATTERN, Cut, ResponseSchema, repository
+from api_v1.schemas.common import COMMIT_PATTERN, REPOSITORY_PATTERN, ResponseSchema, Truncated, repository
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Flag, Text
+from api_v1.web.validation import QueryBoolean, Text
 
 
 class BranchQuery(PageQuery):
-    """Filters of the branches."""
+    """Page and filters of the branches."""
 
     repository = repository()
     name = Text(
         validate=validate.Length(max=100),
         metadata={"description": "A part of the name. Pull-request runs are left out unless it is pull_request."},
     )
-    active = Flag()
+    active = QueryBoolean()
 
 
 class Branch(ResponseSchema):
     """A branch that has runs."""
 
     repository = fields.String(required=True, validate=[validate.Regexp(REPOSITORY_PATTERN), validate.Length(max=100)])
-    name = Cut(100, required=True)
+    name = Truncated(100, required=True)
     head_sha = fields.String(allow_none=True, validate=validate.Regexp(COMMIT_PATTERN))
     active = fields.Boolean(required=True)

@@ -1,4 +1,4 @@
-"""Schemas and vocabulary that several modules share."""
+"""Schemas, fields and constants that several modules share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_dump, validate, validates_schema
 
-from api_v1.web.validation import Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import FullMatch, Text, UtcDateTime, choice
 
 PLATFORMS = ("linux", "windows")
 RUN_STATUSES = ("queued", "running", "pass", "fail", "canceled", "error", "incomplete")
@@ -20,14 +20,14 @@ REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
 
 
 class ResponseSchema(Schema):
-    """Base of the schemas that shape answers."""
+    """Base of the schemas that serialise responses."""
 
     class Meta:
         unknown = EXCLUDE
 
     @post_dump
-    def leave_out_unknown(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Leave out what is not known and, by the contract, cannot be null."""
+    def leave_out_none(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out fields that are None although the contract does not allow null."""
         return {name: value for name, value in dumped.items() if value is not None or self.fields[name].allow_none}
 
 
@@ -43,14 +43,14 @@ class Period(Schema):
 
     @validates_schema
     def check_period(self, data: dict[str, Any], **_: Any) -> None:
-        """An empty period is a mistake of the caller's, not an empty answer."""
+        """Refuse an empty period, which is a mistake of the caller."""
         after, before = data.get("created_after"), data.get("created_before")
         if after is not None and before is not None and after >= before:
             raise ValidationError("Must be before created_before.", "created_after")
 
 
 class RunFilter(Period):
-    """The filters that lists of runs and of their results share."""
+    """The common filters of lists of runs and of their results."""
 
     status = fields.String(
         validate=choice(RUN_STATUSES),
@@ -61,19 +61,19 @@ class RunFilter(Period):
 
 
 def entity_id(**options: Any) -> fields.Integer:
-    """The id of something."""
+    """Return the field of an id in a response."""
     return fields.Integer(validate=validate.Range(min=1), **options)
 
 
 class Count(fields.Integer):
-    """A number of things, or of milliseconds."""
+    """A count, or a duration in milliseconds."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(validate=validate.Range(min=0), **options)
 
 
-class Cut(fields.String):
-    """A text that the contract limits and the platform does not: what is too long ends in an ellipsis."""
+class Truncated(fields.String):
+    """A string that the contract limits and the platform does not; a longer one is truncated with an ellipsis."""
 
     def __init__(self, length: int, **options: Any) -> None:
         super().__init__(validate=validate.Length(max=length), **options)
@@ -85,8 +85,8 @@ class Cut(fields.String):
         return value[: self._length - 1] + "…"
 
 
-class AtMost(fields.List[Any]):
-    """A list that the contract limits and the platform does not: what is too long is cut."""
+class TruncatedList(fields.List[Any]):
+    """A list that the contract limits and the platform does not; a longer one is truncated."""
 
     def __init__(self, length: int, inner: Any, **options: Any) -> None:
         super().__init__(inner, validate=validate.Length(max=length), **options)
@@ -96,13 +96,13 @@ class AtMost(fields.List[Any]):
         return super()._serialize(None if value is None else list(value)[: self._length], attr, obj, **kwargs)
 
 
-def tags_field() -> AtMost:
-    """The tags of a sample."""
-    return AtMost(50, Cut(50))
+def tags_field() -> TruncatedList:
+    """Return the field of a sample's tags."""
+    return TruncatedList(50, Truncated(50))
 
 
 def storage_status_field() -> fields.String:
-    """Where a file is."""
+    """Return the field that says which stores have a file."""
     return fields.String(
         required=True,
         validate=choice(("ok", "degraded", "missing")),
@@ -114,7 +114,7 @@ def storage_status_field() -> fields.String:
 
 
 def verified_field() -> fields.Boolean:
-    """Whether what is said of a file's storage is certain."""
+    """Return the field that says whether the storage status of a file is certain."""
     return fields.Boolean(
         required=True,
         metadata={
@@ -124,18 +124,18 @@ def verified_field() -> fields.Boolean:
 
 
 def commit_sha(**options: object) -> fields.String:
-    """A full commit hash."""
+    """Return the request field of a full commit hash."""
     return Text(
-        validate=WholeMatch(COMMIT_PATTERN),
+        validate=FullMatch(COMMIT_PATTERN),
         metadata={"description": "Full 40-character SHA-1 commit hash"},
         **options,  # type: ignore[arg-type]
     )
 
 
 def repository(**options: object) -> fields.String:
-    """A GitHub repository."""
+    """Return the request field of a GitHub repository."""
     return Text(
-        validate=[WholeMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
+        validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
         metadata={"description": "GitHub repository in owner/repo format"},
         **options,  # type: ignore[arg-type]
     )

@@ -11,12 +11,12 @@ from api_v1.schemas.common import (
     RUN_STATUSES,
     STORED_COMMIT_PATTERN,
     Count,
-    Cut,
     ResponseSchema,
+    Truncated,
     entity_id,
 )
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import FullMatch, Text, UtcDateTime, choice
 
 BASE_PATTERN = "^(master|previous|[0-9]{1,10}|[0-9a-fA-F]{7,40})$"
 
@@ -39,7 +39,7 @@ class ComparisonQuery(PageQuery):
 
     base = Text(
         load_default="master",
-        validate=WholeMatch(BASE_PATTERN),
+        validate=FullMatch(BASE_PATTERN),
         metadata={
             "description": "What to compare with. master: the newest complete run of the main repository's master on "
             "the same platform before this run that the platform started by itself. previous: the newest complete run "
@@ -58,8 +58,10 @@ class ComparedRun(ResponseSchema):
     """One of the two runs."""
 
     run_id = entity_id(required=True, metadata={"description": "The run."})
-    repository = Cut(100, required=True, metadata={"description": "Its repository, as owner/name."})
-    branch = Cut(100, required=True, metadata={"description": "Its branch; pull_request for one of a pull request."})
+    repository = Truncated(100, required=True, metadata={"description": "Its repository, as owner/name."})
+    branch = Truncated(
+        100, required=True, metadata={"description": "Its branch; pull_request for one of a pull request."}
+    )
     pull_request = fields.Integer(
         required=True, allow_none=True, metadata={"description": "Its pull request; null for one of a commit."}
     )
@@ -83,7 +85,7 @@ class ComparisonBase(ResponseSchema):
     """What a run is compared with, and why."""
 
     requested = fields.String(required=True, metadata={"description": "The parameter base, or its default."})
-    reason = Cut(500, required=True, metadata={"description": "Why it is this run, or that there is none."})
+    reason = Truncated(500, required=True, metadata={"description": "Why it is this run, or that there is none."})
     run = fields.Nested(
         ComparedRun, required=True, allow_none=True, metadata={"description": "The base; null where there is none."}
     )
@@ -145,7 +147,7 @@ class ComparedTest(ResponseSchema):
 
     regression_id = entity_id(required=True, metadata={"description": "The regression test."})
     sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
-    command = Cut(500, required=True, metadata={"description": "Its command."})
+    command = Truncated(500, required=True, metadata={"description": "Its command."})
     change = fields.String(
         required=True,
         validate=choice(CHANGES),

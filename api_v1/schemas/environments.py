@@ -6,18 +6,18 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import PLATFORMS, Count, ResponseSchema
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Flag, choice
+from api_v1.web.validation import QueryBoolean, choice
 
 
 class EnvironmentQuery(PageQuery):
-    """Filters of the environments."""
+    """Page and filters of the environments."""
 
     platform = fields.String(validate=choice(PLATFORMS))
-    active = Flag()
+    active = QueryBoolean()
 
 
 class Environment(ResponseSchema):
-    """One kind of machine that runs tests."""
+    """A kind of machine that runs tests."""
 
     environment_id = fields.String(required=True, validate=validate.Length(max=100))
     platform = fields.String(required=True, validate=choice(PLATFORMS))

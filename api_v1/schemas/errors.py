@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.schemas.common import AtMost, Count, Cut, ResponseSchema, entity_id
+from api_v1.schemas.common import Count, ResponseSchema, Truncated, TruncatedList, entity_id
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, Flag, UtcDateTime, choice
+from api_v1.web.validation import QueryBoolean, QueryInteger, UtcDateTime, choice
 
 SEVERITIES = ("info", "warning", "error", "critical")
 ERROR_TYPES = ("test_failure", "exit_code_mismatch", "missing_output", "diff_mismatch")
@@ -15,26 +15,26 @@ GROUPS = ("type", "sample_id", "regression_id", "category", "severity")
 
 
 class ErrorQuery(PageQuery):
-    """Filters of a run's test errors."""
+    """Page and filters of a run's test errors."""
 
     type = fields.String(validate=choice(ERROR_TYPES))
     severity = fields.String(validate=choice(SEVERITIES))
-    sample_id = Digits(validate=validate.Range(min=1))
+    sample_id = QueryInteger(validate=validate.Range(min=1))
 
 
 class InfrastructureErrorQuery(PageQuery):
-    """Filters of a run's infrastructure errors."""
+    """Page and filters of a run's infrastructure errors."""
 
     type = fields.String(validate=choice(INFRASTRUCTURE_TYPES))
     severity = fields.String(validate=choice(SEVERITIES))
-    include_stack = Flag(
+    include_stack = QueryBoolean(
         load_default=False,
         metadata={"description": "Also send the lines of a message after its first. They may contain internal paths."},
     )
 
 
 class ErrorItem(ResponseSchema):
-    """Something that went wrong."""
+    """An error of a test or of the infrastructure."""
 
     error_id = fields.String(required=True, validate=validate.Length(max=100))
     run_id = entity_id(required=True)
@@ -42,27 +42,27 @@ class ErrorItem(ResponseSchema):
     regression_id = entity_id(allow_none=True)
     type = fields.String(required=True, validate=validate.Length(max=100))
     severity = fields.String(required=True, validate=choice(SEVERITIES))
-    message = Cut(1000, required=True)
+    message = Truncated(1000, required=True)
     location = fields.Dict(allow_none=True, metadata={"additionalProperties": True})
-    stack = AtMost(50, Cut(2000), metadata={"description": "Only with include_stack=true."})
+    stack = TruncatedList(50, Truncated(2000), metadata={"description": "Only with include_stack=true."})
     occurred_at = UtcDateTime(required=True)
 
 
 class ErrorSummaryQuery(PageQuery):
-    """How to group a run's test errors."""
+    """Page, grouping and filter of a run's test errors."""
 
     group_by = fields.String(load_default="type", validate=choice(GROUPS))
     severity = fields.String(validate=choice(SEVERITIES))
 
 
 class ErrorSummaryBucket(ResponseSchema):
-    """The test errors of one group."""
+    """A group of test errors."""
 
-    key = Cut(100, required=True)
+    key = Truncated(100, required=True)
     count = Count(required=True)
     severity = fields.String(
         required=True, validate=choice(SEVERITIES), metadata={"description": "The worst of the group."}
     )
-    sample_ids = AtMost(1000, entity_id())
+    sample_ids = TruncatedList(1000, entity_id())
     first_seen_at = UtcDateTime(allow_none=True)
     last_seen_at = UtcDateTime(allow_none=True)

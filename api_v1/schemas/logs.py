@@ -5,16 +5,16 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from api_v1.schemas.common import ResponseSchema, entity_id
-from api_v1.web.validation import Digits, RequestSchema, Text, UtcDateTime, choice
+from api_v1.web.validation import QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 SOURCES = ("orchestrator", "worker", "build", "test_runner", "web")
 
 
 class SampleLogQuery(RequestSchema):
-    """What of the log of a sample."""
+    """Query parameters of a sample's log."""
 
-    limit = Digits(
+    limit = QueryInteger(
         load_default=50,
         validate=validate.Range(1, 100),
         metadata={"description": "Maximum number of lines to return (1–100)"},
@@ -27,8 +27,10 @@ class SampleLogQuery(RequestSchema):
         validate=validate.Length(max=100),
         metadata={"description": "Only lines with this text, whatever its case. No character is special."},
     )
-    tail = Digits(validate=validate.Range(1, 1000), metadata={"description": "The last n lines; excludes cursor."})
-    context = Digits(
+    tail = QueryInteger(
+        validate=validate.Range(1, 1000), metadata={"description": "The last n lines; excludes cursor."}
+    )
+    context = QueryInteger(
         load_default=0,
         validate=validate.Range(0, 10),
         metadata={"description": "So many lines around each match of contains."},
@@ -36,19 +38,19 @@ class SampleLogQuery(RequestSchema):
 
 
 class RegressionLogQuery(SampleLogQuery):
-    """What of the log of a sample, and of which of its regression tests."""
+    """Query parameters of a sample's log, with a regression test."""
 
-    regression_id = Digits(validate=validate.Range(min=1))
+    regression_id = QueryInteger(validate=validate.Range(min=1))
 
 
 class LogQuery(SampleLogQuery):
-    """What of a run's log."""
+    """Query parameters of a run's log."""
 
     source = fields.String(validate=choice(SOURCES))
 
 
 class LogLine(ResponseSchema):
-    """A line of a log, or a part of a long one."""
+    """A line of a log, or a part of a long line."""
 
     timestamp = UtcDateTime(required=True)
     level = fields.String(required=True, validate=choice(LEVELS))
@@ -59,7 +61,7 @@ class LogLine(ResponseSchema):
 
 
 class LogExtra(ResponseSchema):
-    """What there is to say of a page of log lines."""
+    """The fields beside the lines in a page of a log."""
 
     truncated = fields.Boolean(metadata={"description": "With tail: whether more lines may be further back."})
     stale = fields.Boolean(

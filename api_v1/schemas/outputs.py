@@ -6,24 +6,24 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import (
     HASH_PATTERN,
-    AtMost,
     Count,
-    Cut,
     ResponseSchema,
+    Truncated,
+    TruncatedList,
     entity_id,
     storage_status_field,
     verified_field,
 )
-from api_v1.web.validation import Digits, RequestSchema, choice
+from api_v1.web.validation import QueryInteger, RequestSchema, choice
 
 
 class OutputQuery(RequestSchema):
-    """Which output of which regression test."""
+    """Query parameters that select an output of a regression test."""
 
-    regression_id = Digits(
+    regression_id = QueryInteger(
         required=True, validate=validate.Range(min=1), metadata={"description": "Regression test definition ID"}
     )
-    output_id = Digits(
+    output_id = QueryInteger(
         required=True,
         validate=validate.Range(min=1),
         metadata={"description": "Output file ID within a regression test definition"},
@@ -31,14 +31,14 @@ class OutputQuery(RequestSchema):
 
 
 class OutputFileQuery(OutputQuery):
-    """How, and from where on, to send a file."""
+    """Query parameters of an output file: encoding and first byte."""
 
     format = fields.String(
         load_default="base64",
         validate=choice(("text", "base64")),
         metadata={"description": "text falls back to base64 when the file is not valid UTF-8; encoding tells."},
     )
-    byte_offset = Digits(
+    byte_offset = QueryInteger(
         load_default=0,
         validate=validate.Range(min=0),
         metadata={"description": "Where to begin; next_byte_offset of the answer before."},
@@ -46,7 +46,7 @@ class OutputFileQuery(OutputQuery):
 
 
 class OutputFile(ResponseSchema):
-    """An output file, or as much of it as was sent."""
+    """An output file, or a part of a large one."""
 
     run_id = entity_id(
         allow_none=True, metadata={"description": "Null for expected output not tied to a specific run."}
@@ -54,7 +54,7 @@ class OutputFile(ResponseSchema):
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
     output_id = entity_id(required=True)
-    filename = Cut(255, required=True)
+    filename = Truncated(255, required=True)
     content_type = fields.String(required=True, validate=validate.Length(max=100))
     encoding = fields.String(required=True, validate=choice(("utf-8", "base64")))
     content = fields.String(required=True, validate=validate.Length(max=1048576))
@@ -67,14 +67,14 @@ class OutputFile(ResponseSchema):
 
 
 class DiffQuery(OutputQuery):
-    """How to show a diff."""
+    """Query parameters of a diff: context and format."""
 
-    context_lines = Digits(load_default=3, validate=validate.Range(0, 50))
+    context_lines = QueryInteger(load_default=3, validate=validate.Range(0, 50))
     format = fields.String(load_default="structured", validate=choice(("structured", "unified")))
 
 
 class DiffSummary(ResponseSchema):
-    """What changed, in numbers; also of what is not shown."""
+    """The numbers of changed lines and hunks, including those that a truncated diff leaves out."""
 
     added_lines = Count(required=True)
     removed_lines = Count(required=True)
@@ -99,12 +99,12 @@ class DiffHunk(ResponseSchema):
 
     expected_start = Count(required=True)
     actual_start = Count(required=True)
-    lines = AtMost(500, fields.Nested(DiffLine), required=True)
+    lines = TruncatedList(500, fields.Nested(DiffLine), required=True)
     continued = fields.Boolean(metadata={"description": "Whether it goes on with the hunk before, which was split."})
 
 
 class Diff(ResponseSchema):
-    """How an actual file differs from the expected one."""
+    """The differences between an expected and an actual output file."""
 
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)
@@ -114,7 +114,7 @@ class Diff(ResponseSchema):
         required=True, validate=choice(("identical", "different", "missing_expected", "missing_actual"))
     )
     summary = fields.Nested(DiffSummary)
-    hunks = AtMost(500, fields.Nested(DiffHunk))
+    hunks = TruncatedList(500, fields.Nested(DiffHunk))
     unified = fields.String(metadata={"description": "The diff as text, with format=unified."})
     differences = fields.List(
         fields.String(

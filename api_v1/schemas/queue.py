@@ -10,14 +10,14 @@ from api_v1.web.validation import UtcDateTime, choice
 
 
 class QueueQuery(PageQuery):
-    """Filters of the queue."""
+    """Page and filters of the queue."""
 
     platform = fields.String(validate=choice(PLATFORMS))
     status = fields.String(validate=choice(("queued", "running")))
 
 
 class QueueJob(ResponseSchema):
-    """A run that waits or runs."""
+    """A queued or running run."""
 
     run_id = fields.Integer(required=True, validate=validate.Range(min=1))
     status = fields.String(required=True, validate=choice(("queued", "running")))
@@ -32,7 +32,7 @@ class QueueJob(ResponseSchema):
 
 
 class QueueCounts(ResponseSchema):
-    """What the queue holds in all, whatever the page shows."""
+    """The numbers of all queued and running runs, of which the page may show a part."""
 
     queue_depth = Count()
     running_count = Count()

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.schemas.common import AtMost, Cut, ResponseSchema, entity_id, tags_field
+from api_v1.schemas.common import ResponseSchema, Truncated, TruncatedList, entity_id, tags_field
 from api_v1.schemas.outputs import OutputFile
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, Flag, Text
+from api_v1.web.validation import QueryBoolean, QueryInteger, Text
 
 
 class RegressionTestQuery(PageQuery):
-    """Filters of the regression tests."""
+    """Page and filters of the regression tests."""
 
-    active = Flag()
+    active = QueryBoolean()
     category = Text(validate=validate.Length(max=50))
     tag = Text(validate=validate.Length(max=50))
-    sample_id = Digits(validate=validate.Range(min=1))
+    sample_id = QueryInteger(validate=validate.Range(min=1))
 
 
 class RegressionTest(ResponseSchema):
@@ -24,8 +24,8 @@ class RegressionTest(ResponseSchema):
 
     regression_id = entity_id(required=True)
     sample_id = entity_id(required=True)
-    command = Cut(500, required=True)
+    command = Truncated(500, required=True)
     active = fields.Boolean()
-    category = Cut(100)
+    category = Truncated(100)
     tags = tags_field()
-    expected_outputs = AtMost(20, fields.Nested(OutputFile))
+    expected_outputs = TruncatedList(20, fields.Nested(OutputFile))

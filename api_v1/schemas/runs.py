@@ -11,22 +11,29 @@ from api_v1.schemas.common import (
     COMMIT_PATTERN,
     PLATFORMS,
     RUN_STATUSES,
-    AtMost,
     Count,
-    Cut,
     ResponseSchema,
     RunFilter,
+    Truncated,
+    TruncatedList,
     commit_sha,
     repository,
 )
 from api_v1.schemas.environments import Environment
 from api_v1.web import links
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import MAX_ID, RequestSchema, StrictFlag, Text, Unique, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import MAX_ID, FullMatch, JsonBoolean, RequestSchema, Text, Unique, UtcDateTime, choice
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
-    """An id in a body; one that no column can hold is unknown, not wrong, unless it would have to be stored."""
+    """Return the field of an id in a body.
+
+    An id that is too large for the platform's columns is answered as unknown, except where it would be stored.
+
+    Args:
+        at_most: the largest id that can be stored.
+        options: of the field.
+    """
 
     def fits(value: int) -> None:
         if at_most is not None and value > at_most:
@@ -39,7 +46,7 @@ PROGRESS_STATUSES = ("queued", "preparation", "testing", "completed", "canceled"
 
 
 class RunListQuery(PageQuery, RunFilter):
-    """Filters and order of the list of runs."""
+    """Page, filters and order of the list of runs."""
 
     commit_sha = commit_sha()
     repository = repository()
@@ -62,7 +69,7 @@ class StatusReason(ResponseSchema):
             "worker's machine lives."
         },
     )
-    message = Cut(1000, required=True)
+    message = Truncated(1000, required=True)
 
 
 class Run(ResponseSchema):
@@ -77,8 +84,8 @@ class Run(ResponseSchema):
             "cancellation and infrastructure errors; the platform does not tell them apart."
         },
     )
-    repository = Cut(100, required=True)
-    branch = Cut(100, allow_none=True)
+    repository = Truncated(100, required=True)
+    branch = Truncated(100, allow_none=True)
     commit_sha = fields.String(
         required=True,
         validate=validate.Regexp(COMMIT_PATTERN),
@@ -110,7 +117,7 @@ class Run(ResponseSchema):
 
 
 class RunSummary(ResponseSchema):
-    """The results of a run in numbers."""
+    """The number of a run's results of each status."""
 
     run_id = fields.Integer(required=True, validate=validate.Range(min=1))
     total_samples = Count(
@@ -131,17 +138,17 @@ class RunSummary(ResponseSchema):
 
 
 class ProgressQuery(PageQuery):
-    """Filters of a run's progress."""
+    """Page and filter of a run's progress."""
 
     status = fields.String(validate=choice(PROGRESS_STATUSES))
 
 
 class ProgressEvent(ResponseSchema):
-    """One report of the worker."""
+    """A progress report of the worker."""
 
     timestamp = UtcDateTime(required=True)
     status = fields.String(required=True, validate=choice(PROGRESS_STATUSES))
-    message = Cut(500, required=True, metadata={"description": "Unstructured text."})
+    message = Truncated(500, required=True, metadata={"description": "Unstructured text."})
     step = Count(
         allow_none=True,
         metadata={"description": "0 preparation, 1 testing, 2 completed; null for canceled."},
@@ -156,11 +163,11 @@ class MatrixEntry(ResponseSchema):
 
 
 class RunConfig(ResponseSchema):
-    """What a run runs, and where."""
+    """The platform and the regression tests of a run."""
 
     run_id = fields.Integer(required=True, validate=validate.Range(min=1))
     environment = fields.Nested(Environment)
-    matrix = AtMost(
+    matrix = TruncatedList(
         500,
         fields.Nested(MatrixEntry),
         metadata={
@@ -168,15 +175,19 @@ class RunConfig(ResponseSchema):
             "description": "One entry per category with its regression tests.",
         },
     )
-    regression_test_ids = AtMost(500, fields.Integer(validate=validate.Range(min=1)), metadata={"uniqueItems": True})
-    command_defaults = AtMost(50, Cut(100), metadata={"description": "The options common to all commands of the run."})
+    regression_test_ids = TruncatedList(
+        500, fields.Integer(validate=validate.Range(min=1)), metadata={"uniqueItems": True}
+    )
+    command_defaults = TruncatedList(
+        50, Truncated(100), metadata={"description": "The options common to all commands of the run."}
+    )
 
 
 class RunCreateRequest(RequestSchema):
-    """What to run, and where."""
+    """The commit, the platform and the regression tests of a new run."""
 
     repository = repository(required=True)
-    branch = Text(validate=[WholeMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
+    branch = Text(validate=[FullMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
     commit_sha = commit_sha(required=True)
     pull_request = _body_id(allow_none=True, at_most=MAX_ID)
     platform = fields.String(required=True, validate=choice(PLATFORMS))
@@ -192,22 +203,22 @@ class RunCreateRequest(RequestSchema):
 
 
 class ReasonRequest(RequestSchema):
-    """An optional word on why."""
+    """An optional reason."""
 
     reason = Text(validate=validate.Length(max=255))
 
 
 class RetryRequest(ReasonRequest):
-    """What of a run to run again."""
+    """The part of a run to repeat, and an optional reason."""
 
-    failed_only = StrictFlag(
+    failed_only = JsonBoolean(
         load_default=False,
         metadata={"description": "Run only the regression tests that failed in the source run."},
     )
 
 
 class RunActionResult(ResponseSchema):
-    """What became of an action on a run."""
+    """The outcome of an action on a run."""
 
     run_id = fields.Integer(
         required=True, validate=validate.Range(min=1), metadata={"description": "The run that was acted on."}
@@ -221,4 +232,4 @@ class RunActionResult(ResponseSchema):
         validate=choice(("accepted", "rejected", "no_op")),
         metadata={"description": "no_op when a run that is over was to be canceled."},
     )
-    message = Cut(500)
+    message = Truncated(500)

@@ -9,22 +9,22 @@ from api_v1.schemas.common import (
     HASH_PATTERN,
     PLATFORMS,
     RESULT_STATUSES,
-    AtMost,
     Count,
-    Cut,
     ResponseSchema,
     RunFilter,
+    Truncated,
+    TruncatedList,
     entity_id,
     tags_field,
 )
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import Digits, RequestSchema, Text, UtcDateTime, WholeMatch, choice
+from api_v1.web.validation import FullMatch, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
 
 
 class RunSampleQuery(PageQuery):
-    """Filters of a run's results."""
+    """Page and filters of a run's results."""
 
     status = fields.String(validate=choice(RESULT_STATUSES))
     name = Text(validate=validate.Length(max=100))
@@ -33,16 +33,16 @@ class RunSampleQuery(PageQuery):
 
 
 class RegressionQuery(RequestSchema):
-    """Which of the regression tests of a sample."""
+    """Query parameter that selects one of a sample's regression tests."""
 
-    regression_id = Digits(
+    regression_id = QueryInteger(
         validate=validate.Range(min=1),
         metadata={"description": "The regression test to show; by default the one with the most severe result."},
     )
 
 
 class RunSampleOutput(ResponseSchema):
-    """One output of a test in a run."""
+    """The comparison of one output of a test in a run."""
 
     output_id = entity_id(required=True)
     status = fields.String(required=True, validate=choice(OUTPUT_STATUSES))
@@ -51,24 +51,24 @@ class RunSampleOutput(ResponseSchema):
 
 
 class RunSample(ResponseSchema):
-    """One regression test in one run."""
+    """The result of a regression test in a run."""
 
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
-    category = Cut(100)
-    command = Cut(500)
+    category = Truncated(100)
+    command = Truncated(500)
     status = fields.String(required=True, validate=choice(RESULT_STATUSES))
     runtime_ms = Count(allow_none=True)
     exit_code = fields.Integer(allow_none=True)
     expected_exit_code = fields.Integer(allow_none=True)
-    result_message = Cut(500, allow_none=True)
+    result_message = Truncated(500, allow_none=True)
     tags = tags_field()
-    outputs = AtMost(20, fields.Nested(RunSampleOutput))
+    outputs = TruncatedList(20, fields.Nested(RunSampleOutput))
 
 
 class RunSampleDetails(RunSample):
-    """One regression test in one run, and which others of the sample there are."""
+    """The result of a regression test in a run, and the sample's other tests in the run."""
 
     other_regression_ids = fields.List(
         entity_id(),
@@ -77,7 +77,7 @@ class RunSampleDetails(RunSample):
 
 
 class SampleListQuery(PageQuery):
-    """Filters of the samples."""
+    """Page and filters of the samples."""
 
     status = fields.String(
         validate=choice(("active", "inactive")),
@@ -85,8 +85,8 @@ class SampleListQuery(PageQuery):
     )
     name = Text(validate=validate.Length(max=100))
     tag = Text(validate=validate.Length(max=50))
-    sha256 = Text(validate=WholeMatch(HASH_PATTERN))
-    extension = Text(validate=[validate.Length(max=10), WholeMatch("^[a-zA-Z0-9]+$")])
+    sha256 = Text(validate=FullMatch(HASH_PATTERN))
+    extension = Text(validate=[validate.Length(max=10), FullMatch("^[a-zA-Z0-9]+$")])
 
 
 class Sample(ResponseSchema):
@@ -94,8 +94,8 @@ class Sample(ResponseSchema):
 
     sample_id = entity_id(required=True)
     sha256 = fields.String(required=True, validate=validate.Regexp(HASH_PATTERN))
-    name = Cut(255)
-    extension = Cut(10)
+    name = Truncated(255)
+    extension = Truncated(10)
     tags = tags_field()
     media_info = fields.Dict(
         metadata={
@@ -108,26 +108,26 @@ class Sample(ResponseSchema):
             "description": "Where one sample is asked for: false when a store that may have its report did not answer."
         }
     )
-    notes = Cut(1000, allow_none=True)
+    notes = Truncated(1000, allow_none=True)
 
 
 class HistoryQuery(PageQuery, RunFilter):
-    """Filters of a sample's history."""
+    """Page and filters of a sample's history."""
 
 
 class SampleHistoryEntry(ResponseSchema):
-    """One regression test of a sample in one run."""
+    """The result of one of a sample's regression tests in a run."""
 
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
     run_created_at = UtcDateTime()
     commit_sha = fields.String(allow_none=True, validate=validate.Regexp(COMMIT_PATTERN))
-    branch = Cut(100, allow_none=True)
+    branch = Truncated(100, allow_none=True)
     platform = fields.String(validate=choice(PLATFORMS))
     status = fields.String(required=True, validate=choice(("pass", "fail", "skipped", "missing_output")))
     runtime_ms = Count(allow_none=True)
-    failure_signature = Cut(
+    failure_signature = Truncated(
         255,
         allow_none=True,
         metadata={

@@ -13,7 +13,7 @@ _HEALTH = ("ok", "degraded", "down")
 
 
 class Dependency(ResponseSchema):
-    """The state of one thing the API depends on."""
+    """The status of a dependency of the API."""
 
     name = fields.String(required=True, validate=validate.Length(max=100))
     status = fields.String(required=True, validate=choice(_HEALTH))
@@ -21,7 +21,7 @@ class Dependency(ResponseSchema):
 
 
 class SystemHealth(ResponseSchema):
-    """The state of the whole: the worst of its dependencies' effects."""
+    """The status of the API and of its dependencies."""
 
     status = fields.String(required=True, validate=choice(_HEALTH))
     checked_at = UtcDateTime(required=True)
@@ -29,7 +29,7 @@ class SystemHealth(ResponseSchema):
 
 
 class Document(ResponseSchema):
-    """An OpenAPI document, passed on as it is."""
+    """An OpenAPI document, dumped unchanged."""
 
     class Meta:
         unknown = INCLUDE
@@ -38,5 +38,5 @@ class Document(ResponseSchema):
 
     @post_dump(pass_original=True)
     def whole(self, _dumped: dict[str, Any], original: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Nothing of it is ours to leave out."""
+        """Return the original, because fields of the document are not declared here."""
         return original

@@ -1,1 +1,1 @@
-"""What a run's state is: the rule, deriving it, and how what is stored stays right."""
+"""The state of a run: the rule, how it is derived, and how stored states are kept right."""

@@ -1,7 +1,7 @@
-"""What changed since the states of runs were stored: the table `api_v1_change`.
+"""The change log: what changed since the states of runs were stored (table `api_v1_change`).
 
-Whoever changes something only adds or renews a row here, after its commit and on a connection of its own; the refresher
-derives the states that the rows name, stores them, and then takes away the rows that were not renewed meanwhile.
+Whoever changes something only adds or renews a row here, after its commit and on a connection of its own. The refresher
+derives the states that the rows name, stores them, and then removes the rows that were not renewed meanwhile.
 """
 
 from __future__ import annotations
@@ -38,56 +38,58 @@ class Kind(StrEnum):
     GENERATION = "generation"
 
 
-class Named(NamedTuple):
-    """A change, by what it is about."""
+class ChangeKey(NamedTuple):
+    """What a change is about: the key of its row."""
 
     kind: Kind
     target: int
 
 
-EVERYTHING = Named(Kind.ALL, 0)
+EVERYTHING = ChangeKey(Kind.ALL, 0)
 
-#: MySQL and SQLite know it: a row of the same key is replaced.
-_PUT = sa.text("REPLACE INTO api_v1_change (kind, target, stamp) VALUES (:kind, :target, :stamp)")
+#: MySQL and SQLite have REPLACE: a row of the same key is replaced.
+_REPLACE = sa.text("REPLACE INTO api_v1_change (kind, target, stamp) VALUES (:kind, :target, :stamp)")
 
-_TAKE = sa.delete(Change.__table__).where(
+_DELETE = sa.delete(Change.__table__).where(
     Change.kind == sa.bindparam("key_kind"),
     Change.target == sa.bindparam("key_target"),
     Change.stamp == sa.bindparam("key_stamp"),
 )
 
 
-def put(connection: sa.Connection, changed: Iterable[Named]) -> None:
-    """Note changes; in one order, so that two who note the same ones do not wait for each other in a circle."""
+def add(connection: sa.Connection, changed: Iterable[ChangeKey]) -> None:
+    """Add changes or renew them, in one order, so that two writers of the same ones do not come to a deadlock."""
     rows = [{"kind": one.kind.value, "target": one.target, "stamp": stamp()} for one in sorted(set(changed))]
     if rows:
-        connection.execute(_PUT, rows)
+        connection.execute(_REPLACE, rows)
 
 
-def note_difference(session: DbSession, run_id: int) -> None:
-    """Note that the stored state of a run is not what was derived for an answer; that this fails is no reason to fail.
+def add_run(session: DbSession, run_id: int) -> None:
+    """Add a run whose stored state is not what was derived for an answer. A failure is logged, and not raised.
 
     Args:
-        session: the reader's.
+        session: the reader's, whose transaction this is not part of.
     """
     try:
         with note_engine(session.get_bind()).connect() as connection:
-            put(connection, [Named(Kind.RUN, run_id)])
+            add(connection, [ChangeKey(Kind.RUN, run_id)])
             connection.commit()
     except SQLAlchemyError as error:
-        logger.warning("a difference could not be noted, the audit will find it: %s", type(error).__name__)
+        logger.warning(
+            "a difference could not be added to the change log, the audit will find it: %s", type(error).__name__
+        )
 
 
-def take(connection: sa.Connection, done: Iterable[sa.Row[tuple[str, int, int]]]) -> None:
-    """Take away changes that were dealt with, unless they were renewed meanwhile; commits.
+def remove(connection: sa.Connection, done: Iterable[sa.Row[tuple[str, int, int]]]) -> None:
+    """Remove changes that were dealt with, unless they were renewed meanwhile; commit.
 
-    Each by its key and in a transaction of its own, so that it never holds one row while it waits for another.
+    Each is removed by its key in a transaction of its own, which so never holds one row while it waits for another.
     """
     for row in done:
-        connection.execute(_TAKE, {"key_kind": row.kind, "key_target": row.target, "key_stamp": row.stamp})
+        connection.execute(_DELETE, {"key_kind": row.kind, "key_target": row.target, "key_stamp": row.stamp})
         connection.commit()
 
 
 def stamp() -> int:
-    """Return a number that no earlier stamp is equal to, in all likelihood."""
+    """Return a random number, in all likelihood different from every earlier stamp."""
     return secrets.randbits(62)

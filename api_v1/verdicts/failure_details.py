@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from api_v1.database.platform import DbSession, TestResult, TestResultFile
-from api_v1.verdicts.observed import Observed, digest, hash_key
-from api_v1.verdicts.rule import mismatch, stored_file
+from api_v1.verdicts.observed import NOTHING, Observed, digest, hash_key
+from api_v1.verdicts.rule import Failure, mismatch, stored_file
 
 #: Results read by one statement.
 AT_ONCE = 5000
@@ -22,18 +22,30 @@ NAMED = 50
 Key = tuple[int, int]
 
 
-def read(session: DbSession | sa.Connection, keys: Iterable[Key]) -> dict[Key, Observed]:
-    """Return what was observed of results, in one statement for some thousands; one that is not there is left out."""
+def observe(
+    session: DbSession | sa.Connection, failures: Mapping[int, Mapping[int, Failure]]
+) -> dict[int, dict[int, Failure]]:
+    """Return failures with what was observed of them, in one statement for some thousands.
+
+    Args:
+        failures: by run and test; each has a result.
+    """
     found: defaultdict[Key, list[Any]] = defaultdict(list)
-    wanted = set(keys)
+    wanted = {(run, test) for run, of_run in failures.items() for test in of_run}
     for some in _portions(wanted):
         for row in session.execute(_results(some), execution_options={"compiled_cache": None}):
             if (row.test_id, row.regression_id) in wanted:
                 found[row.test_id, row.regression_id].append(row)
-    return {key: _observed(rows) for key, rows in found.items()}
+    return {
+        run: {test: failure._replace(observed=_observed(found[run, test])) for test, failure in of_run.items()}
+        for run, of_run in failures.items()
+    }
 
 
 def _observed(rows: Sequence[Any]) -> Observed:
+    if not rows:
+        # It was deleted since, which makes the run one that changed.
+        return NOTHING
     first = rows[0]
     files = [row for row in rows if row.output_id is not None]
     hashes = {row.output_id: row.expected if row.got is None else row.got for row in files}

@@ -1,4 +1,4 @@
-"""What can be seen of changes that nobody noted, cheaply enough to ask with every request."""
+"""Changes that are missing in the change log, as far as they are seen cheaply enough to ask with every request."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from api_v1.verdicts.rule import RunStatus
 #: The id of the one row of `Refresh`.
 ONLY = 1
 
-#: The newest runs and progress rows among which unnoted ones are looked for: ids become visible out of order.
+#: The newest runs and progress rows among which unrecorded ones are looked for: ids become visible out of order.
 WINDOW = 200
 
 
 def intact(generation: Any) -> tuple[sa.ColumnElement[bool], ...]:
     """Return conditions that are true when the stored tables hold the rows of this generation."""
-    output = RunFailureOutput
-    marks = (
+    rows = (
         sa.select(RunState.test_id).where(
             RunState.test_id == 0, RunState.generation == generation, RunState.status.is_(None)
         ),
         sa.select(RunFailure.test_id).where(RunFailure.test_id == 0, RunFailure.regression_id == -generation),
-        sa.select(output.test_id).where(output.test_id == 0, output.regression_id == -generation),
+        sa.select(RunFailureOutput.test_id).where(
+            RunFailureOutput.test_id == 0, RunFailureOutput.regression_id == -generation
+        ),
         sa.select(Change.kind).where(Change.kind == Kind.GENERATION.value, Change.target == -generation),
     )
-    return tuple(mark.correlate(Refresh).exists() for mark in marks)
+    return tuple(row.correlate(Refresh).exists() for row in rows)
 
 
-def unnoted() -> list[sa.Select[Any]]:
-    """Select the runs that changed though nobody noted it: kind, target.
+def unrecorded() -> list[sa.Select[Any]]:
+    """Select runs that changed and are not in the change log: kind, target.
 
     They are the runs after the newest known one, those among the newest that are not known, those with a newer progress
     row among the newest, and those that are not finished and have other progress or another number of results.

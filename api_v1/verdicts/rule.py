@@ -1,29 +1,34 @@
 """The verdict rule: when a regression test passes, and what that makes of its run.
 
-The rule stands here twice, and a property test holds both against each other and against the platform's own
-`get_test_results`: as functions over plain facts, and as SQL over the platform's tables. Source: decisions, "Statuses";
-platform, "Pass and fail".
+The rule is one SQL expression, and pure functions over the rows that it selects. `deviations` selects the ways in which
+results are not what was expected. All else follows from these: the tests that failed (`failures_of`, or where only SQL
+can filter, `failing_results`), the state of the run (`run_status`), and its error list. A property test compares all of
+that with the tables of the decisions and with the platform's own `get_test_results`. Sources: docs/decisions.md,
+"Verdict of a test"; docs/platform.md, "Pass and fail".
+
+- A deviation is one way in which a result is not what was expected.
+- A failure is a test that did not plainly pass in a run.
+- An error is an entry of the run's error list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from api_v1.database.platform import (
-    CustomizedTest,
     RegressionTestOutput,
     RegressionTestOutputFiles,
     TestResult,
     TestResultFile,
     TestStatus,
-    regression_test_category,
 )
-from api_v1.database.sql import exactly
+from api_v1.database.sql import equals
 from api_v1.enums import StrEnum
+from api_v1.verdicts.narrowing import Narrow
+from api_v1.verdicts.observed import NOTHING, Observed
 
 
 class Verdict(StrEnum):
@@ -62,54 +67,28 @@ FINISHED = (
 )
 
 
-@dataclass(frozen=True)
-class FileFacts:
-    """One stored result file: the hash the worker uploaded, None when it said "equal", and the accepted variants."""
+class Phase(StrEnum):
+    """Life-cycle stage of a run; decides what a missing result means."""
 
-    got: str | None
-    variants: frozenset[str] = frozenset()
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
 
     @property
-    def matches(self) -> bool:
-        """Whether the file is right: equal, or an accepted variant. An empty hash is neither."""
-        return self.got is None or self.got in self.variants
+    def finished(self) -> bool:
+        """Whether the run is over."""
+        return self in (Phase.COMPLETED, Phase.CANCELED)
 
 
-def result_verdict(
-    exit_code: int | None,
-    expected_rc: int | None,
-    files: Iterable[FileFacts],
-    *,
-    needs_output: bool,
-) -> Verdict:
-    """Judge a test that has a result row.
+def phase_of(last: Any) -> Phase:
+    """Return the phase of a run.
 
     Args:
-        exit_code: what the program returned.
-        expected_rc: what it should have returned; two NULLs are equal.
-        files: the result files, without sentinel rows.
-        needs_output: whether the test has an output with ignore = false.
+        last: the `TestStatus` of the last progress row (by id), None without progress.
     """
-    files = list(files)
-    if not files and needs_output:
-        return Verdict.MISSING_OUTPUT
-    if exit_code != expected_rc:
-        return Verdict.FAIL
-    return Verdict.PASS if all(file.matches for file in files) else Verdict.FAIL
-
-
-def absent_verdict(run: RunStatus, *, has_files: bool) -> Verdict:
-    """Judge a test of the run's set that has no result row.
-
-    Args:
-        run: the state of the run.
-        has_files: whether the worker already posted files of the test.
-    """
-    if run in FINISHED:
-        return Verdict.SKIPPED
-    if run is RunStatus.RUNNING and has_files:
-        return Verdict.RUNNING
-    return Verdict.NOT_STARTED
+    known = {None: Phase.QUEUED, TestStatus.completed: Phase.COMPLETED, TestStatus.canceled: Phase.CANCELED}
+    return known.get(last, Phase.RUNNING)
 
 
 def run_status(last: str | None, *, results: int, failing: int, missing: int) -> RunStatus:
@@ -148,17 +127,13 @@ def run_errors(status: str, *, failing: int, missing: int) -> str:
     return "false" if completed else "unknown"
 
 
-#: Narrows a query to some runs or some tests: given the column of the run's id and that of the test's id.
-Narrow = Callable[[Any, Any], sa.ColumnElement[bool]]
-
-
 def stored_file(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
-    """Be true for a row that stands for a file; the platform's sentinel rows (platform, "Pass and fail") do not."""
+    """Be true for a row that stands for a file; sentinel rows do not (docs/decisions.md, "Sentinel rows")."""
     sentinel = sa.or_(
         file.test_id == -1,
         file.regression_test_id == -1,
         file.regression_test_output_id == -1,
-        sa.and_(file.expected == "", exactly(file.got, "error")),
+        sa.and_(file.expected == "", equals(file.got, "error")),
     )
     return sa.func.coalesce(sentinel, sa.false()) == sa.false()
 
@@ -170,7 +145,7 @@ def mismatch(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
         sa.select(sa.literal(1))
         .where(
             variant.regression_test_output_id == file.regression_test_output_id,
-            exactly(variant.file_hashes, file.got),
+            equals(variant.file_hashes, file.got),
         )
         .correlate(file)
         .exists()
@@ -179,7 +154,7 @@ def mismatch(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
 
 
 class Deviation(StrEnum):
-    """A way in which a result is not what was expected."""
+    """One way in which a result is not what was expected."""
 
     EXIT_CODE = "exit_code"
     DIFFERENCE = "difference"
@@ -279,36 +254,42 @@ def _has_baseline() -> sa.ColumnElement[bool]:
 
 
 def failing_results(narrow: Narrow) -> sa.Select[Any]:
-    """Select the results that do not pass; the SQL of `result_verdict`.
+    """Select the results that do not pass; `failures_of` judges the same deviations, of runs that were read.
 
     Returns:
         Rows of test_id, regression_id, verdict.
     """
     found = deviations(narrow, FAILING_DEVIATIONS).subquery("deviations").c
     missing = found.kind == Deviation.NO_FILE.value
-    # missing_output outweighs fail, and is the greater word.
+    # missing_output takes precedence over fail, and is the greater text.
     verdict = sa.func.max(sa.case((missing, Verdict.MISSING_OUTPUT.value), else_=Verdict.FAIL.value))
     return sa.select(found.test_id, found.regression_id, verdict.label("verdict")).group_by(
         found.test_id, found.regression_id
     )
 
 
-def in_a_category(regression_id: Any) -> sa.ColumnElement[bool]:
-    """Be true for a test that is in a category; others are neither sent to a worker nor shown by the platform."""
-    link = regression_test_category.c
-    return (
-        sa.select(sa.literal(1))
-        .where(link.regression_id == regression_id)
-        .correlate_except(link.regression_id.table)
-        .exists()
-    )
+class Failure(NamedTuple):
+    """A test that did not plainly pass in a run: its verdict, how many errors there are about its result, and what was
+    observed of it.
+    """
+
+    verdict: str
+    errors: int = 0
+    observed: Observed = NOTHING
 
 
-def custom_sets(narrow: Narrow) -> sa.Select[Any]:
-    """Select the distinct CustomizedTest rows: test_id, regression_id (the platform writes duplicates)."""
-    custom = CustomizedTest
-    return (
-        sa.select(custom.test_id, custom.regression_id)
-        .where(custom.regression_id.is_not(None), narrow(custom.test_id, custom.regression_id))
-        .distinct()
-    )
+def failures_of(deviating: Iterable[Any]) -> dict[int, Failure]:
+    """Judge the results of a run that deviate; return the tests that did not plainly pass, not yet what was observed.
+
+    Args:
+        deviating: rows of `deviations`.
+    """
+    found: dict[int, Failure] = {}
+    for row in deviating:
+        verdict, errors, _ = found.get(row.regression_id, Failure(Verdict.PASS.value))
+        if row.kind == Deviation.NO_FILE:
+            verdict = Verdict.MISSING_OUTPUT.value
+        elif row.kind != Deviation.NO_OUTPUT and verdict == Verdict.PASS:
+            verdict = Verdict.FAIL.value
+        found[row.regression_id] = Failure(verdict, errors + bool(row.baseline))
+    return {test: failure for test, failure in found.items() if failure != Failure(Verdict.PASS.value)}

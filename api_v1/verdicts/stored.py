@@ -1,11 +1,12 @@
-"""The stored states of runs, as readers see them: whether they can be relied upon, and what stands in where not.
+"""The stored states of runs for readers: whether they are current, and what to read instead where they are not.
 
-A run's verdict follows from up to a thousand rows and changes when any of them does. Counting runs by verdict therefore
-needs the verdicts stored, and stored verdicts must notice every change. Three things see to that, none of which touches
-the platform's tables: the observer notes what the platform's own code changes (`observer`); `pending` finds runs that
-were inserted, progressed or got results by others; the audit compares the rest, some runs at a time (`refresher`).
+A run's verdict follows from up to a thousand rows and changes when any of them does. To count runs by verdict therefore
+needs stored verdicts, which have to follow every change. Three parts ensure that without touching the platform's
+tables: the observer records what the platform's own code changes (`observer`); `pending` finds runs that others
+inserted, or whose progress or results others added (`freshness`); the audit compares the rest, some runs at a time
+(`audit`).
 
-The tables' content is disposable. What is missing or changed is derived for the answer, slower and no less right.
+The tables' content is disposable. States that are missing or out of date are derived for the answer, slower but right.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from api_v1.verdicts.change_log import Kind
 from api_v1.verdicts.derivation import State
 from api_v1.verdicts.rule import FINISHED, RunStatus
 
-#: Runs that are derived for an answer where they cannot be stored; beyond that the states count as unknown.
+#: Maximum number of runs that are derived for an answer if they cannot be stored; with more the states are unknown.
 DERIVED_AT_MOST = 100
 
-#: Seconds between looks for what nobody noted; each costs a request more than most of them cost in all.
+#: Seconds between looks for changes missing in the change log; one look takes longer than most requests in all.
 LOOK_EVERY = 1.0
 
-#: How often a request stores what changed while it stored what had changed before.
+#: Maximum number of refreshes in one request: changes may be added while earlier ones are stored.
 ATTEMPTS = 5
 
-#: The states that need a look at the results of a run.
+#: The states that depend on the results of a run.
 OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE})
 
 
@@ -47,11 +48,11 @@ OF_RESULTS = frozenset({RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStat
 
 @dataclass(frozen=True)
 class Pending:
-    """What has to be derived before the stored states are right.
+    """The runs that have to be derived before the stored states are right.
 
     Attributes:
         runs: the runs that changed.
-        unknown: whether it is more than some runs.
+        unknown: whether other runs, or too many, may have changed as well.
         position: the runs from this one on are stored; None when nothing stored can be relied upon.
     """
 
@@ -64,10 +65,10 @@ class Pending:
 
 
 def pending(session: DbSession | sa.Connection, *, look: bool = True) -> Pending:
-    """Ask in one statement what changed since the states were stored.
+    """Return what changed since the states were stored, in one statement.
 
     Args:
-        look: whether to look also for what nobody noted, as far as that is seen cheaply.
+        look: whether to look also for changes missing in the change log, as far as that is cheap.
     """
     found = session.execute(_pending(look)).all()
     position = next((row.target for row in found if row.kind == _POSITION), None)
@@ -81,15 +82,15 @@ _POSITION = "position"
 
 @functools.cache
 def _pending(look: bool) -> sa.CompoundSelect[Any]:
-    """Select kind and target of what changed, and how far the states are stored, if they can be relied upon."""
+    """Select kind and target of all changes, and the position down to which states are stored."""
     changed = sa.select(Change.kind, Change.target).where(Change.kind != Kind.GENERATION.value)
-    parts = [changed, *(freshness.unnoted() if look else ()), _trusted()]
+    parts = [changed, *(freshness.unrecorded() if look else ()), _trusted()]
     most = DERIVED_AT_MOST + 1
     return sa.union_all(*(sa.select(part.limit(most).subquery()) for part in parts))
 
 
 def _trusted() -> sa.Select[Any]:
-    """Select how far the states are stored, where none of our tables was emptied."""
+    """Select the position down to which states are stored, unless one of our tables was emptied."""
     return (
         sa.select(sa.literal(_POSITION).label("kind"), sa.case((Refresh.complete, 0), else_=Refresh.position))
         .select_from(Refresh)
@@ -99,7 +100,7 @@ def _trusted() -> sa.Select[Any]:
 
 
 def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
-    """Be true when the stored state of a run is what its rows say, as far as that is known or can be seen."""
+    """Be true when no change of a run since its state was stored is recorded or can be seen."""
     changed = sa.select(Change.kind).where(
         Change.kind != Kind.GENERATION.value,
         sa.or_(Change.kind != Kind.RUN.value, Change.target == run_id, _may_expect_more(run_id)),
@@ -115,7 +116,7 @@ def unchanged(run_id: Any) -> sa.ColumnElement[bool]:
 
 
 def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
-    """Be true for a change of an earlier run whose results may tell which tests existed when this one took place."""
+    """Be true for a change of an earlier run, whose results may show which tests existed then."""
     expects = sa.and_(RunState.recorded == sa.false(), RunState.status.in_(FINISHED))
     return sa.and_(expects, Change.target < run_id)
 
@@ -124,21 +125,21 @@ def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
 
 
 class Sources:
-    """What to select the state of runs and their failures from.
+    """The tables and rows to select the state of runs and their failures from.
 
     Attributes:
-        state: columns of `RunState` to filter, sort and count by; while the states are not known, only those that need
-            no look at the results of a run.
+        state: columns of `RunState` to filter, sort and count by; while the states are not known, only those that do
+            not depend on the results of a run.
         complete: whether it has all columns of `RunState`.
         derived: the states of runs that could not be stored.
     """
 
     def __init__(self, derived: Sequence[State] = (), *, changed: Sequence[int] = (), complete: bool = True) -> None:
-        """Choose.
+        """Build the columns to read.
 
         Args:
-            derived: the states of runs that could not be stored, as they are now.
-            changed: the runs that could not be stored, those that do not exist any more included.
+            derived: the current states of runs that could not be stored.
+            changed: the runs that could not be stored, including those that do not exist any more.
             complete: whether the other states can be relied upon.
         """
         self.complete = complete
@@ -154,18 +155,18 @@ class Sources:
             self.state = sa.union_all(kept, *literals(derived)).subquery("state").c
 
     def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
-        """Return `build(sources, *form)`; of our tables alone it is built once, as that takes as long as to run it.
+        """Return `build(sources, *form)`, cached while our tables suffice: to build it takes as long as to run it.
 
         Args:
             build: makes statements; what differs between requests are their parameters.
-            form: all that decides on the text of the statements.
+            form: all that the text of the statements depends on.
         """
         if self.complete and not self._changed:
             return _built(build, *form)
         return build(self, *form)
 
     def kept(self, run_id: Any) -> list[sa.ColumnElement[bool]]:
-        """Return the conditions under which what is stored of a run can be relied upon."""
+        """Return the conditions under which the stored state of a run is current."""
         return [run_id.not_in(self._changed)] if self._changed else []
 
 
@@ -192,15 +193,15 @@ def _built(build: Callable[..., Any], *form: Hashable) -> Any:
 
 
 def sources(session: DbSession, *, status: str | None = None) -> Sources:
-    """Return what to read: our tables once they are right, and what could not be stored as it is now.
+    """Refresh the stored states, and return what to read: our tables, and the current states that could not be stored.
 
-    Ends the session's transaction when there was something to store, so that what is read next is as new.
+    Ends the session's transaction if there was something to store, so that the next read sees it.
 
     Args:
         status: the run status that is filtered by, if any.
 
     Raises:
-        VerdictsRebuilding: it takes a look at the results of more runs than one request can derive.
+        VerdictsRebuilding: the filter depends on the results of more runs than one request can derive.
     """
     engine = session.get_bind().engine
     found = pending(session, look=_is_time_to_look(engine))
@@ -210,11 +211,11 @@ def sources(session: DbSession, *, status: str | None = None) -> Sources:
         session.rollback()
         done = refresher.refresh(engine)
         found = pending(session)
-        # What was noted since is more than some runs only when baselines are edited at this moment.
+        # Changes added meanwhile concern many runs only if baselines are edited at this moment.
         if not (done and found.unknown):
             break
     if found:
-        # Not all of it was noted by somebody: the next request has to look again.
+        # Some of the changes are missing in the change log: the next request has to look again.
         _looked.pop(engine, None)
     if not found.unknown:
         return Sources(derivation.derive(session, found.runs), changed=found.runs)
@@ -224,7 +225,7 @@ def sources(session: DbSession, *, status: str | None = None) -> Sources:
 
 
 def _is_time_to_look(engine: sa.Engine) -> bool:
-    """Tell whether this process looked for what nobody noted some time ago, and remember that it does now."""
+    """Return whether the last look for unrecorded changes is `LOOK_EVERY` ago, and remember that there is one now."""
     last = _looked.get(engine)
     if last is not None and time.monotonic() - last < LOOK_EVERY:
         return False
@@ -236,7 +237,7 @@ _looked: MutableMapping[sa.Engine, float] = WeakKeyDictionary()
 
 
 def progress(session: DbSession | sa.Connection, found: Pending) -> tuple[int, int]:
-    """Return how many runs have a state that can be relied upon, and how many there are."""
+    """Return the number of runs with a current state, and the number of all runs."""
     runs = sa.func.count()
     total = session.scalar(sa.select(runs).select_from(Test)) or 0
     if found.position is None:
@@ -245,7 +246,7 @@ def progress(session: DbSession | sa.Connection, found: Pending) -> tuple[int, i
 
 
 def backlog(connection: sa.Connection) -> str:
-    """Say how far the stored states are behind, and since when all of them are known to be right."""
+    """Describe how far the stored states are behind, and when all of them were last compared."""
     found = pending(connection)
     if found.position != 0:
         known, runs = progress(connection, found)

@@ -1,7 +1,7 @@
-"""What is known of one request while it is served: its id, when it began, and the log line it leaves.
+"""The id and the duration of a request, and its line in the access log.
 
-The state lives in the request's WSGI environment and not in `flask.g`: test clients that hold an application context
-open share one `g` among requests.
+Both are kept in the request's WSGI environment and not in `flask.g`: test clients that hold an application context open
+share one `g` among requests.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 
 from flask import Response, request
 
-#: One JSON object per answered request.
+#: Logs one JSON object per response.
 access_log = logging.getLogger("api_v1.access")
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ID = "api_v1.request_id"
-_BEGIN = "api_v1.begin"
+_START = "api_v1.start"
 
 
-def begin(*_: Any, **__: Any) -> None:
-    """Start the request's clock."""
-    request.environ[_BEGIN] = time.perf_counter()
+def start_timer(*_: Any, **__: Any) -> None:
+    """Store the time at which the request started."""
+    request.environ[_START] = time.perf_counter()
 
 
 def request_id() -> str:
-    """Return the caller's `X-Request-ID` if it is a plain word of at most 128 characters, else one made up."""
+    """Return the caller's `X-Request-ID` if it has 1 to 128 letters, digits, `.`, `_` and `-`, else a generated id."""
     known: str | None = request.environ.get(_ID)
     if known is None:
         sent = request.headers.get("X-Request-ID", "")
@@ -39,19 +39,19 @@ def request_id() -> str:
 
 
 def elapsed_ms() -> float:
-    """Milliseconds since the request began."""
-    begun: float | None = request.environ.get(_BEGIN)
-    return 0.0 if begun is None else round((time.perf_counter() - begun) * 1000, 1)
+    """Return the milliseconds since the request started."""
+    start: float | None = request.environ.get(_START)
+    return 0.0 if start is None else round((time.perf_counter() - start) * 1000, 1)
 
 
 def log_request(response: Response, caller: dict[str, Any]) -> None:
-    """Leave one line for the answered request.
+    """Log one line about a request and its response.
 
-    The path is the route's template plus its numeric ids, never the query, the body or other text: those may carry
-    what a caller typed in error, a password included.
+    It has the route's template and the numeric ids of the path, but never the query, the body or other text, because a
+    caller may have typed a password there by mistake.
 
     Args:
-        caller: who asked, such as the user's id and the token's name.
+        caller: the fields that identify the caller, such as the user's id.
     """
     entry = {
         "request_id": request_id(),

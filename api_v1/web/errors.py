@@ -1,4 +1,4 @@
-"""HTTP's side of the errors: the status and the headers of each code, and the one shape of every failure."""
+"""Errors in HTTP: the status and headers of each code, the schema of error bodies, and the errors of HTTP itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATUSES = {
 
 
 class ErrorResponse(Schema):
-    """The one shape of every failure."""
+    """The body of every error."""
 
     class Meta:
         unknown = EXCLUDE
@@ -62,7 +62,7 @@ class ErrorResponse(Schema):
 
 
 class MethodNotAllowed(ApiError):
-    """The path exists with other methods only (`details.allowed_methods`)."""
+    """The URL has operations with other methods only (`details.allowed_methods`)."""
 
     code = "method_not_allowed"
 
@@ -84,7 +84,7 @@ class UnsupportedMediaType(ApiError):
 
 
 class HttpError(ApiError):
-    """An error that Flask or Werkzeug raised by itself, and that no other class is for.
+    """An exception of Flask or Werkzeug for which no other class exists.
 
     Args:
         status: its HTTP status code.
@@ -102,7 +102,7 @@ def status_of(error: ApiError) -> int:
 
 
 def headers_of(error: ApiError) -> dict[str, str]:
-    """Return the headers that an error adds to its answer."""
+    """Return the headers of the response to an error."""
     headers = {}
     if status_of(error) == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="api_v1"'

@@ -1,4 +1,4 @@
-"""From any exception to the one JSON error shape: `{"code", "message", "details"}` (contract schema `ErrorResponse`).
+"""Error handlers: every exception becomes `{"code", "message", "details"}` (contract schema `ErrorResponse`).
 
 Flask prefers an application's handler for a specific code to a blueprint's generic one, and the platform has HTML pages
 for 400, 403, 404 and 500, so those codes are registered one by one.
@@ -24,23 +24,23 @@ logger = logging.getLogger(__name__)
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Serialise a plain value. The app's own JSON provider belongs to the host and may be configured otherwise.
+    """Serialise a plain value. The app's own JSON provider is not used, because the host may configure it.
 
-    Half of a surrogate pair, which JSON can name and UTF-8 cannot hold, is sent as a question mark.
+    An unpaired surrogate, which JSON can escape but UTF-8 cannot encode, is sent as a question mark.
     """
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
     return Response(text.encode(errors="replace"), status, headers, mimetype="application/json")
 
 
 def empty_response(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer without a body, and so without a media type."""
+    """Return a response without body and media type."""
     response = Response(status=status, headers=headers)
     del response.headers["Content-Type"]
     return response
 
 
 def render(error: ApiError) -> Response:
-    """Turn an error into its answer; from 500 on it names the request, so that the log can be searched for it."""
+    """Return the response to an error; from status 500 on it names the request id, to find it in the log."""
     details, status = error.details, status_of(error)
     if status >= 500:
         details = details | {"request_id": access_log.request_id()}
@@ -49,7 +49,7 @@ def render(error: ApiError) -> Response:
 
 
 def translate(error: Exception) -> ApiError:
-    """Find the API's error for an exception raised anywhere while a request was served."""
+    """Return the API's error for any exception raised while a request was served."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
@@ -62,7 +62,7 @@ def translate(error: Exception) -> ApiError:
 
 
 def _from_http(error: HTTPException) -> ApiError:
-    """Give the exceptions that Flask and Werkzeug raise by themselves our codes."""
+    """Return the API's error for an exception of Flask or Werkzeug."""
     status = error.code or 500
     known: dict[int, type[ApiError]] = {404: NotFound, 413: PayloadTooLarge, 415: UnsupportedMediaType}
     if status in known:
@@ -74,45 +74,45 @@ def _from_http(error: HTTPException) -> ApiError:
 
 
 def _without_parameters(error: Exception) -> Exception:
-    """Keep statement parameters, which may be secrets, out of the log's traceback, and of those it leads back to."""
-    waiting: list[BaseException | None] = [error]
+    """Hide statement parameters, which may be secrets, in the traceback of an exception and of its causes."""
+    pending: list[BaseException | None] = [error]
     seen: set[int] = set()
-    while waiting:
-        link = waiting.pop()
-        if link is None or id(link) in seen:
+    while pending:
+        chained = pending.pop()
+        if chained is None or id(chained) in seen:
             continue
-        seen.add(id(link))
-        waiting += [link.__cause__, link.__context__]
-        if isinstance(link, exc.StatementError):
-            link.hide_parameters = True
+        seen.add(id(chained))
+        pending += [chained.__cause__, chained.__context__]
+        if isinstance(chained, exc.StatementError):
+            chained.hide_parameters = True
     return error
 
 
 def handle(error: Exception) -> Response:
-    """Answer any exception.
+    """Return the response to any exception.
 
-    A view may answer despite some of them (`despite`, a tuple of exception types): health without the database, and
-    the unknown URL whose caller has no budget left.
+    A view tolerates the exceptions of its attribute `tolerates`, a tuple of types, and runs in spite of them: health
+    runs without the database, and an unknown URL is a 404 also for a caller beyond the rate limit.
     """
     view: Any = current_app.view_functions[request.endpoint or ""]
-    if isinstance(error, getattr(view, "despite", ())):
+    if isinstance(error, getattr(view, "tolerates", ())):
         try:
             response: Response = view(**(request.view_args or {}))
-        except ApiError as answer:
-            return render(answer)
+        except ApiError as own_error:
+            return render(own_error)
         return response
     limits = current_app.extensions["api_v1"].limits
     if isinstance(error, TooManyRequests):
         return render(limits.refusal())
     if isinstance(error, RateLimited):
-        error.details |= limits.budget_details()
+        error.details |= limits.details()
     if request.method in ("GET", "HEAD") and outages.is_wait(error):
         current_app.extensions["api_v1"].tables.report((request.endpoint or "").rpartition(".")[2])
     return render(translate(error))
 
 
 def register(blueprint: Blueprint) -> None:
-    """Make every failure below the blueprint's prefix ours."""
+    """Register the handler for every exception below the blueprint's prefix."""
     for code in (400, 403, 404, 500):
         blueprint.register_error_handler(code, handle)
     blueprint.register_error_handler(HTTPException, handle)

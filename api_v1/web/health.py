@@ -1,4 +1,4 @@
-"""Whether the things the API depends on answer, within bounded time and without naming hosts, paths or credentials."""
+"""The health of the API's dependencies: checked in bounded time, reported without hosts, paths or credentials."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from api_v1.errors import DatabaseUnavailable
 from api_v1.files import deadline
 from api_v1.files.circuit_breaker import HALF_OPEN, CircuitOpen
 from api_v1.files.storage import Storage
+from api_v1.verdicts import stored
 
-#: Seconds all checks may take together, of the two that an answer may take.
+#: Seconds that all checks together may take, of the two seconds that the response may take.
 DEADLINE = 1.5
 
-#: Seconds the check of the database takes at most.
+#: Seconds that a check of the database may take.
 DATABASE_SECONDS = 1.3
 
 NOT_CONFIGURED = "Not configured."
-SILENT = "Does not answer in time."
+TIMED_OUT = "Does not answer in time."
 UNREACHABLE = "Cannot be reached."
 
 
-class Trouble(Exception):
-    """A check failed, and its message says how, in words that may be published.
+class CheckFailed(Exception):
+    """A check failed; the message describes how, in words that may be published.
 
     Attributes:
-        status: what the dependency is: degraded, or down.
+        status: the status of the dependency: degraded or down.
     """
 
     def __init__(self, message: str, status: str = "degraded") -> None:
@@ -49,7 +50,7 @@ class Trouble(Exception):
 
 @dataclass(frozen=True)
 class Dependency:
-    """The state of one dependency: ok, degraded or down, and a word on it."""
+    """The status of one dependency (ok, degraded or down) and a message about it."""
 
     name: str
     status: str
@@ -58,7 +59,7 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Health:
-    """The state of the whole, and of each dependency."""
+    """The status of the API and of each dependency."""
 
     status: str
     checked_at: datetime
@@ -66,10 +67,10 @@ class Health:
 
 
 class Checks:
-    """The health checks of one app, each a function that returns a message or raises.
+    """The health checks of one app: each is a function that returns a message or raises.
 
-    They run side by side in threads of their own. One that hangs is reported as not answering, and is not started again
-    before it ended, so that a monitor's calls do not pile up.
+    They run in parallel threads. A check that hangs is reported as timed out and does not start again before it has
+    ended, so that the calls of a monitor do not accumulate.
     """
 
     def __init__(self, checks: Mapping[str, Callable[[], str | None]]) -> None:
@@ -78,7 +79,7 @@ class Checks:
         self._starting = threading.Lock()
 
     def run(self) -> Health:
-        """Run all checks and sum them up: no database is down, anything else missing is degraded."""
+        """Run all checks. The API is down without its database, and degraded when any other check fails."""
         with self._starting:
             for name, check in self._checks.items():
                 if name not in self._running or self._running[name].done():
@@ -94,9 +95,9 @@ class Checks:
 def _dependency(name: str, future: Future[str | None]) -> Dependency:
     failed = "down" if name == "database" else "degraded"
     if not future.done():
-        return Dependency(name, failed, SILENT)
+        return Dependency(name, failed, TIMED_OUT)
     error = future.exception()
-    if isinstance(error, Trouble):
+    if isinstance(error, CheckFailed):
         return Dependency(name, error.status, str(error))
     if error is not None:
         return Dependency(name, failed, UNREACHABLE)
@@ -106,36 +107,33 @@ def _dependency(name: str, future: Future[str | None]) -> Dependency:
 def checks(
     engine: sa.Engine,
     config: Mapping[str, Any],
-    stores: Storage,
+    storage: Storage,
     counters: Counters,
     shared: bool,
-    verdicts: Callable[[sa.Connection], str | None] | None = None,
 ) -> Checks:
     """Return the checks of an app.
 
     Args:
         engine: the database.
         config: the platform's configuration.
-        stores: where files are.
-        counters: where requests are counted.
-        shared: whether that is outside this process.
-        verdicts: says how far the stored verdicts are behind, by a connection that has `DATABASE_SECONDS`.
+        storage: the file storage.
+        counters: the storage of the rate limits' counts.
+        shared: whether the counts are outside this process.
     """
-    # Connections of its own: those of the pool may all be waiting for something.
+    # Separate connections, because all connections of the pool may be in use.
     probing = probing_engine(engine)
 
     def database() -> None:
-        with _explained("down"), connections.limited_time(DATABASE_SECONDS), probing.connect() as connection:
-            with _explained("down"):
+        with _database_check("down"), connections.limited_time(DATABASE_SECONDS), probing.connect() as connection:
+            with _database_check("down"):
                 connection.execute(readable())
-            with _explained("degraded"):
+            with _database_check("degraded"):
                 for statement in _writable(connection.dialect):
                     connection.exec_driver_sql(statement)
 
-    def states() -> str | None:
-        assert verdicts is not None
-        with _explained("degraded"), connections.limited_time(DATABASE_SECONDS), probing.connect() as connection:
-            return verdicts(connection)
+    def verdicts() -> str:
+        with _database_check("degraded"), connections.limited_time(DATABASE_SECONDS), probing.connect() as connection:
+            return stored.backlog(connection)
 
     def local_storage() -> None:
         folder = repository(config)
@@ -143,12 +141,12 @@ def checks(
             raise FileNotFoundError
 
     def object_storage() -> str | None:
-        if not stores.has_bucket:
+        if not storage.has_bucket:
             return NOT_CONFIGURED
         try:
-            stores.bucket.check()
+            storage.bucket.check()
         except CircuitOpen:
-            raise Trouble(_circuit(stores)) from None
+            raise CheckFailed(_circuit_message(storage)) from None
         return None
 
     def rate_limits() -> str | None:
@@ -161,7 +159,7 @@ def checks(
     return Checks(
         {
             "database": database,
-            **({} if verdicts is None else {"verdicts": states}),
+            "verdicts": verdicts,
             "local_storage": local_storage,
             "bucket": object_storage,
             "rate_limits": rate_limits,
@@ -169,9 +167,9 @@ def checks(
     )
 
 
-def _circuit(stores: Storage) -> str:
-    """Say that requests do not wait for the bucket, and when it is asked again."""
-    circuit = stores.bucket.circuit
+def _circuit_message(storage: Storage) -> str:
+    """Return the message of an open circuit: requests do not wait for the bucket, and when it is tried again."""
+    circuit = storage.bucket.circuit
     again = (
         "it is being asked again now"
         if circuit.state == HALF_OPEN
@@ -181,28 +179,27 @@ def _circuit(stores: Storage) -> str:
 
 
 @contextmanager
-def _explained(status: str) -> Iterator[None]:
-    """Say in a few words what an error of the database means.
+def _database_check(status: str) -> Iterator[None]:
+    """Raise `CheckFailed` for an error of the database.
 
     Args:
-        status: what the dependency is then; one that is only in use by others is degraded.
+        status: the status of the dependency then; a database that other transactions lock is only degraded.
     """
     try:
         yield
     except outages.DATABASE_ERRORS as error:
         explained = outages.explain(error)
         if connections.is_time_out(error):
-            raise Trouble(SILENT, status) from None
+            raise CheckFailed(TIMED_OUT, status) from None
         if explained is None or explained.message == DatabaseUnavailable.message:
-            raise Trouble(UNREACHABLE, status) from None
-        raise Trouble(explained.message, "degraded" if explained.message == outages.IN_USE else status) from None
+            raise CheckFailed(UNREACHABLE, status) from None
+        raise CheckFailed(explained.message, "degraded" if explained.message == outages.IN_USE else status) from None
 
 
 def _writable(dialect: sa.Dialect) -> list[str]:
-    """Return statements that fail where the API cannot write, and write nothing.
+    """Return statements that write nothing, and fail where the API has no right to write.
 
-    A server that is read-only for the account refuses to begin such a transaction, and to explain a change needs the
-    right to make it.
+    A read-only server refuses to begin such a transaction, and explaining a change needs the right to make the change.
     """
     if dialect.name == "sqlite":
         return []

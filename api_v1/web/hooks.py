@@ -1,7 +1,7 @@
-"""The path of a request, in order: identify, rate limit, authorize, the operation, headers.
+"""The hooks of a request, in order: identify, rate limit, authorize, the operation, headers.
 
-The platform's own hooks run first when mounted. The limiter registers itself behind `identify`, because an
-application's hooks run in the order of registration and `install` is called before the limiter's `init_app`.
+When the API is mounted, the platform's own hooks run first. The limiter's hook runs after `identify`, because hooks of
+an application run in the order of registration and `install` is called before the limiter's `init_app`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from api_v1.web.rate_limits import Limits
 
 logger = logging.getLogger(__name__)
 
-#: The endpoint that answers every URL and method below the prefix that no operation has.
-UNMATCHED = "unmatched"
+#: The endpoint of every URL and method below the prefix that no operation has.
+FALLBACK = "fallback"
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -37,39 +37,60 @@ _HEADERS = {
 
 
 class AnyPath(PathConverter):
-    """What is left of a URL, whatever it is: the empty string, slashes and line breaks included."""
+    """Matches any remaining path, including empty segments, slashes and newlines."""
 
     regex = "(?s:.*?)"
     weight = 1000
-    # Werkzeug derives this anew for a class with a regex of its own.
+    # Werkzeug would set it to True for a class that defines a regex.
     part_isolating = False
 
 
 def install(app: Flask, blueprint: Blueprint) -> None:
     """Register the hooks on a blueprint that is not registered yet."""
     handlers.register(blueprint)
-    request_started.connect(_only_ours(blueprint, access_log.begin), app, weak=False)
-    blueprint.before_app_request(_only_ours(blueprint, identify))
+    request_started.connect(_of_blueprint(blueprint, access_log.start_timer), app, weak=False)
+    blueprint.before_app_request(_of_blueprint(blueprint, identify))
     blueprint.before_request(authorize)
     blueprint.after_request(finish)
     blueprint.teardown_request(release)
 
 
-def add_unmatched(app: Flask, blueprint: Blueprint, prefix: str) -> None:
-    """Catch every URL and every method below the prefix, so that unknown ones are JSON too.
+def warn_of_threads(app: Flask) -> None:
+    """Log a warning with the first request of a process whose server has threads.
 
-    Without a rule no hook and no handler of the blueprint would see them; as a rule for any method it takes what the
-    operations' rules, which are preferred, do not.
+    The platform rebinds its one `Model.query` with every request, so that in a thread beside others a page reads and
+    saves by the session of another.
+
+    Args:
+        app: the platform's app.
     """
-    endpoint = f"{blueprint.name}.{UNMATCHED}"
+
+    def check(*_: Any, **__: Any) -> None:
+        request_started.disconnect(check, app)
+        if request.environ.get("wsgi.multithread"):
+            logger.warning(
+                "this process serves the platform's pages from several threads, which its sessions do not stand: "
+                "start gunicorn without --threads, with more --workers instead"
+            )
+
+    request_started.connect(check, app, weak=False)
+
+
+def add_fallback_route(app: Flask, blueprint: Blueprint, prefix: str) -> None:
+    """Route every other URL and method below the prefix to `fallback`, so that their errors are JSON too.
+
+    Without a matching rule none of the blueprint's hooks and handlers would run. The rules of the operations have
+    priority over this one.
+    """
+    endpoint = f"{blueprint.name}.{FALLBACK}"
     app.url_map.converters["api_v1_any"] = AnyPath
     for rule in (prefix, f"{prefix}/<api_v1_any:rest>"):
         app.url_map.add(Rule(rule, endpoint=endpoint, methods=None, strict_slashes=False, merge_slashes=False))
-    app.view_functions[endpoint] = unmatched
+    app.view_functions[endpoint] = fallback
 
 
-def _only_ours(blueprint: Blueprint, hook: Any) -> Any:
-    """Run an application-wide hook for requests of the blueprint only."""
+def _of_blueprint(blueprint: Blueprint, hook: Any) -> Any:
+    """Return an application-wide hook that runs for requests of the blueprint only."""
 
     def guarded(*arguments: Any, **keywords: Any) -> Any:
         if request.blueprint == blueprint.name:
@@ -80,9 +101,9 @@ def _only_ours(blueprint: Blueprint, hook: Any) -> Any:
 
 
 def identify() -> None:
-    """Find the caller by the bearer token. Never refuses: what a caller may do is for `authorize` to say.
+    """Find the caller by the bearer token. It refuses nobody; `authorize` does.
 
-    For an operation that needs no token none is looked up, so that its answer needs no database.
+    It looks up no token for a public operation, so that such an operation needs no database.
     """
     connections.begin_time()
     request_context.remember_caller(None)
@@ -97,35 +118,35 @@ def identify() -> None:
     except outages.DATABASE_ERRORS:
         if declared is not None:
             raise
-        # Whose budget pays for an unknown URL is not worth an outage.
+        # An unknown URL is a 404 also during an outage; it counts as anonymous then.
         return
     request_context.remember_caller(caller)
     if caller is not None:
-        _remember_use(caller)
+        _record_use(caller)
 
 
-def _remember_use(caller: tokens.Caller) -> None:
-    """Note when the token was used; that this cannot be written is no reason to refuse an answer."""
+def _record_use(caller: tokens.Caller) -> None:
+    """Record when the token was used. The request goes on when that cannot be written."""
     try:
-        tokens.touch(db.session, caller.token_id, caller.last_used_at)
+        tokens.record_use(db.session, caller.token_id, caller.last_used_at)
     except outages.DATABASE_ERRORS as error:
         operation.drop_session()
-        logger.warning("the use of a token could not be noted: %s", outages.in_short(error))
+        logger.warning("the use of a token could not be recorded: %s", outages.in_short(error))
 
 
 def authorize() -> None:
-    """The blueprint's one `before_request` hook: token, scope and role, by the operation's declared access."""
+    """Check token, scope and role against the operation's declared access: the blueprint's `before_request` hook."""
     declared = operation.current()
     if declared is not None:
         declared.access.check(request_context.current_caller())
 
 
-def unmatched(rest: str = "") -> Response:
-    """Answer a URL or a method that no operation has.
+def fallback(rest: str = "") -> Response:
+    """Answer OPTIONS, and refuse every other URL and method that no operation has.
 
     Raises:
-        MethodNotAllowed: the URL exists with other methods.
-        NotFound: it does not exist.
+        MethodNotAllowed: the URL has operations with other methods.
+        NotFound: it has none.
     """
     allowed = _allowed_methods()
     if not allowed:
@@ -135,7 +156,7 @@ def unmatched(rest: str = "") -> Response:
     raise MethodNotAllowed(request.method, allowed)
 
 
-unmatched.despite = (TooManyRequests, *outages.DATABASE_ERRORS)  # type: ignore[attr-defined]
+fallback.tolerates = (TooManyRequests, *outages.DATABASE_ERRORS)  # type: ignore[attr-defined]
 
 
 def _allowed_methods() -> list[str]:
@@ -148,13 +169,13 @@ def _allowed_methods() -> list[str]:
             endpoint, _ = adapter.match(method=method)
         except (HTTPException, RoutingException):
             continue
-        if endpoint.rpartition(".")[2] != UNMATCHED:
+        if endpoint.rpartition(".")[2] != FALLBACK:
             allowed |= {method, "OPTIONS"} | ({"HEAD"} if method == "GET" else set())
     return sorted(allowed)
 
 
 def finish(response: Response) -> Response:
-    """Give an answer, of whatever kind, the headers that all have, and leave its log line."""
+    """Add the common headers to every response and write its access-log line."""
     _limits().write_headers(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
@@ -175,7 +196,7 @@ def finish(response: Response) -> Response:
 
 
 def release(_error: BaseException | None) -> None:
-    """End the request's session: what was not committed is rolled back, even where tests keep the context open."""
+    """End the request's session, which rolls back uncommitted changes, also where tests keep the context open."""
     operation.drop_session()
     connections.end_time()
 

@@ -1,7 +1,9 @@
-"""`Idempotency-Key`: a request that is sent again is answered again, not done again (decisions, "Runs").
+"""`Idempotency-Key`: a repeated request gets the first response again and changes nothing.
 
-The key is stored in the transaction of the change. A crash leaves neither; of two requests at once the second waits at
-the unique key until the first one is committed, and then repeats its answer.
+See docs/decisions.md, "Idempotency".
+
+The key is stored in the transaction of the change, so that a crash keeps neither. Of two simultaneous requests the
+second waits at the unique key until the first one is committed, and then repeats its response.
 """
 
 from __future__ import annotations
@@ -21,51 +23,51 @@ from api_v1.database.platform import DbSession
 from api_v1.database.tables import IdempotentRequest, now
 from api_v1.errors import Conflict, Unprocessable, ValidationFailed
 
-#: How long an answer is kept.
+#: How long a response is kept.
 LIFETIME = timedelta(hours=24)
 
-#: What a driver says when somebody else holds the key for long: MySQL's lock wait timeout and deadlock, SQLite's BUSY.
+#: The error numbers of a key that another transaction locks: MySQL's lock wait timeout and deadlock, SQLite's BUSY.
 _IN_USE = (1205, 1213, 5)
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True)
-class StoredAnswer:
-    """The answer that the first request with a key was given."""
+class StoredResponse:
+    """The response to the first request with a key."""
 
     status: int
     body: str
 
 
 def check_key(key: str) -> None:
-    """Accept up to 255 visible ASCII characters.
+    """Check that a key has 1 to 255 visible ASCII characters.
 
     Raises:
-        ValidationFailed: the key has others, or too many.
+        ValidationFailed: it has not.
     """
     if not _KEY.fullmatch(key):
         raise ValidationFailed({"Idempotency-Key": "Must be 1 to 255 visible ASCII characters."})
 
 
-def fingerprint(method: str, path: str, body: Mapping[str, Any]) -> str:
-    """Return what tells one request from another: method, path and body, however the body was spelled."""
+def hash_request(method: str, path: str, body: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a request's method, path and loaded body. The spelling of the JSON does not matter."""
     text = json.dumps([method, path, body], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def begin(session: DbSession, token_id: int, key: str, print_: str) -> StoredAnswer | None:
-    """Claim a key, or return the answer to repeat.
+def claim(session: DbSession, token_id: int, key: str, request_hash: str) -> StoredResponse | None:
+    """Claim a key, or return the response to repeat.
 
-    The insert comes first. It waits for whoever has the key, and unlike a search it neither locks the gaps between the
-    keys of others nor fixes what the change itself will see of the database.
+    The insert comes first. It waits for a transaction that has the key. Unlike a query it neither locks the gaps
+    between other keys nor takes the snapshot that the change itself will read.
 
     Raises:
         Unprocessable: the key was used for another request.
         Conflict: the first request is still in progress.
     """
     row = IdempotentRequest
-    mine = {"token_id": token_id, "idempotency_key": key, "fingerprint": print_}
+    mine = {"token_id": token_id, "idempotency_key": key, "fingerprint": request_hash}
     if _succeeds(session, sa.insert(row).values(mine)):
         return None
     known, oldest = _find(session, token_id, key), now() - LIFETIME
@@ -77,13 +79,13 @@ def begin(session: DbSession, token_id: int, key: str, print_: str) -> StoredAns
         known = _find(session, token_id, key)
     if known is None or known.status is None:
         raise Conflict("A request with this Idempotency-Key is still in progress.")
-    if known.fingerprint != print_:
+    if known.fingerprint != request_hash:
         raise Unprocessable("This Idempotency-Key was used for another request.", {"idempotency_key": key})
-    return StoredAnswer(known.status, known.body or "")
+    return StoredResponse(known.status, known.body or "")
 
 
 def _succeeds(session: DbSession, statement: Any) -> bool:
-    """Write the row of a key; return whether nobody else has it."""
+    """Write the row of a key; return whether the key was free."""
     try:
         written: Any = session.execute(statement)
     except IntegrityError:
@@ -98,20 +100,20 @@ def _succeeds(session: DbSession, statement: Any) -> bool:
 
 
 def _code(error: OperationalError) -> Any:
-    """Return the database's number of an error."""
+    """Return the database's error number."""
     origin: Any = error.orig
     return getattr(origin, "sqlite_errorcode", None) or next(iter(origin.args), None)
 
 
-def finish(session: DbSession, token_id: int, key: str, status: int, body: str) -> None:
-    """Store the answer beside the change, and forget the token's old ones."""
+def store_response(session: DbSession, token_id: int, key: str, status: int, body: str) -> None:
+    """Store the response in the transaction of the change, and delete the token's old ones."""
     row = IdempotentRequest
     session.execute(
         sa.update(row).where(row.token_id == token_id, row.idempotency_key == key).values(status=status, body=body)
     )
     old = session.scalars(sa.select(row.id).where(row.token_id == token_id, row.created_at <= now() - LIFETIME)).all()
     if old:
-        # By id, because a search would also lock the gaps in which others insert their keys.
+        # By id, because a range condition would also lock the gaps into which other requests insert their keys.
         session.execute(sa.delete(row).where(row.id.in_(old)))
 
 

@@ -1,4 +1,4 @@
-"""Where else to look: absolute URLs in answers."""
+"""Absolute URLs in response bodies."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _OF_RUN = {
 
 
 def api_root() -> str:
-    """Return the absolute URL of the API, as the client sees it."""
+    """Return the absolute URL of the API, with the scheme and host of the request."""
     prefix: str = current_app.extensions["api_v1"].prefix
     return request.url_root.rstrip("/") + prefix
 
 
 def of_artifact(artifact: Artifact) -> str | None:
-    """Return where an artifact can be downloaded: a diff from this API, everything else from the bucket."""
+    """Return the download URL of an artifact: of this API for a diff, else of the bucket; None without one."""
     if artifact.diff_of is None:
         return artifact.download_url
     regression_id, output_id = artifact.diff_of
@@ -39,7 +39,7 @@ def of_artifact(artifact: Artifact) -> str | None:
 
 
 def of_run(run: Run) -> dict[str, str]:
-    """Link a run to its parts that this API serves, and to what it tests on GitHub."""
+    """Return the URLs of a run's parts in this API, and of its commit or pull request on GitHub."""
     served = {operation.path for operation in REGISTRY.values()}
     root = api_root()
     found = {name: root + path.format(run_id=run.run_id) for name, path in _OF_RUN.items() if path in served}

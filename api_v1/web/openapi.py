@@ -1,7 +1,7 @@
 """The OpenAPI document, generated from the registry of operations and their schemas with apispec.
 
-The document's fixed parts (info, headers, the standard error answers) are the contract's; everything else is read from
-the declarations that also drive the policy hook, the validation and the shaping of answers.
+The document's fixed parts (info, headers, the standard error responses) are the contract's. The rest is read from the
+settings, and from the declarations that also drive authorization, validation and serialisation.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
+from limits import RateLimitItem, parse_many
 from marshmallow import Schema
 
+from api_v1.paging import CursorPage
+from api_v1.settings import LimitGroup, Settings
 from api_v1.web.errors import ErrorResponse
-from api_v1.web.operation import REGISTRY, RESOURCES, Answer, Operation
+from api_v1.web.operation import REGISTRY, RESOURCES, Operation, ResponseSpec
 
 VERSION = "1.2.0"
 
@@ -28,18 +31,13 @@ _TAGS = {
 }
 
 _RATE_HEADERS = {
-    "X-RateLimit-Limit": ("RateLimitLimit", "Maximum requests allowed in the current window", 120),
-    "X-RateLimit-Remaining": (
-        "RateLimitRemaining",
-        "Requests remaining in the current window",
-        117,
-    ),
-    "X-RateLimit-Reset": (
-        "RateLimitReset",
-        "Unix timestamp when the rate limit window resets",
-        1748908800,
-    ),
+    "X-RateLimit-Limit": ("RateLimitLimit", "Maximum requests allowed in the current window"),
+    "X-RateLimit-Remaining": ("RateLimitRemaining", "Requests remaining in the current window"),
+    "X-RateLimit-Reset": ("RateLimitReset", "Unix timestamp when the rate limit window resets"),
 }
+
+#: How `x-rate-limit` abbreviates a unit of time.
+_UNITS = {"second": "s", "minute": "min", "hour": "h", "day": "d", "month": "mo", "year": "y"}
 
 _ERRORS = {
     400: ("BadRequest", "Request body or query parameters failed schema validation"),
@@ -68,8 +66,12 @@ _IDEMPOTENCY_KEY = {
 }
 
 
-def document() -> dict[str, Any]:
-    """Generate the document of all registered operations."""
+def document(settings: Settings) -> dict[str, Any]:
+    """Generate the document of all registered operations.
+
+    Args:
+        settings: those of the app, for the rate limits that the document states.
+    """
     plugin = MarshmallowPlugin(schema_name_resolver=_component_name)
     spec = APISpec(
         title="CCExtractor CI System API",
@@ -94,10 +96,10 @@ def document() -> dict[str, Any]:
         tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
         plugins=[plugin],
     )
-    _add_components(spec)
+    _add_components(spec, settings)
     tags = list(_TAGS)
     for operation in sorted(REGISTRY.values(), key=lambda operation: tags.index(operation.tag)):
-        spec.path(operation.path, operations={operation.method.lower(): _operation(operation)})
+        spec.path(operation.path, operations={operation.method.lower(): _operation(operation, settings)})
     return spec.to_dict()
 
 
@@ -106,7 +108,7 @@ def _component_name(schema: type[Schema]) -> str:
     return schema.__name__ if isinstance(schema, type) else type(schema).__name__
 
 
-def _add_components(spec: APISpec) -> None:
+def _add_components(spec: APISpec, settings: Settings) -> None:
     spec.components.security_scheme(
         "bearerAuth",
         {
@@ -117,7 +119,9 @@ def _add_components(spec: APISpec) -> None:
             "separate secret and is not valid here, and neither is a browser session.",
         },
     )
-    for _, (name, text, example) in _RATE_HEADERS.items():
+    amount = _rate_limits(settings, LimitGroup.READS)[0].amount
+    examples = (amount, max(0, amount - 3), 1748908800)
+    for (name, text), example in zip(_RATE_HEADERS.values(), examples, strict=True):
         schema = {"type": "integer", "example": example}
         spec.components.header(name, {"description": text, "schema": schema})
     spec.components.schema("ErrorResponse", schema=ErrorResponse)
@@ -182,10 +186,15 @@ def _error_component(name: str, text: str) -> dict[str, Any]:
 
 
 def _rate_headers() -> dict[str, Any]:
-    return {header: name for header, (name, _, _) in _RATE_HEADERS.items()}
+    return {header: name for header, (name, _) in _RATE_HEADERS.items()}
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _rate_limits(settings: Settings, group: LimitGroup) -> list[RateLimitItem]:
+    """Return the configured limits of a group of requests; a setting may name several."""
+    return parse_many(settings.limit(group))
+
+
+def _operation(operation: Operation, settings: Settings) -> dict[str, Any]:
     """Describe one operation."""
     access = operation.access
     described: dict[str, Any] = {
@@ -196,8 +205,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "security": [] if access.public else [{"bearerAuth": []}],
         "parameters": _parameters(operation),
         "responses": _responses(operation),
-        **operation.extensions,
     }
+    if operation.rate_limit is not None:
+        _add_rate_limits(described, _rate_limits(settings, operation.rate_limit))
     if access.scope is not None:
         described["x-required-scope"] = access.scope.value
     if access.roles:
@@ -210,6 +220,19 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "content": {"application/json": {"schema": operation.body}},
         }
     return described
+
+
+def _add_rate_limits(described: dict[str, Any], limits: list[RateLimitItem]) -> None:
+    """State the limits of an operation that is limited per IP address, whoever calls it."""
+    sentences, short = [], []
+    for limit in limits:
+        number, unit = limit.multiples, limit.GRANULARITY.name
+        requests = f"{limit.amount} request{'' if limit.amount == 1 else 's'}"
+        sentences.append(f"{requests} per {unit if number == 1 else f'{number} {unit}s'}")
+        short.append(f"{limit.amount}/{number if number > 1 else ''}{_UNITS[unit]} per IP")
+    text = f"Limited to {' and '.join(sentences)} and IP address, whether or not they succeed."
+    described["description"] = f"{text} {described['description']}"
+    described["x-rate-limit"] = ", ".join(short)
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -227,24 +250,24 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses: dict[str, Any] = {str(status): _answer(answer) for status, answer in operation.answers.items()}
-    for status in (*operation.errors, 503):
+    responses: dict[str, Any] = {str(status): _response(spec) for status, spec in operation.responses.items()}
+    for status in operation.errors:
         responses.setdefault(str(status), _ERRORS[status][0])
     responses["default"] = "Error"
     return responses
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    headers: dict[str, Any] = {**_rate_headers(), **answer.headers}
-    described: dict[str, Any] = {"description": answer.description, "headers": headers}
-    if answer.schema is None:
+def _response(spec: ResponseSpec) -> dict[str, Any]:
+    headers: dict[str, Any] = {**_rate_headers(), **spec.headers}
+    described: dict[str, Any] = {"description": spec.description, "headers": headers}
+    if spec.schema is None:
         return described
-    schema: Any = answer.schema
-    if answer.page:
-        inner: dict[str, Any] = {"data": {"type": "array", "items": answer.schema}}
-        envelope = "CursorPage" if answer.by_cursor else "Page"
+    schema: Any = spec.schema
+    if spec.page is not None:
+        inner: dict[str, Any] = {"data": {"type": "array", "items": spec.schema}}
+        envelope = "CursorPage" if spec.page is CursorPage else "Page"
         schema = {"allOf": [envelope, {"type": "object", "properties": inner}]}
-        if answer.extra is not None:
-            schema["allOf"].append(answer.extra)
+        if spec.extra is not None:
+            schema["allOf"].append(spec.extra)
     described["content"] = {"application/json": {"schema": schema}}
     return described

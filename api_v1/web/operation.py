@@ -3,13 +3,13 @@
 A route says everything about itself above its name:
 
     @operation("GET", "/runs/{run_id}", tag="Runs", access=needs(Scope.RUNS_READ),
-               answers={200: Answer("Run details", RunSchema())}, errors=(401, 404, 429))
+               responses={200: ResponseSpec("Run details", RunSchema())})
     def get_run(run_id: int) -> Run:
         '''Get a CI run.'''
         return runs.get(db.session, run_id)
 
-The policy hook, the validation, the shaping of the answer and the OpenAPI document all read the same record. The
-function's docstring is the operation's documentation: its first line the summary, the rest the description.
+Authorization, validation, serialisation and the OpenAPI document all read the same record. The function's docstring is
+the operation's documentation: its first line is the summary, the rest the description.
 """
 
 from __future__ import annotations
@@ -20,63 +20,82 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, request
 from marshmallow import Schema
 
-from api_v1.access.policy import UNDECLARED, Access
+from api_v1.access.policy import Access
 from api_v1.database import outages
 from api_v1.database.session import db
+from api_v1.paging import CursorPage, Page
+from api_v1.settings import LimitGroup
 from api_v1.web import idempotency, pages, validation
 from api_v1.web.handlers import empty_response, json_response
 from api_v1.web.request_context import required_caller
 
 logger = logging.getLogger(__name__)
 
-#: The path parameters that are ids, and the resource each names, for the 404 of what cannot be an id.
+#: The path parameters that are ids, and the resource that the 404 of an impossible id names.
 RESOURCES = {"run_id": "run", "sample_id": "sample", "approval_id": "baseline_approval"}
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
 @dataclass(frozen=True)
-class Answer:
-    """One successful answer of an operation.
+class ResponseSpec:
+    """One successful response of an operation.
 
     Attributes:
-        description: the meaning, for the document.
-        schema: shapes the body; None for an answer without one.
-        page: whether the operation returns a `paging.Page`, or a `paging.CursorPage`, of such bodies.
-        by_cursor: which of the two.
-        extra: fields that stand beside `data` in the envelope of a page, by name.
-        headers: the answer's own headers and their schemas, for the document.
+        description: its meaning, for the document.
+        schema: serialises the body, or each item of a page; None for a response without a body.
+        page: the type of page that the operation returns, None when it returns a single object.
+        extra: serialises the fields beside `data` in the envelope of a page.
+        headers: the OpenAPI objects of its own headers, by name.
     """
 
     description: str
     schema: Schema | None = None
-    page: bool = False
-    by_cursor: bool = False
+    page: type[Page[Any]] | type[CursorPage[Any]] | None = None
     extra: Schema | None = None
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """Everything that is declared of one endpoint; see the module's example."""
+    """The declaration of one endpoint; see the module's example.
+
+    Attributes:
+        method: the HTTP method.
+        path: the URL below the API's prefix, as OpenAPI writes it: `/runs/{run_id}`.
+        tag: groups operations in the document.
+        access: who may call it.
+        responses: its successful responses by status; the first is that of a plain return value.
+        run: the decorated function. It takes the path's parameters by name, and `query` and `body` when they are
+            declared. It returns the body, or a tuple of body and status, or of body, status and headers.
+        extra_errors: the error statuses that do not follow from the rest, such as 409; see `errors`.
+        query: loads the query string; without it every parameter is refused.
+        body: loads the JSON body.
+        body_required: whether an absent body is refused; otherwise it is `{}`.
+        rate_limit: the group of requests it is counted with; by default the caller and the method decide.
+        tolerates: exceptions of the request's hooks in spite of which it runs.
+        idempotent: whether it accepts an `Idempotency-Key`.
+    """
 
     method: str
     path: str
     tag: str
     access: Access
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, ResponseSpec]
     run: Callable[..., Any]
-    errors: tuple[int, ...] = ()
+    extra_errors: tuple[int, ...] = ()
     query: Schema | None = None
     body: Schema | None = None
     body_required: bool = True
-    budget: str | None = None
-    despite: tuple[type[Exception], ...] = ()
+    rate_limit: LimitGroup | None = None
+    tolerates: tuple[type[Exception], ...] = ()
     idempotent: bool = False
-    extensions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
@@ -90,8 +109,22 @@ class Operation:
 
     @property
     def rule(self) -> str:
-        """The path as a Flask rule. Ids stay text: what is no id is a 404 of ours, after policy and validation."""
+        """The path as a Flask rule. Ids stay strings so that an invalid id gives our 404, after authorization."""
         return self.path.replace("{", "<").replace("}", ">")
+
+    @property
+    def errors(self) -> list[int]:
+        """The error statuses that the document names, in ascending order."""
+        access = self.access
+        follows = {
+            400: self.query is not None or self.body is not None,
+            401: not access.public,
+            403: access.scope is not None or bool(access.roles),
+            404: bool(self.path_parameters),
+            429: True,
+            503: True,
+        }
+        return sorted({*self.extra_errors, *(status for status, possible in follows.items() if possible)})
 
     @property
     def summary(self) -> str:
@@ -110,31 +143,31 @@ class Operation:
         def serve(**path: str) -> Response:
             return self.serve(path)
 
-        serve.despite = self.despite  # type: ignore[attr-defined]
+        serve.tolerates = self.tolerates  # type: ignore[attr-defined]
         return serve
 
     def serve(self, path: Mapping[str, str]) -> Response:
-        """Serve one request: validate, run, shape, commit. Raising anywhere rolls back (the session is removed).
+        """Serve one request: validate, run, serialise, commit. An exception rolls back, because the session is removed.
 
-        What the database rolled back by itself, such as one side of a deadlock, is done once more: nothing was sent
-        yet, and nothing is left of the first time.
+        A transaction that the database rolled back by itself, such as one side of a deadlock, is repeated once: no
+        response was sent, and no change was kept.
         """
         try:
             return self._serve_once(path)
         except Exception as error:
             if not outages.is_worth_repeating(error):
                 raise
-            logger.info("%s is done again after %s", self.endpoint, outages.in_short(error))
+            logger.info("%s is repeated after %s", self.endpoint, outages.in_short(error))
         drop_session()
         return self._serve_once(path)
 
     def _serve_once(self, path: Mapping[str, str]) -> Response:
         arguments = self._arguments(path)
         if self.method != "GET":
-            # A new transaction sees what was committed until now, not until the token was looked up.
+            # Start a fresh transaction: the snapshot of the token look-up would hide later commits.
             db.session.rollback()
         if self.idempotent:
-            _begin()
+            _begin_to_write()
         key = request.headers.get("Idempotency-Key") if self.idempotent else None
         if key is None:
             response = self._respond(self.run(**arguments), arguments.get("query"))
@@ -144,16 +177,16 @@ class Operation:
         return response
 
     def _respond_once(self, key: str, arguments: dict[str, Any]) -> Response:
-        """Answer a request with an `Idempotency-Key`: the first time by running, later by repeating the answer."""
+        """Serve a request with an `Idempotency-Key`: run the first one, and repeat its response for later ones."""
         idempotency.check_key(key)
         token_id = required_caller().token_id
-        print_ = idempotency.fingerprint(request.method, request.path, arguments.get("body") or {})
-        stored = idempotency.begin(db.session, token_id, key, print_)
+        request_hash = idempotency.hash_request(request.method, request.path, arguments.get("body") or {})
+        stored = idempotency.claim(db.session, token_id, key, request_hash)
         if stored is not None:
             headers = {"Idempotency-Replayed": "true"}
             return Response(stored.body, stored.status, headers, mimetype="application/json")
         response = self._respond(self.run(**arguments), None)
-        idempotency.finish(db.session, token_id, key, response.status_code, response.get_data(as_text=True))
+        idempotency.store_response(db.session, token_id, key, response.status_code, response.get_data(as_text=True))
         return response
 
     def _arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
@@ -168,52 +201,45 @@ class Operation:
         return arguments
 
     def _respond(self, result: Any, query: Mapping[str, Any] | None) -> Response:
-        status = next(iter(self.answers))
-        headers: Mapping[str, str] = {}
-        if isinstance(result, Reply):
-            status, result, headers = result.status, result.body, result.headers
-        answer = self.answers[status]
-        if answer.schema is None:
+        """Serialise what the function returned by the declared response of its status."""
+        status = next(iter(self.responses))
+        headers: dict[str, str] = {}
+        if isinstance(result, tuple):
+            result, status, *more = result
+            headers = dict(*more)
+        spec = self.responses[status]
+        if spec.schema is None:
             return empty_response(status, headers)
-        if answer.page:
-            assert query is not None
-            shape: Any = pages.cursor_envelope if answer.by_cursor else pages.envelope
-            body, links = shape(result, answer.schema, query, answer.extra)
-            return json_response(body, status, {**headers, **({"Link": links} if links else {})})
-        return json_response(answer.schema.dump(result), status, headers)
+        if spec.page is None:
+            return json_response(spec.schema.dump(result), status, headers)
+        assert query is not None
+        serialise: Any = pages.cursor_envelope if spec.page is CursorPage else pages.envelope
+        body, links = serialise(result, spec.schema, query, spec.extra)
+        if links:
+            headers["Link"] = links
+        return json_response(body, status, headers)
 
 
 def drop_session() -> None:
-    """End the session and roll back; whatever happens to its connection, nothing is raised."""
+    """End the session and roll back. It never raises, whatever happens to the connection."""
     try:
         db.session.remove()
     except Exception as error:
-        # The answer is known already. A session that cannot be closed must not meet the next request.
-        logger.warning("a connection could not be given back: %s", outages.in_short(error))
+        # The response exists already. The next request must not get a session that cannot be closed.
+        logger.warning("a connection could not be returned to the pool: %s", outages.in_short(error))
         session = db.session()
         db.session.registry.clear()
         try:
             session.invalidate()
         except Exception as again:
-            logger.warning("and it could not be closed: %s", outages.in_short(again))
+            logger.warning("a connection could not be closed: %s", outages.in_short(again))
 
 
-def _begin() -> None:
-    """Begin a transaction where the driver would wait for the first write: SQLite's, for which a savepoint before that
-    is a transaction of its own.
-    """
+def _begin_to_write() -> None:
+    """Begin SQLite's transaction now; its driver would wait for the first write, and commit a savepoint before that."""
     connection = db.session.connection()
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A result with a status other than the operation's first one, or with headers of its own."""
-
-    status: int
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Every operation of the API by its endpoint, in the order of declaration.
@@ -221,7 +247,7 @@ REGISTRY: dict[str, Operation] = {}
 
 
 def current() -> Operation | None:
-    """Return the operation of the current request, or None when its URL or method is none of ours."""
+    """Return the operation of the current request, or None when no operation has its URL and method."""
     name = (request.endpoint or "").rpartition(".")[2]
     return REGISTRY.get(name)
 
@@ -231,28 +257,44 @@ def operation(
     path: str,
     *,
     tag: str,
-    answers: Mapping[int, Answer],
-    access: Access = UNDECLARED,
-    **declared: Any,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare the decorated function as an operation; see `Operation` for the arguments.
+    access: Access,
+    responses: Mapping[int, ResponseSpec],
+    errors: tuple[int, ...] = (),
+    query: Schema | None = None,
+    body: Schema | None = None,
+    body_required: bool = True,
+    rate_limit: LimitGroup | None = None,
+    tolerates: tuple[type[Exception], ...] = (),
+    idempotent: bool = False,
+) -> Callable[[Function], Function]:
+    """Declare the decorated function as an operation.
 
-    Whoever forgets `access` is told at start-up: deny by default.
+    Args:
+        errors: the `extra_errors` of the `Operation`, which describes all arguments.
+
+    Raises:
+        RuntimeError: another operation has the function's name.
     """
 
-    def register(run: Callable[..., Any]) -> Callable[..., Any]:
-        declaration = Operation(
+    def register(run: Function) -> Function:
+        declared = Operation(
             method=method,
             path=path,
             tag=tag,
             access=access,
-            answers=answers,
+            responses=responses,
             run=run,
-            **declared,
+            extra_errors=errors,
+            query=query,
+            body=body,
+            body_required=body_required,
+            rate_limit=rate_limit,
+            tolerates=tolerates,
+            idempotent=idempotent,
         )
-        if declaration.endpoint in REGISTRY:
-            raise RuntimeError(f"Two operations are named {declaration.endpoint}; rename one of them.")
-        REGISTRY[declaration.endpoint] = declaration
+        if declared.endpoint in REGISTRY:
+            raise RuntimeError(f"Two operations are named {declared.endpoint}; rename one of them.")
+        REGISTRY[declared.endpoint] = declared
         return run
 
     return register

@@ -1,4 +1,4 @@
-"""Pages on the web: the query fields, the envelope, and the `Link` header (contract schema `Page`)."""
+"""Pages in HTTP: their query parameters, envelopes and `Link` headers (contract schemas `Page` and `CursorPage`)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from flask import request
 from marshmallow import Schema, validate
 
 from api_v1.paging import CursorPage, Page
-from api_v1.web.validation import Digits, RequestSchema
+from api_v1.web.validation import QueryInteger, RequestSchema
 
 
 class PageQuery(RequestSchema):
     """The parameters of every list."""
 
-    limit = Digits(
+    limit = QueryInteger(
         load_default=50,
         validate=validate.Range(1, 100),
         metadata={"description": "Maximum number of results to return (1–100)"},
     )
-    offset = Digits(
+    offset = QueryInteger(
         load_default=0,
         validate=validate.Range(min=0),
         metadata={"description": "Number of results to skip for pagination"},
@@ -29,9 +29,9 @@ class PageQuery(RequestSchema):
 
 
 def cursor_envelope(
-    page: CursorPage, item: Schema, query: Mapping[str, Any], extra: Schema | None
+    page: CursorPage[Any], item: Schema, query: Mapping[str, Any], extra: Schema | None
 ) -> tuple[dict[str, Any], str]:
-    """Shape a page that is walked by cursor; see `envelope`."""
+    """Serialise a page of a list with a cursor; see `envelope`."""
     pagination = {"limit": query["limit"], "next_cursor": page.next_cursor}
     body = {"data": item.dump(page.data, many=True), "pagination": pagination}
     if extra is not None:
@@ -42,8 +42,10 @@ def cursor_envelope(
     return body, f'<{request.base_url}?{urlencode([*kept, ("cursor", page.next_cursor)])}>; rel="next"'
 
 
-def envelope(page: Page, item: Schema, query: Mapping[str, Any], extra: Schema | None) -> tuple[dict[str, Any], str]:
-    """Shape a page.
+def envelope(
+    page: Page[Any], item: Schema, query: Mapping[str, Any], extra: Schema | None
+) -> tuple[dict[str, Any], str]:
+    """Serialise a page.
 
     Returns:
         The body, and the value of the `Link` header (RFC 8288; empty when there is only one page).
@@ -72,6 +74,6 @@ def _links(limit: int, offset: int, following: int | None) -> str:
 
 
 def _page_url(limit: int, offset: int) -> str:
-    """Repeat the request's own query with another offset."""
+    """Return the request's own URL with another limit and offset."""
     kept = [(name, value) for name, value in request.args.items() if name not in ("limit", "offset")]
     return f"{request.base_url}?{urlencode([*kept, ('limit', limit), ('offset', offset)])}"

@@ -1,4 +1,4 @@
-"""Counts requests in the memory of one process, without the thread that the limits library starts for each request."""
+"""A storage of the limits library in the memory of one process, without the thread that the library's own starts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass, field
 
 from limits.storage import MemoryStorage
 
-#: Seconds between two searches for windows that ended.
+#: Seconds between two sweeps for keys without requests that count.
 _SWEEP = 60
 
 
 @dataclass
 class _Window:
-    """When the requests of one key were counted, oldest first, and for how many seconds each counts."""
+    """The times at which requests of one key were counted, oldest first, and the seconds for which each counts."""
 
     expiry: int
     times: deque[float] = field(default_factory=deque)
 
     def forget(self, now: float) -> None:
-        """Drop what counts no more."""
+        """Drop the times that no longer count."""
         while self.times and self.times[0] < now - self.expiry:
             self.times.popleft()
 
 
 class LimitMemory(MemoryStorage):
-    """The library's storage in memory, as far as the moving window uses it."""
+    """A storage with the methods that the moving-window strategy uses."""
 
     STORAGE_SCHEME = ["api-v1-memory"]
 
@@ -38,7 +38,7 @@ class LimitMemory(MemoryStorage):
         self._next_sweep = 0.0
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count `amount` requests if so many more fit into the last `expiry` seconds; returns whether they did."""
+        """Count `amount` requests if they fit into the limit of the last `expiry` seconds; return whether they do."""
         with self._lock:
             now = time.time()
             self._sweep(now)
@@ -50,7 +50,7 @@ class LimitMemory(MemoryStorage):
             return True
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return when the oldest request that counts was counted (Unix seconds; now where none is), and how many do."""
+        """Return the time of the oldest request that counts (Unix seconds; now if none does), and their number."""
         with self._lock:
             now = time.time()
             window = self._windows.get(key)
@@ -61,12 +61,12 @@ class LimitMemory(MemoryStorage):
             return now, 0
 
     def clear(self, key: str) -> None:
-        """Forget what was counted for a key."""
+        """Reset the count of a key."""
         with self._lock:
             self._windows.pop(key, None)
 
     def _sweep(self, now: float) -> None:
-        """Forget the keys of which nothing counts any more, so that many addresses do not fill the memory."""
+        """Delete the keys without requests that count, so that many addresses do not fill the memory."""
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SWEEP

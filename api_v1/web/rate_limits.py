@@ -1,8 +1,8 @@
-"""Rate limits: what a caller may spend, and the headers that tell.
+"""Rate limits, and the headers that report them.
 
-Flask-Limiter counts, in a moving window: refused calls are not counted, there is no double burst at a window's edge,
-and all processes share one count when the storage is Redis. One budget is charged per request: the token's for reads or
-for writes, or the address's when there is no valid token, so that guessing tokens is slow.
+Flask-Limiter counts in a moving window: it does not count refused requests, allows no double burst at a window's edge,
+and shares one count among all processes when the storage is Redis. One limit applies to a request: that of the token
+for reads or for writes, or that of the IP address when there is no valid token, so that guessing tokens is slow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flask_limiter import Limiter
 from limits import RateLimitItem, parse_many
 
 from api_v1.errors import RateLimited
-from api_v1.settings import Settings
+from api_v1.settings import LimitGroup, Settings
 from api_v1.web import operation, request_context
 from api_v1.web.rate_limit_memory import LimitMemory
 
@@ -29,29 +29,27 @@ logger = logging.getLogger(__name__)
 #: Separates our counts from the platform's in a shared Redis.
 KEY_PREFIX = "api_v1"
 
-#: Seconds Redis may take before memory takes over. The limits library declares its options too narrowly.
+#: Seconds that Redis may take before the count in memory replaces it. The limits library types its options too
+# narrowly.
 _REDIS_OPTIONS: dict[str, Any] = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
 
-#: The value of `Operation.budget` for log-ins.
-TOKENS = "tokens"
-
 _READING = ("GET", "HEAD", "OPTIONS")
-_CHARGED = "api_v1.charged"
+_COUNTED = "api_v1.counted"
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What one request is charged to.
+class RateLimit:
+    """The rate limit that applies to one request.
 
     Attributes:
-        name: the kind of budget.
-        limit: amount and window, as Flask-Limiter takes them.
-        owner: whose budget it is.
+        group: the kind of requests that it counts.
+        limit: amount and window, in Flask-Limiter's notation.
+        key: the token or IP address whose requests it counts.
     """
 
-    name: str
+    group: LimitGroup
     limit: str
-    owner: str
+    key: str
 
 
 class Limits:
@@ -62,64 +60,67 @@ class Limits:
         self.shared = not settings.limit_storage.startswith("memory")
         redis = settings.limit_storage.startswith("redis")
         self.limiter = Limiter(
-            key_func=lambda: self.budget().owner,
+            key_func=lambda: self.current().key,
             storage_uri=settings.limit_storage if self.shared else f"{LimitMemory.STORAGE_SCHEME[0]}://",
             storage_options=_REDIS_OPTIONS if redis else {},
             strategy="moving-window",
             key_prefix=KEY_PREFIX,
             in_memory_fallback_enabled=self.shared,
-            # The fallback serves the first thread that meets an outage; its siblings in mid-call pass uncounted here,
-            # and `state` charges them.
+            # Flask-Limiter repeats the call of the first thread that meets an outage in memory. Other threads already
+            # inside a call are not counted by the fallback; `state` counts them.
             swallow_errors=self.shared,
             headers_enabled=False,
         )
-        # Its own logger has a handler that swallows everything.
+        # The limiter's own logger has a handler that discards every message.
         self.limiter.logger = logger
-        for platforms in app.extensions.get("limiter", ()):
-            # Our budgets are what the contract promises; two limiters would also write the headers twice.
-            platforms.exempt(blueprint)
-        self.limiter.shared_limit(lambda: self.budget().limit, scope=lambda _endpoint: self.budget().name)(blueprint)
+        for platform_limiter in app.extensions.get("limiter", ()):
+            # The contract promises our limits; two limiters would also write the headers twice.
+            platform_limiter.exempt(blueprint)
+        self.limiter.shared_limit(lambda: self.current().limit, scope=lambda _endpoint: self.current().group.value)(
+            blueprint
+        )
         with _platform_limits_hidden(app):
             self.limiter.init_app(app)
 
-    def budget(self) -> Budget:
-        """Return what the current request is charged to."""
-        caller = request_context.current_caller()
-        address = f"ip:{request.remote_addr or 'unknown'}"
-        if getattr(operation.current(), "budget", None) == TOKENS:
-            return Budget("tokens", self.settings.limit_tokens, address)
-        if caller is None:
-            return Budget("anonymous", self.settings.limit_anonymous, address)
-        if request.method in _READING:
-            return Budget("reads", self.settings.limit_reads, f"token:{caller.token_id}")
-        return Budget("writes", self.settings.limit_writes, f"token:{caller.token_id}")
+    def current(self) -> RateLimit:
+        """Return the rate limit of the current request."""
+        caller, declared = request_context.current_caller(), operation.current()
+        key = f"ip:{request.remote_addr or 'unknown'}"
+        if declared is not None and declared.rate_limit is not None:
+            group = declared.rate_limit
+        elif caller is None:
+            group = LimitGroup.ANONYMOUS
+        else:
+            group = LimitGroup.READS if request.method in _READING else LimitGroup.WRITES
+            key = f"token:{caller.token_id}"
+        return RateLimit(group, self.settings.limit(group), key)
 
     def state(self) -> tuple[RateLimitItem, int, float]:
-        """Return the current request's limit, what remains of it, and when more comes free (Unix seconds)."""
+        """Return the current request's limit, the requests that remain, and when it resets (Unix seconds)."""
         try:
             return self._counted()
-        except Exception as error:  # any storage's own errors; an outage must not cost the answer
+        except Exception as error:  # each storage has its own errors; the request is served despite an outage
             logger.warning("rate limit storage does not answer: %s", type(error).__name__)
-            item = parse_many(self.budget().limit)[0]
+            item = parse_many(self.current().limit)[0]
             return item, item.amount - 1, time.time() + item.get_expiry()
 
     def _counted(self) -> tuple[RateLimitItem, int, float]:
         current = self.limiter.current_limit
         if current is not None:
-            # Should memory have taken over since the request was counted, it knows nothing of it.
+            # If the in-memory fallback took over after this request was counted, its window is empty.
             return current.limit, min(current.remaining, current.limit.amount - 1), current.window.reset_time
-        # The limiter's hook did not run, say because the platform's own set-up failed: charge the request now, once.
-        budget = self.budget()
-        item, strategy = parse_many(budget.limit)[0], self.limiter.limiter
-        keys = (KEY_PREFIX, budget.owner, budget.name)
-        if _CHARGED not in request.environ:
-            request.environ[_CHARGED] = True
+        # The limiter's hook did not run, for example because the platform's own set-up failed: count the request once.
+        current_limit = self.current()
+        item, strategy = parse_many(current_limit.limit)[0], self.limiter.limiter
+        keys = (KEY_PREFIX, current_limit.key, current_limit.group.value)
+        if _COUNTED not in request.environ:
+            request.environ[_COUNTED] = True
             strategy.hit(item, *keys)
         window = strategy.get_window_stats(item, *keys)
         return item, window.remaining, window.reset_time
 
     def write_headers(self, response: Response) -> None:
-        """Set `X-RateLimit-*`."""
+        """Set the `X-RateLimit-*` headers."""
         item, remaining, reset = self.state()
         current = self.limiter.current_limit
         refused = current is not None and current.breached
@@ -128,30 +129,30 @@ class Limits:
         response.headers["X-RateLimit-Reset"] = str(math.ceil(reset))
 
     def refusal(self) -> RateLimited:
-        """Return the error of a used-up budget."""
+        """Return the error for a request beyond its limit."""
         _, _, reset = self.state()
         wait = max(1, math.ceil(reset - time.time()))
         return RateLimited(
             f"Rate limit exceeded. Retry after {wait} seconds.",
-            {"retry_after": wait, **self.budget_details()},
+            {"retry_after": wait, **self.details()},
             wait,
         )
 
-    def budget_details(self) -> dict[str, Any]:
-        """Return what the details of a 429 say of the current request's budget."""
+    def details(self) -> dict[str, Any]:
+        """Return the details of a 429 about the current request's limit."""
         item, _, _ = self.state()
         return {"limit": item.amount, "window": f"{item.get_expiry()}s"}
 
 
 @contextmanager
 def _platform_limits_hidden(app: Flask) -> Iterator[None]:
-    """Keep the platform's `RATELIMIT_*` settings, which all limiters share, from reaching ours, and ours from it."""
-    theirs = {name: value for name, value in app.config.items() if name.startswith("RATELIMIT_")}
-    for name in theirs:
+    """Hide the host's `RATELIMIT_*` settings while our limiter initialises, and restore them afterwards."""
+    hidden = {name: value for name, value in app.config.items() if name.startswith("RATELIMIT_")}
+    for name in hidden:
         del app.config[name]
     try:
         yield
     finally:
         for name in [name for name in app.config if name.startswith("RATELIMIT_")]:
             del app.config[name]
-        app.config.update(theirs)
+        app.config.update(hidden)

@@ -1,4 +1,4 @@
-"""What the bodies of operations need of the current request and app."""
+"""Access to the current request's caller and the current app's services, for the functions of operations."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _CALLER = "api_v1.caller"
 
 
 def current_actor() -> Actor:
-    """Return the caller of the current request, as the audit log names it."""
+    """Return the audit actor of the current request."""
     return Actor.of(required_caller(), access_log.request_id())
 
 
-def stores() -> Storage:
-    """Return where the app's files are."""
-    storage: Storage = current_app.extensions["api_v1"].storage
-    return storage
+def storage() -> Storage:
+    """Return the app's file storage."""
+    found: Storage = current_app.extensions["api_v1"].storage
+    return found
 
 
 def machine_minutes() -> int:
-    """Return for how many minutes the platform lets a worker's machine live."""
+    """Return the lifetime of a worker's machine on the platform, in minutes."""
     return platform.machine_minutes(current_app.config)
 
 
@@ -35,18 +35,18 @@ def main_repository() -> str:
 
 
 def remember_caller(caller: Caller | None) -> None:
-    """Keep who makes the current request (in its WSGI environment: `flask.g` may outlive a request in tests)."""
+    """Store the caller of the current request (in its WSGI environment: `flask.g` may outlive a request in tests)."""
     request.environ[_CALLER] = caller
 
 
 def current_caller() -> Caller | None:
-    """Return who makes the current request, or None without a valid token."""
+    """Return the caller of the current request, or None without a valid token."""
     caller: Caller | None = request.environ.get(_CALLER)
     return caller
 
 
 def required_caller() -> Caller:
-    """Return who makes the current request of an operation that needs a token."""
+    """Return the caller of the current request of an operation that needs a token."""
     caller = current_caller()
-    assert caller is not None, "the policy hook lets nobody pass without a token"
+    assert caller is not None, "`authorize` refuses requests without a token"
     return caller

@@ -1,7 +1,7 @@
-"""Strict input: what is not understood is refused, with the reason.
+"""Strict validation of queries, bodies and path ids.
 
-Query strings and bodies are loaded by marshmallow schemas whose fields accept one spelling each. The fields here close
-what marshmallow leaves open (measured on 4.x): `Integer` reads ' 5 ' and full-width digits, `Boolean` reads 'on',
+Query strings and bodies are loaded by marshmallow schemas whose fields accept one spelling each. The fields here refuse
+what marshmallow accepts (measured on 4.x): `Integer` reads ' 5 ' and full-width digits, `Boolean` reads 'on',
 `Regexp` lets a final newline pass, `DateTime` reads bare dates.
 """
 
@@ -30,12 +30,12 @@ MAX_BODY = 64 * 1024
 
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,99}", re.ASCII)
-#: A plus sign in a query string is a space once decoded; an offset is the only place where one can stand.
+#: Matches a space that was the plus sign of a UTC offset before the query string was decoded.
 _LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 
 
 class RequestSchema(Schema):
-    """Base of the schemas for queries and bodies: unknown fields are refused."""
+    """Base of the schemas for queries and bodies; it refuses unknown fields."""
 
     class Meta:
         unknown = RAISE
@@ -43,8 +43,8 @@ class RequestSchema(Schema):
     error_messages = {"unknown": "Unknown field."}
 
 
-class Digits(fields.Integer):
-    """A whole number in a query string: ASCII digits only."""
+class QueryInteger(fields.Integer):
+    """An integer in a query string: ASCII digits only."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, str) or not _NUMBER.fullmatch(value):
@@ -55,7 +55,7 @@ class Digits(fields.Integer):
         return number
 
 
-class Flag(fields.Boolean):
+class QueryBoolean(fields.Boolean):
     """`true` or `false` in a query string."""
 
     truthy = {"true"}
@@ -63,7 +63,7 @@ class Flag(fields.Boolean):
     default_error_messages = {"invalid": "Must be true or false."}
 
 
-class StrictFlag(fields.Boolean):
+class JsonBoolean(fields.Boolean):
     """true or false in a JSON body, as JSON spells them."""
 
     default_error_messages = {"invalid": "Must be true or false."}
@@ -75,7 +75,7 @@ class StrictFlag(fields.Boolean):
 
 
 class Text(fields.String):
-    """A string that can be stored: no NUL, which no file name can hold, and no half of a surrogate pair."""
+    """A string that can be stored: it has no NUL, which file names cannot contain, and no unpaired surrogate."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -88,8 +88,8 @@ class Text(fields.String):
         return text
 
 
-class WholeMatch(validate.Regexp):
-    """A pattern for the whole value, a final newline included."""
+class FullMatch(validate.Regexp):
+    """A pattern that must match the whole value, including a final newline."""
 
     def __call__(self, value: Any) -> Any:
         if not isinstance(value, str) or re.fullmatch(self.regex, value) is None:  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ class WholeMatch(validate.Regexp):
 
 
 class Unique(validate.Validator):
-    """No two equal items; `uniqueItems` of the document."""
+    """Refuses equal items; `uniqueItems` in the document."""
 
     def __call__(self, value: Iterable[Any]) -> Any:
         items = list(value)
@@ -108,9 +108,9 @@ class Unique(validate.Validator):
 
 
 class UtcDateTime(fields.DateTime):
-    """An ISO 8601 date-time. Read: one without an offset is UTC. Written: in UTC with `Z`.
+    """An ISO 8601 date-time: loaded as UTC if it has no offset, and dumped in UTC with `Z`.
 
-    In Python it is naive and in UTC, as the platform's columns are.
+    In Python it is naive and in UTC, as in the platform's columns.
     """
 
     default_error_messages = {"invalid": "Must be an ISO 8601 date-time such as 2026-01-31T12:00:00Z."}
@@ -128,16 +128,16 @@ class UtcDateTime(fields.DateTime):
 
 
 def choice(values: Iterable[str]) -> validate.OneOf:
-    """Accept one of the values, and name them all otherwise."""
+    """Return a validator that accepts one of the values and lists them all in its error."""
     listed = list(values)
     return validate.OneOf(listed, error=f"Must be one of [{', '.join(listed)}]")
 
 
 def path_id(resource: str, value: str) -> int:
-    """Read an id of the path.
+    """Return an id of the path as an integer.
 
     Raises:
-        NotFound: the value cannot be the id of anything.
+        NotFound: no id can have this value.
     """
     if _DIGITS.fullmatch(value) and 1 <= int(value) <= MAX_ID:
         return int(value)
@@ -145,10 +145,10 @@ def path_id(resource: str, value: str) -> int:
 
 
 def load_query(schema: Schema | None, args: MultiDict[str, str]) -> dict[str, Any]:
-    """Validate a query string; without a schema every parameter is unknown.
+    """Load a query string; without a schema every parameter is unknown.
 
     Raises:
-        ValidationFailed: with the reason for each parameter that is unknown, repeated or wrong.
+        ValidationFailed: a parameter is unknown, repeated or wrong; it has the reason for each.
     """
     known = set(schema.fields) if schema is not None else set()
     problems = {name: _unknown(name, known) for name in args if name not in known}
@@ -166,14 +166,14 @@ def load_query(schema: Schema | None, args: MultiDict[str, str]) -> dict[str, An
 
 
 def load_body(schema: Schema, request: Request, *, required: bool) -> dict[str, Any]:
-    """Validate a JSON body; an optional one that is absent is `{}`.
+    """Load a JSON body; an absent optional one counts as `{}`.
 
     Raises:
         PayloadTooLarge: it has more than 64 KiB.
-        UnsupportedMediaType: it is not declared as JSON.
+        UnsupportedMediaType: its media type is not JSON.
         ValidationFailed: it is missing, not JSON, not an object, or does not fit the schema.
     """
-    # One more, because a body of unsaid length is cut off at the limit without a word.
+    # One byte more, because Werkzeug truncates a body without Content-Length at the limit and raises nothing.
     request.max_content_length = MAX_BODY + 1
     try:
         raw = request.get_data()
@@ -186,7 +186,7 @@ def load_body(schema: Schema, request: Request, *, required: bool) -> dict[str, 
     if request.mimetype != "application/json" and (raw or request.mimetype):
         raise UnsupportedMediaType(details={"content_type": request.mimetype[:100]})
     try:
-        # Bytes alone would be read as UTF-16 or UTF-32 where they look like it.
+        # json.loads would guess UTF-16 or UTF-32 from bytes.
         body = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, _BadObject) else "Must be valid JSON."
@@ -197,11 +197,11 @@ def load_body(schema: Schema, request: Request, *, required: bool) -> dict[str, 
 
 
 class _BadObject(ValueError):
-    """A JSON object that parses, but says two things at once."""
+    """A JSON object with a repeated key."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse repeated keys: which of the two was meant is a guess."""
+    """Build an object, and refuse repeated keys, because nobody can tell which value was meant."""
     body = dict(pairs)
     if len(body) != len(pairs):
         raise _BadObject("Must not name a field twice.")
@@ -209,7 +209,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    """Refuse NaN and Infinity, which Python reads and JSON does not know."""
+    """Refuse NaN and Infinity, which Python accepts although JSON has no such numbers."""
     raise ValueError(name)
 
 
@@ -228,7 +228,7 @@ def _unknown(name: str, known: Iterable[str], what: str = "parameter") -> str:
 
 
 def _reasons(messages: Any, place: str = "") -> dict[str, str]:
-    """Flatten marshmallow's nested messages to {"scopes.0": "reason"}."""
+    """Flatten marshmallow's nested messages to `{"scopes.0": "reason"}`."""
     if isinstance(messages, list):
         return {place or "_body": " ".join(str(message) for message in messages)}
     reasons = {}

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class Role(DeclEnum):
-    """What a user may do."""
+    """The role of a user."""
 
     admin = member("admin", "Admin")
     user = member("user", "User")
@@ -36,7 +36,7 @@ class User(Base):
         password: str = "",
         github_token: str | None = None,
     ) -> None:
-        """Keep `password` as given: the caller hashes it."""
+        """Store `password` unchanged: the caller hashes it."""
         self.name = name
         self.role = role
         self.email = email
@@ -45,11 +45,11 @@ class User(Base):
 
     @staticmethod
     def generate_hash(password: str) -> str:
-        """Hash a password at the strength meant for administrators (about 0.25 s)."""
+        """Hash a password with passlib's cost for administrators (about 0.25 s)."""
         return pwd_context.hash(password, category="admin")
 
     def is_password_valid(self, password: str) -> bool:
-        """Check a password; passlib's exceptions pass through (say, when no hash is stored)."""
+        """Check a password; exceptions of passlib are not caught (for example, if the stored text is not a hash)."""
         return pwd_context.verify(password, self.password)
 
     def update_password(self, new_password: str) -> None:
@@ -58,10 +58,10 @@ class User(Base):
 
     @property
     def is_admin(self) -> bool:
-        """Tell whether this user may do everything."""
+        """Tell whether this user is an administrator."""
         return self.role == Role.admin
 
     def has_role(self, name: str) -> bool:
-        """Tell whether this user has the role with this value; an admin has them all."""
+        """Tell whether this user has the role with this value; an administrator has all roles."""
         assert self.role is not None, "the platform fails on a user without role"
         return self.is_admin or self.role.value == name

@@ -1,4 +1,4 @@
-"""Stands in for the platform's bookkeeping of virtual machines, maintenance and blocked users."""
+"""Stands in for the platform's virtual machines, maintenance mode and blocked users."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BlockedUsers(Base):
 
 
 class GcpInstance(Base):
-    """The virtual machine of a run; its times are local to the server and naive."""
+    """The virtual machine of a run; its times are naive, in the server's time zone."""
 
     __tablename__ = "gcp_instance"
     __table_args__ = {"mysql_engine": "InnoDB"}
@@ -43,7 +43,7 @@ class GcpInstance(Base):
 
 
 class MaintenanceMode(Base):
-    """Whether a platform takes no new runs at present."""
+    """Whether a platform is closed to new runs at present."""
 
     __tablename__ = "maintenance_mode"
     __table_args__ = {"mysql_engine": "InnoDB"}
@@ -58,7 +58,7 @@ class MaintenanceMode(Base):
 
 
 class PendingDeletion(Base):
-    """A virtual machine whose deletion has been asked for; its time is local and naive."""
+    """A virtual machine whose deletion was requested; its time is local and naive."""
 
     __tablename__ = "pending_deletion"
     __table_args__ = {"mysql_engine": "InnoDB"}

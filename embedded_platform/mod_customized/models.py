@@ -1,4 +1,4 @@
-"""Stands in for the platform's custom runs: which tests they cover and whose they are."""
+"""Stands in for the platform's custom runs: their tests and owners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 
 class TestFork(Base):
-    """The user a run belongs to."""
+    """The owner of a custom run."""
 
     __tablename__ = "test_fork"
     __table_args__ = {"mysql_engine": "InnoDB"}
@@ -27,7 +27,7 @@ class TestFork(Base):
 
 
 class CustomizedTest(Base):
-    """A regression test that a run covers; the same pair may occur twice."""
+    """A regression test in a run's set; the same pair may occur twice."""
 
     __tablename__ = "customized_test"
     __table_args__ = {"mysql_engine": "InnoDB"}

@@ -20,7 +20,7 @@ regressionTestLinkTable = Table(
 
 
 class InputType(DeclEnum):
-    """How CCExtractor gets the sample."""
+    """The way in which CCExtractor receives the sample."""
 
     file = member("file", "File")
     stdin = member("stdin", "Stdin")
@@ -28,7 +28,7 @@ class InputType(DeclEnum):
 
 
 class OutputType(DeclEnum):
-    """Where CCExtractor puts its result."""
+    """The destination of CCExtractor's output."""
 
     file = member("file", "File")
     null = member("null", "Null")
@@ -101,7 +101,7 @@ class RegressionTest(Base):
 
 
 class RegressionTestOutput(Base):
-    """A file a regression test should write; the extension has its dot."""
+    """An expected output file of a regression test; the extension has its dot."""
 
     __tablename__ = "regression_test_output"
     __table_args__ = {"mysql_engine": "InnoDB"}
@@ -131,11 +131,11 @@ class RegressionTestOutput(Base):
 
     @property
     def filename_correct(self) -> str:
-        """The name of the approved file (`None.srt` when there is none)."""
+        """The name of the approved file (`None.srt` if there is none)."""
         return self.create_correct_filename(f"{self.correct}")
 
     def filename_expected(self, sample_sha: str) -> str:
-        """The name CCExtractor gives the file when it runs on this sample."""
+        """The name that CCExtractor gives the output for this sample."""
         return self.create_correct_filename(f"{sample_sha}{self.expected_filename}")
 
     def create_correct_filename(self, name: str) -> str:
@@ -144,7 +144,7 @@ class RegressionTestOutput(Base):
 
 
 class RegressionTestOutputFiles(Base):
-    """A variant of an output that is accepted too: one hash."""
+    """The hash of an accepted variant of an output."""
 
     __tablename__ = "regression_test_output_files"
     __table_args__ = {"mysql_engine": "InnoDB"}

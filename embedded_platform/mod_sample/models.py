@@ -1,4 +1,4 @@
-"""Stands in for the platform's samples and what describes them."""
+"""Stands in for the platform's samples and their descriptions."""
 
 from __future__ import annotations
 

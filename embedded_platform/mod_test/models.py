@@ -20,21 +20,21 @@ TOKEN_LENGTH = 64
 
 
 class TestPlatform(DeclEnum):
-    """Where a run takes place."""
+    """The platform on which a run executes."""
 
     linux = member("linux", "Linux")
     windows = member("windows", "Windows")
 
 
 class TestType(DeclEnum):
-    """What a run tests."""
+    """Whether a run tests a commit or a pull request."""
 
     commit = member("commit", "Commit")
     pull_request = member("pr", "Pull Request")
 
 
 class TestStatus(DeclEnum):
-    """How far a run has come."""
+    """The stage of a run."""
 
     preparation = member("preparation", "Preparation")
     testing = member("testing", "Testing")
@@ -43,7 +43,7 @@ class TestStatus(DeclEnum):
 
     @staticmethod
     def stages() -> list[EnumSymbol]:
-        """List the states of a run that goes well, in order."""
+        """List the stages of a successful run, in order."""
         return [TestStatus.preparation, TestStatus.testing, TestStatus.completed]
 
     @staticmethod
@@ -68,7 +68,7 @@ class Fork(Base):
 
     @property
     def github_url(self) -> str:
-        """The address without `.git`, wherever that occurs in it."""
+        """The URL without `.git`, wherever that occurs."""
         return f"{self.github}".replace(".git", "")
 
     @property
@@ -116,7 +116,7 @@ class Test(Base):
 
     @staticmethod
     def create_token() -> str:
-        """Draw a token of letters and digits."""
+        """Generate a random token of letters and digits."""
         alphabet = string.ascii_letters + string.digits
         return "".join(secrets.choice(alphabet) for _ in range(TOKEN_LENGTH))
 
@@ -154,7 +154,7 @@ class TestProgress(Base):
         message: str,
         timestamp: datetime | None = None,
     ) -> None:
-        """Take a missing time as now, and a naive one as UTC whatever it was meant to be."""
+        """Use the current time if none is given, and treat a naive time as UTC, as the platform does."""
         self.test_id = test_id
         self.status = status
         self.message = message
@@ -162,7 +162,7 @@ class TestProgress(Base):
 
     @reconstructor
     def _label_loaded_timestamp(self) -> None:
-        """Label what the first load brought; a later refresh leaves the time naive."""
+        """Add the time zone after the first load; after a later refresh the time is naive."""
         set_committed_value(self, "timestamp", _labelled_utc(self.timestamp))
 
 
@@ -171,7 +171,7 @@ def _labelled_utc(moment: datetime) -> datetime:
 
 
 class TestResult(Base):
-    """How one regression test of a run ended; the run time is in milliseconds."""
+    """The result of one regression test of a run; the run time is in milliseconds."""
 
     __tablename__ = "test_result"
     __table_args__ = {"mysql_engine": "InnoDB"}
@@ -200,7 +200,7 @@ class TestResult(Base):
 
 
 class TestResultFile(Base):
-    """One output of one regression test of a run; no `got` means it was as expected."""
+    """One output of one regression test of a run; without `got` it was as expected."""
 
     __tablename__ = "test_result_file"
     __table_args__ = {"mysql_engine": "InnoDB"}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 
 class Platform(DeclEnum):
-    """What the uploader works on (not where a run takes place)."""
+    """The operating system of the uploader (not the platform of a run)."""
 
     linux = member("linux", "Linux")
     windows = member("windows", "Windows")
@@ -27,7 +27,7 @@ class FTPActive(DeclEnum):
 
 
 class Upload(Base):
-    """Who brought a sample, and what they said about it."""
+    """The upload of a sample: uploader and notes."""
 
     __tablename__ = "upload"
     __table_args__ = {"mysql_engine": "InnoDB"}
@@ -61,7 +61,7 @@ class Upload(Base):
 
 
 class QueuedSample(Base):
-    """An uploaded file nobody has described yet; the extension has its dot."""
+    """An uploaded file without a description yet; the extension has its dot."""
 
     __tablename__ = "upload_queue"
     __table_args__ = {"mysql_engine": "InnoDB"}

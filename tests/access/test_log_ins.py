@@ -1,4 +1,4 @@
-"""Log-ins beside other requests: what they hold, what they wait for, and what is answered when they cannot go on."""
+"""Log-ins beside other requests: what they hold, how long they wait, and their response when they cannot continue."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_waiting_too_long_is_a_429_that_counts_as_an_attempt(limited: Flask, mon
     assert audited(limited) == ["token.create"], "no password was checked in vain"
 
 
-def test_who_would_wait_too_long_is_refused_before_the_database_is_asked(
+def test_a_log_in_that_would_wait_too_long_is_refused_without_a_database_query(
     limited: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens._passwords, "_last_seconds", 0.4)
@@ -113,7 +113,7 @@ def test_who_would_wait_too_long_is_refused_before_the_database_is_asked(
     assert log_in(limited).status_code == 201
 
 
-def test_used_up_budget_says_so(limited: Flask) -> None:
+def test_a_used_up_limit_is_reported_as_such(limited: Flask) -> None:
     for _ in range(5):
         assert log_in(limited, password="a wrong password").status_code == 401
     answer = log_in(limited)
@@ -122,7 +122,7 @@ def test_used_up_budget_says_so(limited: Flask) -> None:
     assert answer.headers["X-RateLimit-Remaining"] == "0"
 
 
-def test_check_that_does_not_end_is_a_503(limited: Flask, while_checking: Callable[[Verdict], None]) -> None:
+def test_a_check_that_does_not_end_is_a_503(limited: Flask, while_checking: Callable[[Verdict], None]) -> None:
     def check(stored: str, password: str) -> bool:
         raise LogInUnavailable()
 
@@ -161,7 +161,7 @@ CHANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("change", [*CHANGES, "deactivated", "deleted"])
-def test_account_that_changes_during_the_check_cannot_log_in(
+def test_an_account_that_changes_during_the_check_cannot_log_in(
     limited: Flask, while_checking: Callable[[Verdict], None], change: str
 ) -> None:
     def check(stored: str, password: str) -> bool:
@@ -270,7 +270,9 @@ def test_helpers_end_with_the_server(database: tuple[str, dict[str, str]], tmp_p
     servers.wait_until(lambda: not served.helpers(), "the helper ends")
 
 
-def test_others_are_answered_while_a_password_is_checked(database: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+def test_other_requests_are_served_while_a_password_is_checked(
+    database: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
     uri, bearer = database
     with servers.gunicorn(tmp_path, platform_config(uri, tmp_path), "--threads", "8") as running:
         served = Served(running, tmp_path.resolve(), bearer)

@@ -1,4 +1,4 @@
-"""Token self-service: which tokens are live, what this one may do, and ending the life of another."""
+"""Token self-service: list the live tokens, show the current one, revoke any of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from api_v1.access.policy import Scope
 from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import Token, now
-from tests.acting.test_audit_log import statements
-from tests.acting.test_triggering import refused
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
+from tests.support.statements import statements
+from tests.support.writing import refused
 
 
 @dataclass(frozen=True)
-class Owner:
+class TokenOwner:
     """A user with tokens, by name."""
 
     user_id: int
@@ -33,11 +33,11 @@ class Owner:
         return {"Authorization": f"Bearer {self.secrets[name]}"}
 
 
-def owner_of(api: Api, *names: str, role: str | None = "user", scopes: tuple[str, ...] = ("runs:read",)) -> Owner:
+def owner_of(api: Api, *names: str, role: str | None = "user", scopes: tuple[str, ...] = ("runs:read",)) -> TokenOwner:
     with api.rows() as session:
         user_id = factories.user(session, role).id
         made = {name: tokens.create(session, user_id, name, scopes, 30).token for name in names}
-    return Owner(user_id, made)
+    return TokenOwner(user_id, made)
 
 
 def listed(api: Api, who: dict[str, str], **query: Any) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def test_a_user_sees_the_live_tokens_by_name(each_api: Api) -> None:
 @on_one_database
 @pytest.mark.parametrize("role", ["admin", "contributor", "tester", "user", None])
 @pytest.mark.parametrize("scopes", [(), tuple(Scope)])
-def test_any_token_may_look_after_itself(api: Api, role: str | None, scopes: tuple[str, ...]) -> None:
+def test_any_token_may_list_and_revoke_its_owners_tokens(api: Api, role: str | None, scopes: tuple[str, ...]) -> None:
     owner = owner_of(api, "one", "two", role=role, scopes=scopes)
     assert listed(api, owner["one"])[0]["scopes"] == list(scopes)
     assert api.get("/auth/tokens/current", headers=owner["one"]).json["token_name"] == "one"
@@ -116,7 +116,7 @@ def test_a_name_is_free_again_after_revocation(api: Api) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "ONE", "größe", "expired", "somebody-elses", "%00", "x" * 300, "a b"])
-def test_what_is_no_live_token_of_the_caller_is_not_found(api: Api, name: str) -> None:
+def test_only_live_tokens_of_the_caller_are_found(api: Api, name: str) -> None:
     owner = owner_of(api, "one", "expired")
     other = owner_of(api, "somebody-elses")
     change(api, "expired", expires_at=now() - timedelta(seconds=1))
@@ -153,7 +153,7 @@ def test_the_last_use_is_known_to_the_minute(api: Api) -> None:
     assert before <= moment.astimezone(timezone.utc).replace(tzinfo=None) <= now()
 
 
-def test_refused_requests_are_uses_too(api: Api) -> None:
+def test_refused_requests_count_as_use(api: Api) -> None:
     owner = owner_of(api, "one", scopes=())
     refused(api.get("/runs", headers=owner["one"]), 403, "forbidden")
     assert last_used(api) is not None
@@ -191,7 +191,7 @@ def test_reading_takes_few_statements(api: Api) -> None:
 
 
 @pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
-def test_noting_the_use_waits_for_nobody(api: Api) -> None:
+def test_recording_the_use_does_not_wait_for_locks(api: Api) -> None:
     """A long request of the same token holds its row."""
     owner = owner_of(api, "one")
     with api.app.app_context():

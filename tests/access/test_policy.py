@@ -1,4 +1,4 @@
-"""Roles × scopes × operations, as a full table: what is declared in the contract is what happens over HTTP."""
+"""Roles × scopes × operations, as a full table: access over HTTP is as the contract declares it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from api_v1.access import tokens
 from api_v1.access.policy import RoleName, Scope
 from api_v1.web.operation import REGISTRY, Operation
-from tests.access.test_tokens import QUICK_HASH
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
+from tests.support.operations import call
 from tests.support.paths import CONTRACT_FILE
-from tests.whole.test_operations import call
+from tests.support.people import QUICK_HASH
 
 ROLES: tuple[str | None, ...] = (*(role.value for role in RoleName), None)
 SCOPES = tuple(scope.value for scope in Scope)
@@ -54,7 +54,7 @@ ADDED = {
 
 
 def contract_rules() -> dict[str, Rule]:
-    """What the contract declares, by method and path."""
+    """Return the contract's access rules by method and path."""
     document = json.loads(CONTRACT_FILE.read_text())
     return {
         f"{method.upper()} {path}": Rule(
@@ -100,7 +100,7 @@ def bearers(api: Api) -> dict[Caller, dict[str, str]]:
 
 
 @on_one_database
-def test_who_may_call_is_what_is_declared(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_over_http_is_as_declared(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_NOBODY", QUICK_HASH)
     headers = bearers(api)
     wrong: dict[str, dict[Caller | None, str]] = {}

@@ -1,4 +1,4 @@
-"""No credential leaves in a text, and no text takes longer than its length accounts for."""
+"""No credential stays in a redacted text, and redaction takes time in proportion to the text's length."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_token_of_a_reporting_url_is_replaced(url: str, before: str, after: 
         assert redactor.redact(before + url.format(TOKEN) + after) == before + url.format("[redacted]") + after
 
 
-def test_an_encoded_end_of_a_token_goes_with_it() -> None:
+def test_a_percent_encoded_end_of_a_token_is_replaced_too() -> None:
     shown = Redactor().redact(f"url=%2Fprogress-reporter%2F17%2F{TOKEN}%3Fa%3Db&c=d")
     assert shown == "url=%2Fprogress-reporter%2F17%2F[redacted]&c=d"
 
@@ -81,7 +81,7 @@ def test_an_encoded_end_of_a_token_goes_with_it() -> None:
         ("None", "None"),
     ],
 )
-def test_what_is_known_is_replaced_wherever_it_stands(text: str, expected: str) -> None:
+def test_known_secrets_are_replaced_everywhere(text: str, expected: str) -> None:
     assert REDACTOR.redact(text) == expected
 
 
@@ -94,7 +94,7 @@ def test_our_own_tokens_are_replaced(text: str) -> None:
     assert secret[5:20] not in Redactor().redact(secret[:30])
 
 
-def test_a_token_of_ours_in_what_looks_like_another_one_is_replaced() -> None:
+def test_a_token_of_the_api_inside_another_token_like_text_is_replaced() -> None:
     secret = new_secret()
     assert secret[5:] not in Redactor().redact("ccx1_" + "a" * 20 + secret)
 
@@ -102,7 +102,7 @@ def test_a_token_of_ours_in_what_looks_like_another_one_is_replaced() -> None:
 @pytest.mark.parametrize(
     "text", ["plain", "", "reporter", "/progress-reporter/17/", "progress report 17", "ccx1", "ccx1_x"]
 )
-def test_what_has_no_token_stays(text: str) -> None:
+def test_text_without_a_token_is_unchanged(text: str) -> None:
     assert REDACTOR.redact(text) == text
     assert REDACTOR.credentials(text) == text
 
@@ -150,7 +150,7 @@ texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
 
 @settings(max_examples=300)
 @given(texts, st.lists(st.integers(1, 30), min_size=1, max_size=20))
-def test_parts_put_together_are_the_whole(text: str, lengths: list[int]) -> None:
+def test_redacted_parts_add_up_to_the_redacted_whole(text: str, lengths: list[int]) -> None:
     shown, start = "", 0
     for length in [*lengths, len(text)]:
         end = start + length
@@ -174,7 +174,7 @@ def test_the_margin_is_enough_wherever_a_long_text_is_cut(secret: str) -> None:
 
 
 @pytest.mark.parametrize("back", [0, 1, 30, len(KNOWN) - 1, len(KNOWN)])
-def test_what_is_cut_of_a_message_holds_no_half_token(back: int) -> None:
+def test_a_cut_message_holds_no_half_token(back: int) -> None:
     text = "." * (LONGEST - back) + KNOWN + "." * LONGEST
     for shown in (REDACTOR.start(text), REDACTOR.credentials(text)):
         assert shown == "." * (LONGEST - back) + ("[redacted]" if back else "")
@@ -184,7 +184,7 @@ def test_what_is_cut_of_a_message_holds_no_half_token(back: int) -> None:
     assert "10" not in hide_locations(host) and "db" not in hide_locations(host)
 
 
-def test_a_text_that_redacting_shortens_shows_no_half_token_either() -> None:
+def test_a_text_shortened_by_redaction_holds_no_half_token() -> None:
     text = f"{KNOWN} " * (2 * LONGEST // 61)
     assert set(REDACTOR.start(text).split()) == {"[redacted]"}
     *shown, last = REDACTOR.credentials(f"password={KNOWN}\n" * (2 * LONGEST // 70)).split()
@@ -337,7 +337,7 @@ def repeats(pattern: re.Pattern[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("module", [redaction, structure, segments, records], ids=lambda module: module.__name__)
-def test_every_quantifier_of_what_reads_foreign_text_is_bounded(module: ModuleType) -> None:
+def test_every_quantifier_in_patterns_for_foreign_text_is_bounded(module: ModuleType) -> None:
     assert {pattern.pattern for pattern in FOUND[module] if repeats(pattern)} == set()
     assert repeats(re.compile("(?:ab|c{1,3}d*)"))
 

@@ -1,4 +1,4 @@
-"""All or nothing: platform rows, our rows and the audit record are written together, whenever the end comes."""
+"""Platform rows, our rows and the audit record are written in one transaction, wherever it is interrupted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from api_v1.access import tokens
 from api_v1.database import platform
 from api_v1.database.platform import Base
 from api_v1.database.session import db
-from tests.access.test_tokens import PASSWORD, QUICK_HASH
-from tests.acting.test_approvals import Court, court_of, review_mode
-from tests.acting.test_triggering import BODY, Contents, contents
 from tests.support import factories
 from tests.support.client import Api
+from tests.support.people import PASSWORD, QUICK_HASH
+from tests.support.reviews import ReviewScenario, review_mode, review_scenario
+from tests.support.writing import BODY, Contents, contents
 
 #: Rows that are new and rows that are gone, by table; a changed row is both.
 Difference = dict[str, tuple[int, int]]
@@ -39,52 +39,51 @@ def created(number: int) -> tuple[int, int]:
 
 CHANGED = (1, 1)
 NEW_RUN = dict.fromkeys(("test", "customized_test", "api_v1_run_creation", "api_v1_audit"), created(1))
-
 Case = tuple[str, str, Any, dict[str, str]]
 
 
-def create(court: Court) -> tuple[Case, Difference]:
+def create(scenario: ReviewScenario) -> tuple[Case, Difference]:
     body = BODY | {"repository": "somebody/new"}
-    return ("POST", "/runs", body, court.contributor), NEW_RUN | {"fork": created(1), "test_fork": created(1)}
+    return ("POST", "/runs", body, scenario.contributor), NEW_RUN | {"fork": created(1), "test_fork": created(1)}
 
 
-def retry(court: Court) -> tuple[Case, Difference]:
-    return ("POST", f"/runs/{court.dispute.run_id}/retry", {}, court.contributor), NEW_RUN
+def retry(scenario: ReviewScenario) -> tuple[Case, Difference]:
+    return ("POST", f"/runs/{scenario.mismatch.run_id}/retry", {}, scenario.contributor), NEW_RUN
 
 
-def cancel(court: Court) -> tuple[Case, Difference]:
-    with court.api.rows() as session:
+def cancel(scenario: ReviewScenario) -> tuple[Case, Difference]:
+    with scenario.api.rows() as session:
         run_id = factories.run(session).id
     written = {"test_progress": created(1), "api_v1_audit": created(1)}
-    return ("POST", f"/runs/{run_id}/cancel", {}, court.contributor), written
+    return ("POST", f"/runs/{run_id}/cancel", {}, scenario.contributor), written
 
 
-def request(court: Court) -> tuple[Case, Difference]:
+def request(scenario: ReviewScenario) -> tuple[Case, Difference]:
     written = {"api_v1_baseline_approval": created(1), "api_v1_audit": created(1)}
-    return ("POST", court.dispute.path, court.dispute.body(), court.contributor), written
+    return ("POST", scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor), written
 
 
-def request_and_approve(court: Court) -> tuple[Case, Difference]:
+def request_and_approve(scenario: ReviewScenario) -> tuple[Case, Difference]:
     """Both in one, with API_V1_BASELINE_REVIEW = auto."""
-    (method, path, body, _), _ = request(court)
+    (method, path, body, _), _ = request(scenario)
     written = {
         "api_v1_baseline_approval": created(1),
         "api_v1_audit": created(2),
         "api_v1_baseline_change": created(1),
         "regression_test_output": CHANGED,
     }
-    return (method, path, body, court.admin), written
+    return (method, path, body, scenario.admin), written
 
 
-def _with_twin(court: Court) -> str:
+def _with_twin(scenario: ReviewScenario) -> str:
     """Request approval for two outputs; return where the approval is."""
-    with court.api.rows() as session:
-        test = factories.regression_test(session, session.get_one(platform.Sample, court.dispute.sample_id))
-        factories.output(session, test, court.dispute.old)
-    return f"/baseline-approvals/{court.request(apply_to_variants=True)['approval_id']}"
+    with scenario.api.rows() as session:
+        test = factories.regression_test(session, session.get_one(platform.Sample, scenario.mismatch.sample_id))
+        factories.output(session, test, scenario.mismatch.old)
+    return f"/baseline-approvals/{scenario.request(apply_to_variants=True)['approval_id']}"
 
 
-def approve(court: Court) -> tuple[Case, Difference]:
+def approve(scenario: ReviewScenario) -> tuple[Case, Difference]:
     body = {"decision": "approve", "reason": "I compared both files."}
     written = {
         "api_v1_baseline_approval": CHANGED,
@@ -92,39 +91,42 @@ def approve(court: Court) -> tuple[Case, Difference]:
         "api_v1_baseline_change": created(2),
         "regression_test_output": (2, 2),
     }
-    return ("POST", f"{_with_twin(court)}/review", body, court.admin), written
+    return ("POST", f"{_with_twin(scenario)}/review", body, scenario.admin), written
 
 
-def reject(court: Court) -> tuple[Case, Difference]:
+def reject(scenario: ReviewScenario) -> tuple[Case, Difference]:
     body = {"decision": "reject", "reason": "It cuts the last line."}
     written = {"api_v1_baseline_approval": CHANGED, "api_v1_audit": created(1)}
-    return ("POST", f"{_with_twin(court)}/review", body, court.admin), written
+    return ("POST", f"{_with_twin(scenario)}/review", body, scenario.admin), written
 
 
-def revert(court: Court) -> tuple[Case, Difference]:
-    (_, path, body, _), _ = approve(court)
-    assert court.api.post(path, json=body, headers=court.other).status_code == 200
+def revert(scenario: ReviewScenario) -> tuple[Case, Difference]:
+    (_, path, body, _), _ = approve(scenario)
+    assert scenario.api.post(path, json=body, headers=scenario.other).status_code == 200
     written = {
         "api_v1_baseline_approval": CHANGED,
         "api_v1_audit": created(1),
         "regression_test_output": (2, 2),
     }
-    return ("POST", path.replace("review", "revert"), {"reason": "It was wrong."}, court.admin), written
+    return ("POST", path.replace("review", "revert"), {"reason": "It was wrong."}, scenario.admin), written
 
 
-def log_in(court: Court) -> tuple[Case, Difference]:
-    with court.api.rows() as session:
+def log_in(scenario: ReviewScenario) -> tuple[Case, Difference]:
+    with scenario.api.rows() as session:
         email = factories.user(session, password=QUICK_HASH).email
     body = {"email": email, "password": PASSWORD, "token_name": "laptop"}
     return ("POST", "/auth/tokens", body, {}), {"api_v1_token": created(1), "api_v1_audit": created(1)}
 
 
-def log_out(court: Court) -> tuple[Case, Difference]:
-    return ("DELETE", "/auth/tokens/current", None, court.other), {"api_v1_token": CHANGED, "api_v1_audit": created(1)}
+def log_out(scenario: ReviewScenario) -> tuple[Case, Difference]:
+    return ("DELETE", "/auth/tokens/current", None, scenario.other), {
+        "api_v1_token": CHANGED,
+        "api_v1_audit": created(1),
+    }
 
 
-def revoke(court: Court) -> tuple[Case, Difference]:
-    with court.api.rows() as session:
+def revoke(scenario: ReviewScenario) -> tuple[Case, Difference]:
+    with scenario.api.rows() as session:
         owner = factories.user(session)
         who = factories.bearer(session, owner)
         tokens.create(session, owner.id, "lost", [], 30)
@@ -156,7 +158,7 @@ def stopping(engine: sa.Engine, at: int, stop: Callable[[], None], *events: str)
 
 
 def counts(engine: sa.Engine, names: Iterable[str]) -> dict[str, int]:
-    """How many rows some tables have."""
+    """Return the number of rows of each of some tables."""
     tables = [Base.metadata.tables[name] for name in names]
     with engine.connect() as connection:
         selects = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in tables]
@@ -174,9 +176,9 @@ def send(api: Api, case: Case, more: Mapping[str, str]) -> Any:
 
 
 @pytest.fixture
-def court(api: Api, monkeypatch: pytest.MonkeyPatch) -> Court:
+def scenario(api: Api, monkeypatch: pytest.MonkeyPatch) -> ReviewScenario:
     monkeypatch.setattr(tokens, "_NOBODY", QUICK_HASH)
-    return court_of(api)
+    return review_scenario(api)
 
 
 @pytest.mark.parametrize(
@@ -186,12 +188,12 @@ def court(api: Api, monkeypatch: pytest.MonkeyPatch) -> Court:
         *(pytest.param(make, {"Idempotency-Key": "one"}, id=f"{make.__name__} with a key") for make in WITH_KEY),
     ],
 )
-def test_a_change_that_is_stopped_leaves_nothing(
-    court: Court, make: Callable[[Court], tuple[Case, Difference]], key: dict[str, str]
+def test_an_interrupted_change_leaves_nothing(
+    scenario: ReviewScenario, make: Callable[[ReviewScenario], tuple[Case, Difference]], key: dict[str, str]
 ) -> None:
     """Stopped at its first statement, then at its second, and so on; what is there at last was done once."""
-    case, written = make(court)
-    api = court.api
+    case, written = make(scenario)
+    api = scenario.api
     with api.app.app_context():
         engine = db.engine
     with api.rows() as session:
@@ -238,41 +240,41 @@ on_mariadb = pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
 
 @on_mariadb
 @pytest.mark.parametrize("make", [create, retry, cancel, request], ids=lambda make: make.__name__)
-def test_a_process_that_dies_leaves_nothing_and_its_key_works(
-    court: Court, make: Callable[[Court], tuple[Case, Difference]]
+def test_a_dying_process_leaves_nothing_and_its_key_works(
+    scenario: ReviewScenario, make: Callable[[ReviewScenario], tuple[Case, Difference]]
 ) -> None:
     deaths = 0
     while True:
         if make in (retry, request):
             # What was retried or requested once is not new.
-            court = court_of(court.api)
-        (case, written), key = make(court), {"Idempotency-Key": f"key{deaths}"}
+            scenario = review_scenario(scenario.api)
+        (case, written), key = make(scenario), {"Idempotency-Key": f"key{deaths}"}
         if make is create:
             case[2]["repository"] = f"somebody/new{deaths}"
-        with court.api.rows() as session:
+        with scenario.api.rows() as session:
             before = contents(session)
-        code = in_a_process(court.api, case, key, deaths + 1)
+        code = in_a_process(scenario.api, case, key, deaths + 1)
         if code != 9:
             break
         deaths += 1
-        with court.api.rows() as session:
+        with scenario.api.rows() as session:
             assert difference(before, contents(session)) == {}, deaths
-        response = send(court.api, case, key)
+        response = send(scenario.api, case, key)
         assert (response.status_code, response.headers.get("Idempotency-Replayed")) == (202, None)
-        with court.api.rows() as session:
+        with scenario.api.rows() as session:
             assert difference(before, contents(session)) == written | {"api_v1_idempotency": created(1)}
     assert code == 0
     assert deaths > 4
 
 
 @on_mariadb
-def test_an_answer_that_was_lost_is_given_again(court: Court) -> None:
-    case, written = create(court)
-    with court.api.rows() as session:
+def test_a_lost_response_is_given_again(scenario: ReviewScenario) -> None:
+    case, written = create(scenario)
+    with scenario.api.rows() as session:
         before = contents(session)
-    assert in_a_process(court.api, case, {"Idempotency-Key": "one"}, at=None) == 0
-    response = send(court.api, case, {"Idempotency-Key": "one"})
+    assert in_a_process(scenario.api, case, {"Idempotency-Key": "one"}, at=None) == 0
+    response = send(scenario.api, case, {"Idempotency-Key": "one"})
     assert (response.status_code, response.headers["Idempotency-Replayed"]) == (202, "true")
-    with court.api.rows() as session:
+    with scenario.api.rows() as session:
         assert difference(before, contents(session)) == written | {"api_v1_idempotency": created(1)}
         assert response.json["run_id"] == session.scalar(sa.select(sa.func.max(platform.Test.id)))

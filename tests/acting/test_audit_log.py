@@ -1,12 +1,10 @@
-"""The audit log: who changed what, when and why; only ever added to, and never a secret in it."""
+"""The audit log records who changed what, when and why; it is only added to and holds no secret."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,28 +14,18 @@ from click.testing import Result
 
 from api_v1.access import tokens
 from api_v1.database import platform
-from api_v1.database.session import db
 from api_v1.database.tables import AuditRecord, Token, now
 from api_v1.web.operation import REGISTRY
-from tests.access.test_tokens import PASSWORD, QUICK_HASH
-from tests.acting.test_approvals import REASON, Court, court_of
-from tests.acting.test_triggering import BODY, accepted, refused
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
+from tests.support.people import PASSWORD, QUICK_HASH
+from tests.support.reviews import REASON, ReviewScenario, review_scenario
+from tests.support.statements import statements
+from tests.support.writing import BODY, accepted, refused
 
+pytestmark = pytest.mark.usefixtures("quick_check_of_unknown_accounts")
 Records = list[dict[str, Any]]
-
-
-@pytest.fixture(autouse=True)
-def quick_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the check for unknown accounts be quick."""
-    monkeypatch.setattr(tokens, "_NOBODY", QUICK_HASH)
-
-
-@pytest.fixture
-def court(api: Api) -> Court:
-    return court_of(api)
 
 
 def shell(api: Api, *arguments: str) -> Result:
@@ -69,18 +57,20 @@ def identity(api: Api, who: dict[str, str]) -> tuple[str, str]:
         return str(email), name
 
 
-# --- What is recorded ------------------------------------------------------------------------
+# --- What is recorded -----------------------------------------------------------------------------
 
 
-def test_every_change_says_who_what_why_and_when(each_api: Api) -> None:
-    court, admin = court_of(each_api), each_api.bearer()
-    case = court.dispute
-    email, token_name = identity(each_api, court.admin)
+def test_every_change_records_who_what_why_and_when(each_api: Api) -> None:
+    scenario, admin = review_scenario(each_api), each_api.bearer()
+    case = scenario.mismatch
+    email, token_name = identity(each_api, scenario.admin)
     with each_api.rows() as session:
         queued = factories.run(session, "preparation").id
 
     def check(path: str, body: Any, *, action: str, target: str, before: Any, after: Any, headers: Any = None) -> Any:
-        answer = each_api.post(path, json=body, headers={**(headers or court.admin), "X-Request-ID": f"id-of-{action}"})
+        answer = each_api.post(
+            path, json=body, headers={**(headers or scenario.admin), "X-Request-ID": f"id-of-{action}"}
+        )
         assert answer.status_code in (200, 202), answer.json
         number = answer.json.get("new_run_id") or answer.json.get("approval_id") or answer.json.get("run_id")
         record = log(each_api, admin, limit=1)[0]
@@ -118,39 +108,39 @@ def test_every_change_says_who_what_why_and_when(each_api: Api) -> None:
         before=None,
         after={"new_run_id": "{}", "failed_only": True, "regression_tests": 1},
     )
-    approval = court.request(court.admin)
+    approval = scenario.request(scenario.admin)
     record = log(each_api, admin, limit=1)[0]
     target = f"approval:{approval['approval_id']}"
     assert (record["action"], record["target"], record["reason"]) == ("baseline.request", target, REASON)
     assert record["before"] == {"hash": case.old}
     assert record["after"] == {"hash": case.new, "output_id": case.output_id, "run_id": case.run_id}
 
-    email, token_name = identity(each_api, court.other)
+    email, token_name = identity(each_api, scenario.other)
     path, output = f"/baseline-approvals/{approval['approval_id']}", str(case.output_id)
-    same: dict[str, Any] = {"target": path.replace("/baseline-approvals/", "approval:"), "headers": court.other}
+    same: dict[str, Any] = {"target": path.replace("/baseline-approvals/", "approval:"), "headers": scenario.other}
     review = {"decision": "approve", "reason": "I compared both files."}
     check(
         f"{path}/review", review, action="baseline.approve", before={output: case.old}, after={output: case.new}, **same
     )
     back = {"reason": "The timing was wrong."}
     check(f"{path}/revert", back, action="baseline.revert", before={output: case.new}, after={output: case.old}, **same)
-    approval = court.request(court.admin)
+    approval = scenario.request(scenario.admin)
     same["target"] = f"approval:{approval['approval_id']}"
     path, review = f"/baseline-approvals/{approval['approval_id']}", review | {"decision": "reject"}
     check(f"{path}/review", review, action="baseline.reject", before={}, after={}, **same)
 
 
-def test_what_changes_nothing_is_not_recorded(court: Court) -> None:
-    with court.api.rows() as session:
+def test_requests_that_change_nothing_are_not_recorded(scenario: ReviewScenario) -> None:
+    with scenario.api.rows() as session:
         over = factories.run(session, "completed").id
-    approval = court.request()
-    before = log(court.api)
-    accepted(court.api.post(f"/runs/{over}/cancel", headers=court.admin))
-    court.request()
-    court.review(approval, dry_run=True)
-    refused(court.revert(approval), 409, "conflict")
-    refused(court.api.post("/runs/4711/retry", headers=court.admin), 404, "not_found")
-    assert log(court.api) == before
+    approval = scenario.request()
+    before = log(scenario.api)
+    accepted(scenario.api.post(f"/runs/{over}/cancel", headers=scenario.admin))
+    scenario.request()
+    scenario.review(approval, dry_run=True)
+    refused(scenario.revert(approval), 409, "conflict")
+    refused(scenario.api.post("/runs/4711/retry", headers=scenario.admin), 404, "not_found")
+    assert log(scenario.api) == before
 
 
 def account(api: Api) -> str:
@@ -183,7 +173,7 @@ def test_log_ins_and_revocations_are_recorded(each_api: Api) -> None:
 
 
 @pytest.mark.parametrize("email", ["ann@example.org", "nobody@example.org", "Größe@example.org"])
-def test_a_failed_log_in_is_recorded_although_it_fails(api: Api, email: str) -> None:
+def test_a_failed_log_in_is_recorded(api: Api, email: str) -> None:
     account(api)
     assert log_in(api, email, "not the password").status_code == 401
     record = last(api)
@@ -191,7 +181,7 @@ def test_a_failed_log_in_is_recorded_although_it_fails(api: Api, email: str) -> 
     assert (record["before"], record["after"], record["request_id"]) == (None, None, "log-in")
 
 
-def test_a_log_in_that_gets_no_token_is_not_a_failed_one(api: Api) -> None:
+def test_a_log_in_refused_for_its_token_name_is_not_recorded_as_failed(api: Api) -> None:
     email = account(api)
     log_in(api, email)
     before = log(api)
@@ -219,52 +209,37 @@ def test_the_command_line_is_recorded(api: Api) -> None:
     assert records[3]["after"]["scopes"] == ["runs:read"]
 
 
-def test_reviews_on_the_command_line_name_the_admin(court: Court) -> None:
-    approval = court.request()
-    with court.api.rows() as session:
+def test_reviews_on_the_command_line_name_the_admin(scenario: ReviewScenario) -> None:
+    approval = scenario.request()
+    with scenario.api.rows() as session:
         factories.user(session, email="boss@example.org")
     for action in ("approve", "revert"):
-        shell(court.api, "approvals", action, approval["approval_id"], "--as", "boss@example.org", "--reason", REASON)
-        record = last(court.api)
+        shell(
+            scenario.api, "approvals", action, approval["approval_id"], "--as", "boss@example.org", "--reason", REASON
+        )
+        record = last(scenario.api)
         assert (record["actor"], record["action"]) == ("boss@example.org", f"baseline.{action}")
         assert (record["token_name"], record["request_id"], record["reason"]) == ("command-line", None, REASON)
 
 
-def test_a_record_outlives_its_actor(court: Court) -> None:
-    with court.api.rows() as session:
+def test_a_record_outlives_its_actor(scenario: ReviewScenario) -> None:
+    with scenario.api.rows() as session:
         owner = factories.user(session)
         owner_id, email, who = owner.id, owner.email, factories.bearer(session, owner)
         run_id = factories.run(session).id
-    accepted(court.api.post(f"/runs/{run_id}/cancel", headers=who))
-    with court.api.rows() as session:
+    accepted(scenario.api.post(f"/runs/{run_id}/cancel", headers=who))
+    with scenario.api.rows() as session:
         session.execute(sa.delete(Token).where(Token.user_id == owner_id))
         session.execute(sa.delete(platform.User).where(platform.User.id == owner_id))
-    assert [record["action"] for record in log(court.api, actor=email)] == ["run.cancel"]
+    assert [record["action"] for record in log(scenario.api, actor=email)] == ["run.cancel"]
 
 
-# --- Append-only, and no secrets -------------------------------------------------------------
+# --- Append-only, and no secrets ------------------------------------------------------------------
 
 
-@contextmanager
-def statements(api: Api) -> Iterator[list[str]]:
-    """Everything that is sent to the database, with its parameters."""
-    with api.app.app_context():
-        engine = db.engine
-    sent: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        sent.append(f"{statement} {parameters}")
-
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
-
-
-def everything(court: Court) -> list[str]:
+def everything(scenario: ReviewScenario) -> list[str]:
     """Do all that is recorded, in many ways; return the secrets that were used."""
-    api, case = court.api, court.dispute
+    api, case = scenario.api, scenario.mismatch
     email = account(api)
     wrong, unknown = "not the right password", tokens.new_secret()
     log_in(api, email, wrong)
@@ -277,8 +252,8 @@ def everything(court: Court) -> list[str]:
     for action in ("retry", "cancel"):
         api.post(f"/runs/{run_id}/{action}", json={"reason": "no secret"}, headers=who | {"Idempotency-Key": action})
     approval = accepted(api.post(case.path, json=case.body(), headers=who | {"Idempotency-Key": "approve"}))
-    court.review(approval)
-    court.revert(approval)
+    scenario.review(approval)
+    scenario.revert(approval)
     made = shell(api, "token", "create", email, "ci").stdout.strip()
     shell(api, "token", "revoke", email, "ci")
     for refused_one in (unknown, secret + "x", secret[:-1], wrong):
@@ -290,30 +265,32 @@ def everything(court: Court) -> list[str]:
     return [*values, *map(tokens.digest, (unknown, secret, made)), secret[5:25], made[5:25]]
 
 
-def test_no_secret_reaches_the_audit_log_or_any_other(court: Court, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_reaches_the_audit_log_or_any_other(
+    scenario: ReviewScenario, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    hidden = everything(court)
-    with court.api.rows() as session:
+    hidden = everything(scenario)
+    with scenario.api.rows() as session:
         rows = [dict(row) for row in session.execute(sa.select(AuditRecord.__table__)).mappings()]
     assert len(rows) >= 11
     logged = caplog.text + "".join(str(vars(record)) for record in caplog.records)
     assert "/api/v1/runs" in logged
-    for text in (str(rows), logged, shell(court.api, "audit").output, str(log(court.api))):
+    for text in (str(rows), logged, shell(scenario.api, "audit").output, str(log(scenario.api))):
         assert [secret for secret in hidden if secret in text] == []
 
 
-def test_records_are_only_ever_added(court: Court) -> None:
-    with statements(court.api) as sent:
-        everything(court)
-        log(court.api)
-        shell(court.api, "audit")
+def test_records_are_only_ever_added(scenario: ReviewScenario) -> None:
+    with statements(scenario.api) as sent:
+        everything(scenario)
+        log(scenario.api)
+        shell(scenario.api, "audit")
     touching = [statement for statement in sent if re.search("api_v1_audit", statement)]
     assert {statement.split()[0] for statement in touching} == {"INSERT", "SELECT"}
     methods = {operation.method for operation in REGISTRY.values() if "audit" in operation.path}
     assert methods == {"GET"}
 
 
-# --- Reading it ------------------------------------------------------------------------------
+# --- Reading it -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -391,7 +368,7 @@ def test_pages_neither_repeat_nor_skip(api: Api, filled: list[int]) -> None:
         "action=nul%00",
     ],
 )
-def test_a_filter_that_is_not_understood_is_refused(api: Api, query: str) -> None:
+def test_an_invalid_filter_is_refused(api: Api, query: str) -> None:
     response = api.get("/audit-log", query=query, headers=api.bearer())
     assert list(refused(response, 400, "validation_error")["fields"]) == [query.partition("=")[0]]
 

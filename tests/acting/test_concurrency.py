@@ -1,4 +1,4 @@
-"""Many at once, against a real server of several processes and threads on MariaDB."""
+"""Concurrent writes to a real server of several processes and threads on MariaDB."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sqlalchemy.orm import Session
 from api_v1.database import platform
 from api_v1.database.platform import Base, RegressionTestOutput, TestStatus
 from api_v1.database.tables import AuditRecord, BaselineApproval, BaselineChange, IdempotentRequest
-from tests.acting.test_approvals import Dispute, dispute, store
-from tests.acting.test_triggering import BODY, FINISHED
 from tests.support import factories, servers
 from tests.support.fixtures import platform_config
+from tests.support.reviews import MismatchedOutput, mismatched_output, store
+from tests.support.writing import BODY, FINISHED
 
 MANY = 20
 REVIEW = {"decision": "approve", "reason": "I compared both files."}
 
 
-class World(NamedTuple):
+class ServedApi(NamedTuple):
     """The server, and its database."""
 
     server: servers.Gunicorn
@@ -45,15 +45,15 @@ class World(NamedTuple):
             return [factories.bearer(session) for _ in range(number)]
 
     def count(self, model: Any, *conditions: Any) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         with self.rows() as session:
             return session.scalar(sa.select(sa.func.count()).select_from(model).where(*conditions)) or 0
 
-    def disputes(self, number: int = 1, sample: Any = None, **output: Any) -> list[Dispute]:
-        """Disputes of one sample."""
+    def mismatched_outputs(self, number: int = 1, sample: Any = None, **output: Any) -> list[MismatchedOutput]:
+        """Mismatched outputs of one sample."""
         with self.rows() as session:
             sample = factories.sample(session)
-            return [dispute(session, self.folder, sample, **output) for _ in range(number)]
+            return [mismatched_output(session, self.folder, sample, **output) for _ in range(number)]
 
 
 class Post(NamedTuple):
@@ -65,7 +65,7 @@ class Post(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(mariadb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def served(mariadb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApi]:
     folder: Path = tmp_path_factory.mktemp("acting")
     with servers.mariadb_schema("acting") as uri:
         engine = sa.create_engine(uri)
@@ -76,14 +76,14 @@ def world(mariadb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             session.commit()
         config = platform_config(uri, folder)
         with servers.gunicorn(folder, config, "--workers", "4", "--threads", "5", "--preload") as server:
-            yield World(server, engine, folder)
+            yield ServedApi(server, engine, folder)
         engine.dispose()
 
 
-def at_once(world: World, posts: Sequence[Post]) -> list[servers.Answer]:
+def at_once(served: ServedApi, posts: Sequence[Post]) -> list[servers.Answer]:
     """Send all requests at the same time."""
     with ThreadPoolExecutor(len(posts)) as pool:
-        return list(pool.map(lambda post: world.server.request("POST", post.path, post.headers, post.body), posts))
+        return list(pool.map(lambda post: served.server.request("POST", post.path, post.headers, post.body), posts))
 
 
 def statuses(answers: Sequence[servers.Answer]) -> Counter[int]:
@@ -92,35 +92,35 @@ def statuses(answers: Sequence[servers.Answer]) -> Counter[int]:
 
 @pytest.mark.parametrize("life", [(), ("preparation", "testing")])
 @pytest.mark.parametrize("callers", [1, MANY])
-def test_of_twenty_cancellations_one_cancels(world: World, life: tuple[str, ...], callers: int) -> None:
-    with world.rows() as session:
+def test_one_of_twenty_cancellations_cancels(served: ServedApi, life: tuple[str, ...], callers: int) -> None:
+    with served.rows() as session:
         run_id = factories.run(session, *life).id
-    bearers = world.bearers(callers) * (MANY // callers)
+    bearers = served.bearers(callers) * (MANY // callers)
 
-    answers = at_once(world, [Post(f"/runs/{run_id}/cancel", None, bearer) for bearer in bearers])
+    answers = at_once(served, [Post(f"/runs/{run_id}/cancel", None, bearer) for bearer in bearers])
 
     assert statuses(answers) == {202: MANY}
     assert Counter(answer.json()["status"] for answer in answers) == {"accepted": 1, "no_op": MANY - 1}
     of_run, canceled = platform.TestProgress.test_id == run_id, platform.TestProgress.status == TestStatus.canceled
-    assert world.count(platform.TestProgress, of_run, canceled) == 1
-    assert world.count(AuditRecord, AuditRecord.target == f"run:{run_id}") == 1
+    assert served.count(platform.TestProgress, of_run, canceled) == 1
+    assert served.count(AuditRecord, AuditRecord.target == f"run:{run_id}") == 1
 
 
-def test_cancellations_of_different_runs_do_not_block_each_other(world: World) -> None:
+def test_cancellations_of_different_runs_do_not_block_each_other(served: ServedApi) -> None:
     for keyed in (False, True):
-        with world.rows() as session:
+        with served.rows() as session:
             runs = [factories.run(session).id for _ in range(MANY)]
         key = {"Idempotency-Key": "one"} if keyed else {}
-        bearers = world.bearers(MANY)
+        bearers = served.bearers(MANY)
         posts = [Post(f"/runs/{run}/cancel", None, who | key) for run, who in zip(runs, bearers, strict=True)]
-        answers = at_once(world, posts)
+        answers = at_once(served, posts)
         assert [answer.json()["status"] for answer in answers] == ["accepted"] * MANY
 
 
 @pytest.mark.parametrize("action", ["create", "retry", "cancel", "approve"])
-def test_twenty_requests_with_one_key_are_done_once(world: World, action: str) -> None:
-    (case,) = world.disputes()
-    with world.rows() as session:
+def test_twenty_requests_with_one_key_are_executed_once(served: ServedApi, action: str) -> None:
+    (case,) = served.mismatched_outputs()
+    with served.rows() as session:
         queued = factories.run(session).id
     path, body = {
         "create": ("/runs", BODY),
@@ -128,103 +128,103 @@ def test_twenty_requests_with_one_key_are_done_once(world: World, action: str) -
         "cancel": (f"/runs/{queued}/cancel", {}),
         "approve": (case.path, case.body()),
     }[action]
-    (bearer,) = world.bearers(1)
-    records, runs = world.count(AuditRecord), world.count(platform.Test)
+    (bearer,) = served.bearers(1)
+    records, runs = served.count(AuditRecord), served.count(platform.Test)
 
-    answers = at_once(world, [Post(path, body, bearer | {"Idempotency-Key": "one"})] * MANY)
+    answers = at_once(served, [Post(path, body, bearer | {"Idempotency-Key": "one"})] * MANY)
 
     assert {(answer.status, answer.body) for answer in answers} == {(202, answers[0].body)}
     replayed = Counter(answer.headers["Idempotency-Replayed"] for answer in answers)
     assert replayed == {None: 1, "true": MANY - 1}
-    assert world.count(AuditRecord) == records + 1
-    assert world.count(platform.Test) == runs + (action in ("create", "retry"))
+    assert served.count(AuditRecord) == records + 1
+    assert served.count(platform.Test) == runs + (action in ("create", "retry"))
 
 
-def test_requests_with_different_keys_do_not_block_each_other(world: World) -> None:
-    (one,) = world.bearers(1)
-    callers = [one] * (MANY // 2) + world.bearers(MANY // 2)
+def test_requests_with_different_keys_do_not_block_each_other(served: ServedApi) -> None:
+    (one,) = served.bearers(1)
+    callers = [one] * (MANY // 2) + served.bearers(MANY // 2)
     posts = [Post("/runs", BODY, who | {"Idempotency-Key": f"key{n}"}) for n, who in enumerate(callers)]
-    answers = at_once(world, posts)
+    answers = at_once(served, posts)
     assert statuses(answers) == {202: MANY}
     assert len({answer.json()["run_id"] for answer in answers}) == MANY
 
 
-def test_keys_that_expired_together_are_used_again_together(world: World) -> None:
-    bearers = world.bearers(MANY // 2)
+def test_expired_keys_can_be_reused_concurrently(served: ServedApi) -> None:
+    bearers = served.bearers(MANY // 2)
     posts = [Post("/runs", BODY, who | {"Idempotency-Key": "old"}) for who in bearers]
-    first = at_once(world, posts)
-    with world.rows() as session:
+    first = at_once(served, posts)
+    with served.rows() as session:
         session.execute(sa.update(IdempotentRequest).values(created_at=factories.START))
-    second = at_once(world, posts + posts)
+    second = at_once(served, posts + posts)
     assert statuses([*first, *second]) == {202: 3 * len(bearers)}
     runs = {answer.json()["run_id"] for answer in second}
     assert len(runs) == len(bearers) and not runs & {answer.json()["run_id"] for answer in first}
 
 
-def test_a_new_fork_is_made_once(world: World) -> None:
-    bearers = world.bearers(MANY)
+def test_a_new_fork_is_created_once(served: ServedApi) -> None:
+    bearers = served.bearers(MANY)
     for number in range(2):
         name = f"somebody/fork{number}"
         spelled = (name, name.upper())
         posts = [Post("/runs", BODY | {"repository": spelled[n % 2]}, who) for n, who in enumerate(bearers)]
-        answers = at_once(world, posts)
+        answers = at_once(served, posts)
         assert statuses(answers) == {202: MANY}
         assert len({answer.json()["run_id"] for answer in answers}) == MANY
-        assert world.count(platform.Fork, platform.Fork.github.ilike(f"%/{name}.git")) == 1
+        assert served.count(platform.Fork, platform.Fork.github.ilike(f"%/{name}.git")) == 1
 
 
-def test_twenty_equal_requests_for_approval_are_one(world: World) -> None:
-    (case,) = world.disputes()
-    answers = at_once(world, [Post(case.path, case.body(), who) for who in world.bearers(MANY)])
+def test_twenty_equal_requests_for_approval_are_one(served: ServedApi) -> None:
+    (case,) = served.mismatched_outputs()
+    answers = at_once(served, [Post(case.path, case.body(), who) for who in served.bearers(MANY)])
     assert statuses(answers) == {202: MANY}
     assert len({answer.json()["approval_id"] for answer in answers}) == 1
-    assert world.count(BaselineApproval, BaselineApproval.output_id == case.output_id) == 1
+    assert served.count(BaselineApproval, BaselineApproval.output_id == case.output_id) == 1
 
 
-def request(world: World, cases: Sequence[Dispute], **more: Any) -> list[str]:
+def request(served: ServedApi, cases: Sequence[MismatchedOutput], **more: Any) -> list[str]:
     """Request approvals; return where each of them is."""
-    (bearer,) = world.bearers(1)
-    answers = at_once(world, [Post(case.path, case.body(**more), bearer) for case in cases])
+    (bearer,) = served.bearers(1)
+    answers = at_once(served, [Post(case.path, case.body(**more), bearer) for case in cases])
     assert statuses(answers) == {202: len(cases)}
     return [f"/baseline-approvals/{answer.json()['approval_id']}" for answer in answers]
 
 
-def test_of_two_reviewers_at_once_one_decides(world: World) -> None:
-    reviewers = world.bearers(2)
-    for case, approval in [(case, request(world, [case])[0]) for case in world.disputes(3)]:
-        answers = at_once(world, [Post(f"{approval}/review", REVIEW, who) for who in reviewers])
+def test_one_of_two_concurrent_reviewers_decides(served: ServedApi) -> None:
+    reviewers = served.bearers(2)
+    for case, approval in [(case, request(served, [case])[0]) for case in served.mismatched_outputs(3)]:
+        answers = at_once(served, [Post(f"{approval}/review", REVIEW, who) for who in reviewers])
         assert statuses(answers) == {200: 1, 409: 1}
-        with world.rows() as session:
+        with served.rows() as session:
             changes = session.scalars(sa.select(BaselineChange).where(BaselineChange.output_id == case.output_id))
             assert [(change.old_hash, change.new_hash) for change in changes] == [(case.old, case.new)]
             assert session.get_one(RegressionTestOutput, case.output_id).correct == case.new
 
         back = {"reason": "The timing was wrong after all."}
-        answers = at_once(world, [Post(f"{approval}/revert", back, who) for who in reviewers])
+        answers = at_once(served, [Post(f"{approval}/revert", back, who) for who in reviewers])
         assert statuses(answers) == {200: 1, 409: 1}
-        with world.rows() as session:
+        with served.rows() as session:
             assert session.get_one(RegressionTestOutput, case.output_id).correct == case.old
 
 
-def test_of_two_files_for_one_baseline_one_is_approved(world: World) -> None:
-    (case,) = world.disputes()
-    with world.rows() as session:
+def test_one_of_two_files_for_one_baseline_is_approved(served: ServedApi) -> None:
+    (case,) = served.mismatched_outputs()
+    with served.rows() as session:
         test = session.get_one(platform.RegressionTest, case.regression_id)
         run = factories.run(session, *FINISHED, tests=[test])
-        newer = store(world.folder, f"newer{run.id}")
+        newer = store(served.folder, f"newer{run.id}")
         factories.result(session, run, test, (session.get_one(RegressionTestOutput, case.output_id), newer))
         rival = case.__class__(run.id, case.sample_id, case.regression_id, case.output_id, case.old, newer)
-    approvals = request(world, [case, rival])
-    answers = at_once(world, [Post(f"{each}/review", REVIEW, who) for each in approvals for who in world.bearers(1)])
+    approvals = request(served, [case, rival])
+    answers = at_once(served, [Post(f"{each}/review", REVIEW, who) for each in approvals for who in served.bearers(1)])
     assert statuses(answers) == {200: 1, 409: 1}
-    assert world.count(BaselineChange, BaselineChange.output_id == case.output_id) == 1
+    assert served.count(BaselineChange, BaselineChange.output_id == case.output_id) == 1
 
 
-def test_reviews_of_variants_of_each_other_do_not_block_each_other(world: World) -> None:
+def test_reviews_of_variants_of_each_other_do_not_block_each_other(served: ServedApi) -> None:
     """Each would replace the baselines of all: the first does, the others find theirs changed."""
-    cases = world.disputes(4, correct=factories.hash_of("one baseline for all"))
-    approvals = request(world, cases, apply_to_variants=True)
-    answers = at_once(world, [Post(f"{each}/review", REVIEW, who) for each in approvals for who in world.bearers(1)])
+    cases = served.mismatched_outputs(4, correct=factories.hash_of("one baseline for all"))
+    approvals = request(served, cases, apply_to_variants=True)
+    answers = at_once(served, [Post(f"{each}/review", REVIEW, who) for each in approvals for who in served.bearers(1)])
     assert statuses(answers) == {200: 1, 409: 3}
     (changes,) = [answer.json()["changes"] for answer in answers if answer.status == 200]
     assert len(changes) == 4

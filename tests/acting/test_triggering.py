@@ -1,9 +1,8 @@
-"""Acting on runs: what creating, canceling and retrying one writes, answers and refuses."""
+"""Creating, canceling and retrying runs: what each writes, answers and refuses."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,55 +12,13 @@ import sqlalchemy as sa
 
 from api_v1.access.policy import RoleName
 from api_v1.database import platform
-from api_v1.database.platform import Base, DbSession, TestPlatform, TestStatus, TestType
+from api_v1.database.platform import DbSession, TestPlatform, TestStatus, TestType
 from api_v1.database.tables import RunCreation, now
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.factories import MAIN_FORK, hash_of
 from tests.support.fixtures import on_one_database
-
-FINISHED = ("preparation", "testing", "completed")
-COMMIT = "0632bff4e382d5f86eff9073b9ddd37f03f9778c"
-BODY = {"repository": "CCExtractor/ccextractor", "commit_sha": COMMIT, "platform": "linux"}
-
-#: What is derived from other rows, or written by being used.
-DERIVED = {"api_v1_run_state", "api_v1_run_failure", "api_v1_run_failure_output", "api_v1_change", "api_v1_refresh"}
-Contents = dict[str, Counter[tuple[Any, ...]]]
-
-
-def contents(session: DbSession) -> Contents:
-    """All rows of all tables, apart from what is derived and when a token was used."""
-    found = {}
-    for table in Base.metadata.sorted_tables:
-        if table.name not in DERIVED:
-            columns = [column for column in table.columns if column.name != "last_used_at"]
-            found[table.name] = Counter(tuple(row) for row in session.execute(sa.select(*columns)))
-    return found
-
-
-def added(before: Contents, after: Contents) -> dict[str, int]:
-    """How many rows each table has more; none may have changed or gone."""
-    assert all(not rows - after[name] for name, rows in before.items())
-    return {name: rows.total() - before[name].total() for name, rows in after.items() if rows != before[name]}
-
-
-def post(api: Api, path: str, body: Any = None, role: str = "admin", **more: Any) -> Any:
-    """The answer to a caller of this role."""
-    headers = more.pop("headers", None) or api.bearer(role)
-    return api.post(path, headers=headers, **({} if body is None else {"json": body}), **more)
-
-
-def accepted(response: Any) -> Any:
-    """The body of an answer that must be 202."""
-    assert response.status_code == 202, response.json
-    return response.json
-
-
-def refused(response: Any, status: int, code: str) -> dict[str, Any]:
-    """The details of an answer that must be this refusal."""
-    assert (response.status_code, response.json["code"]) == (status, code), response.json
-    details: dict[str, Any] = response.json["details"]
-    return details
+from tests.support.writing import BODY, COMMIT, FINISHED, accepted, added, contents, post, refused
 
 
 def set_of(session: DbSession, run_id: int) -> list[int | None]:
@@ -90,7 +47,7 @@ def three_tests(api: Api) -> list[int]:
         return made
 
 
-# --- Create ----------------------------------------------------------------------------------
+# --- Create ---------------------------------------------------------------------------------------
 
 
 def test_a_new_run_has_what_the_worker_needs(each_api: Api) -> None:
@@ -165,7 +122,7 @@ def test_a_platform_in_maintenance_still_queues(api: Api, tests: list[int]) -> N
 
 
 @pytest.mark.parametrize("known", ["https://github.com/Somebody/Fork.git", None])
-def test_a_fork_is_found_in_any_case_else_made(api: Api, tests: list[int], known: str | None) -> None:
+def test_a_fork_is_found_ignoring_case_or_created(api: Api, tests: list[int], known: str | None) -> None:
     with api.rows() as session:
         factories.fork(session, "https://github.com/somebody/fork-of-it.git")
         if known:
@@ -246,13 +203,13 @@ def test_an_environment_must_be_there_and_fit(api: Api, tests: list[int], enviro
         ("token", "x"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(api: Api, field: str, value: Any) -> None:
+def test_an_invalid_field_is_refused_by_name(api: Api, field: str, value: Any) -> None:
     body = {name: given for name, given in (BODY | {field: value}).items() if given is not ...}
     fields = refused(post(api, "/runs", body), 400, "validation_error")["fields"]
     assert {name.partition(".")[0] for name in fields} == {field}
 
 
-def test_runs_of_everybody_else_get_a_creation_time_without_author(api: Api) -> None:
+def test_runs_of_the_platform_get_a_creation_time_without_author(api: Api) -> None:
     with api.rows() as session:
         run = platform.Test(TestPlatform.linux, TestType.commit, factories.fork(session).id, "master", COMMIT)
         session.add(run)
@@ -262,7 +219,8 @@ def test_runs_of_everybody_else_get_a_creation_time_without_author(api: Api) -> 
         assert timedelta(0) <= now() - created.created_at < timedelta(minutes=1)
 
 
-# --- Cancel ----------------------------------------------------------------------------------
+# --- Cancel ---------------------------------------------------------------------------------------
+
 
 LIVES: dict[str, Sequence[str]] = {
     "queued": (),
@@ -270,6 +228,7 @@ LIVES: dict[str, Sequence[str]] = {
     "testing": ("preparation", "testing"),
     "alive again": ("testing", "canceled", "preparation"),
 }
+
 ENDS: dict[str, Sequence[str]] = {
     "completed": FINISHED,
     "canceled": ("preparation", "canceled"),
@@ -284,7 +243,7 @@ def progress(session: DbSession, run_id: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_a_run_that_is_not_over_is_canceled(each_api: Api, life: str) -> None:
+def test_an_unfinished_run_is_canceled(each_api: Api, life: str) -> None:
     with each_api.rows() as session:
         run_id = factories.run(session, *LIVES[life]).id
         factories.run(session, *LIVES[life])
@@ -305,7 +264,7 @@ def test_a_run_that_is_not_over_is_canceled(each_api: Api, life: str) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_run_that_is_over_is_left_as_it_is(each_api: Api, end: str) -> None:
+def test_a_finished_run_is_left_unchanged(each_api: Api, end: str) -> None:
     with each_api.rows() as session:
         run_id = factories.run(session, *ENDS[end]).id
         headers = factories.bearer(session)
@@ -360,7 +319,7 @@ def test_a_reason_that_cannot_be_kept_is_refused(api: Api, action: str, body: di
 
 @on_one_database
 @pytest.mark.parametrize("action", ["cancel", "retry"])
-def test_a_run_that_is_not_there_is_not_found(api: Api, action: str) -> None:
+def test_an_unknown_run_is_not_found(api: Api, action: str) -> None:
     assert refused(post(api, f"/runs/4711/{action}"), 404, "not_found") == {"resource": "run", "id": 4711}
 
 
@@ -374,7 +333,7 @@ def test_anybody_who_may_run_tests_may_act_on_any_run(api: Api, action: str, rol
     accepted(post(api, f"/runs/{run_id}/{action}", role=role))
 
 
-# --- Retry -----------------------------------------------------------------------------------
+# --- Retry ----------------------------------------------------------------------------------------
 
 
 def finished_run(session: DbSession, **more: Any) -> tuple[Any, dict[str, int]]:
@@ -424,7 +383,7 @@ def test_a_retry_copies_a_run_and_leaves_it_alone(each_api: Api, kind: dict[str,
     assert [runs[1][name] for name in same] == [runs[0][name] for name in same]
 
 
-def test_only_what_failed_can_be_run_again(api: Api) -> None:
+def test_a_retry_may_be_limited_to_failed_tests(api: Api) -> None:
     with api.rows() as session:
         run, tests = finished_run(session)
         run_id = run.id
@@ -458,7 +417,7 @@ def test_the_message_about_many_inactive_tests_stays_short(api: Api) -> None:
 
 
 @pytest.mark.parametrize("life", [*LIVES, *ENDS])
-def test_a_run_without_a_set_of_its_own(api: Api, life: str) -> None:
+def test_a_retry_of_a_run_without_a_recorded_set_takes_its_tests(api: Api, life: str) -> None:
     """An unfinished one runs the active tests; a finished one ran those that have a result."""
     over = life in ENDS
     with api.rows() as session:

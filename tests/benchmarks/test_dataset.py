@@ -154,7 +154,7 @@ def test_hashes_are_hex_digits_of_a_bounded_pool(dataset: Dataset, rows: dict[st
     assert all(len(hash_) == 64 and int(hash_, 16) for hash_ in pool)
 
 
-def test_no_wrong_hash_is_accepted_anywhere(dataset: Dataset, rows: dict[str, list[dict[str, Any]]]) -> None:
+def test_no_wrong_hash_is_an_accepted_variant(dataset: Dataset, rows: dict[str, list[dict[str, Any]]]) -> None:
     accepted = {row["correct"] for row in rows["regression_test_output"]}
     accepted |= {row["file_hashes"] for row in rows["regression_test_output_files"]}
 
@@ -164,7 +164,7 @@ def test_no_wrong_hash_is_accepted_anywhere(dataset: Dataset, rows: dict[str, li
 # --- shaped like production ---------------------------------------------------------------------
 
 
-def test_catalogue(rows: dict[str, list[dict[str, Any]]]) -> None:
+def test_the_catalogue_has_the_production_size(rows: dict[str, list[dict[str, Any]]]) -> None:
     tests, outputs = rows["regression_test"], rows["regression_test_output"]
     outputs_of = Counter(row["regression_id"] for row in outputs)
 
@@ -255,7 +255,7 @@ def test_each_outcome_is_what_the_rows_say(dataset: Dataset, rows: dict[str, lis
             assert len(verdicts) < due
 
 
-def test_failures_take_every_form() -> None:
+def test_every_kind_of_failure_occurs() -> None:
     sample = Dataset(runs=2000, scale=0.1)
     forms = set()
     for run in map(sample.run, sample.run_ids):

@@ -1,4 +1,4 @@
-"""What each error of a database means for a caller."""
+"""Each error of a database becomes the right error of the API, or none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def told(error: BaseException) -> tuple[str, str] | None:
         *((number, outages.NO_SPACE) for number in (1021, 1114)),
     ],
 )
-def test_a_number_has_one_meaning_in_whatever_class_it_comes(number: int, message: str) -> None:
+def test_an_error_number_means_the_same_in_every_exception_class(number: int, message: str) -> None:
     bare = mysql(number)
     for error in (
         bare,
@@ -85,7 +85,7 @@ def test_a_number_has_one_meaning_in_whatever_class_it_comes(number: int, messag
         wrapped(sqlite3.OperationalError("unable to open database file")),
     ],
 )
-def test_a_lost_connection(error: Exception) -> None:
+def test_a_lost_connection_is_an_outage(error: Exception) -> None:
     assert told(error) == ("database_unavailable", SILENT)
     assert not outages.is_worth_repeating(error)
 
@@ -99,7 +99,7 @@ def test_a_lost_connection(error: Exception) -> None:
         ("database or disk is full", outages.NO_SPACE),
     ],
 )
-def test_sqlite(text: str, message: str) -> None:
+def test_operational_errors_of_sqlite_are_outages(text: str, message: str) -> None:
     assert told(wrapped(sqlite3.OperationalError(text))) == ("database_unavailable", message)
 
 
@@ -131,7 +131,7 @@ def test_a_missing_table_or_column_of_ours_names_the_command(error: Exception, s
         sqlite3.OperationalError("no such table: sample"),
     ],
 )
-def test_a_missing_table_of_the_platform(error: Exception) -> None:
+def test_a_missing_table_of_the_platform_is_named(error: Exception) -> None:
     assert told(wrapped(error)) == ("database_unavailable", outages.OTHER_TABLE)
 
 
@@ -181,7 +181,7 @@ def test_a_wrong_statement_is_no_outage(error: Exception) -> None:
     assert not outages.is_worth_repeating(error)
 
 
-def test_only_a_statement_that_waited_is_a_wait() -> None:
+def test_only_lock_timeouts_count_as_waiting() -> None:
     timed_out = following(mysql(2013, "Lost connection (timed out)"), TimeoutError())
     assert outages.is_wait(wrapped(timed_out)) and outages.is_wait(wrapped(mysql(1205)))
     for error in (mysql(2013), following(mysql(2003), TimeoutError()), mysql(1213), TimeoutError()):

@@ -106,7 +106,7 @@ def test_nothing_is_later_than_the_reference(seeded: Seeded) -> None:
 # What there is
 
 
-def test_counts(seeded: Seeded) -> None:
+def test_the_demo_has_the_promised_rows(seeded: Seeded) -> None:
     counts = {name: len(seeded.table(name)) for name in METADATA.tables}
 
     assert counts["user"] == seeded.summary.users == 6
@@ -134,7 +134,7 @@ def test_regression_tests_cover_the_special_cases(seeded: Seeded) -> None:
     assert any([output.correct_extension for output in test.output_files] == [".srt", ".ttxt"] for test in tests)
 
 
-def test_accounts(seeded: Seeded) -> None:
+def test_there_is_an_account_for_each_role(seeded: Seeded) -> None:
     users = {user.name: user for user in seeded.session.scalars(sa.select(platform.User))}
 
     for name in ("admin", "tester", "contributor", "user"):
@@ -197,7 +197,7 @@ def test_every_state_occurs(seeded: Seeded) -> None:
         assert {run.platform.value for run in runs if run} == {"linux", "windows"}, state
 
 
-def test_runs_of_both_kinds_and_of_users(seeded: Seeded) -> None:
+def test_the_demo_has_runs_of_both_kinds_and_of_users(seeded: Seeded) -> None:
     kinds = Counter((row["test_type"], row["platform"]) for row in seeded.table("test"))
     owners = {row["user_id"] for row in seeded.table("test_fork")}
     sets = Counter((row["test_id"], row["regression_id"]) for row in seeded.table("customized_test"))
@@ -245,7 +245,7 @@ def test_files_are_named_by_their_content(seeded: Seeded) -> None:
             assert name.partition(".")[0] == digest, path
 
 
-def test_two_files_of_the_database_are_lost(seeded: Seeded) -> None:
+def test_two_files_of_the_database_are_missing(seeded: Seeded) -> None:
     present = {Path(path).stem for path in seeded.files() if path.startswith("TestResults")}
     baselines = {row["correct"] for row in seeded.table("regression_test_output")}
     variants = {row["file_hashes"] for row in seeded.table("regression_test_output_files")}
@@ -269,7 +269,7 @@ def _is_not_utf8(content: bytes) -> bool:
     return "\ufffd" in content.decode(errors="replace")
 
 
-def test_media_files(seeded: Seeded) -> None:
+def test_samples_have_media_files_and_reports(seeded: Seeded) -> None:
     samples = seeded.session.scalars(sa.select(platform.Sample)).all()
     folder = seeded.repository / "TestFiles"
     conditions = Counter(_condition(folder / "media" / f"{sample.sha}.xml") for sample in samples)
@@ -288,7 +288,7 @@ def _condition(path: Path) -> str:
     return "complete"
 
 
-def test_logs(seeded: Seeded) -> None:
+def test_logs_look_like_those_of_workers(seeded: Seeded) -> None:
     runs = {run.id: run for run in seeded.session.scalars(sa.select(platform.Test))}
     logs = {int(path.stem): path.read_bytes() for path in seeded.repository.glob("LogFiles/*.txt")}
 

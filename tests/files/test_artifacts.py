@@ -1,4 +1,4 @@
-"""The files of a run: all of them, each with a URL that answers or none."""
+"""Artifacts: every file of a run is listed, with a working URL or none."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from api_v1.database import platform
 from api_v1.files import bucket as bucket_service
-from tests.support import factories, scenarios
+from tests.support import factories, oracle, scenarios
 from tests.support.bucket import Bucket, make_case, put_local, put_result, with_fresh_storage
 from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.fixtures import on_one_database
-from tests.support.scenarios import World, examples
+from tests.support.oracle import Scenario
+from tests.support.scenarios import examples
 
 pytestmark = pytest.mark.usefixtures("no_logs")
 
@@ -56,7 +57,7 @@ def make_run(api: Api, repository: Path) -> int:
     return run_id
 
 
-def test_every_type(each_api: Api, repository: Path) -> None:
+def test_every_type_of_artifact_is_listed(each_api: Api, repository: Path) -> None:
     run_id = make_run(each_api, repository)
     body = get(each_api, run_id)
     found = [(entry["type"], entry["storage_status"]) for entry in body["data"]]
@@ -81,7 +82,7 @@ def test_every_type(each_api: Api, repository: Path) -> None:
 
 
 @on_one_database
-def test_ids_stay_the_same_and_differ(api: Api, repository: Path) -> None:
+def test_ids_are_stable_and_unique(api: Api, repository: Path) -> None:
     run_ids = [make_run(api, repository) for _ in range(2)]
     found = [[entry["artifact_id"] for entry in get(api, run_id)["data"]] for run_id in (*run_ids, *run_ids)]
     assert found[:2] == found[2:]
@@ -89,7 +90,7 @@ def test_ids_stay_the_same_and_differ(api: Api, repository: Path) -> None:
 
 
 @on_one_database
-def test_of_one_type(api: Api, repository: Path) -> None:
+def test_artifacts_are_filtered_by_type(api: Api, repository: Path) -> None:
     run_id = make_run(api, repository)
     every = get(api, run_id)["data"]
     for type_ in TYPES:
@@ -100,7 +101,7 @@ def test_of_one_type(api: Api, repository: Path) -> None:
 
 @on_one_database
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
-def test_page_by_page(api: Api, repository: Path, limit: int) -> None:
+def test_pages_add_up_to_the_whole_list(api: Api, repository: Path, limit: int) -> None:
     run_id = make_run(api, repository)
     every = get(api, run_id)["data"]
     found: list[Any] = []
@@ -114,17 +115,17 @@ def test_page_by_page(api: Api, repository: Path, limit: int) -> None:
 
 @on_one_database
 @pytest.mark.parametrize("query", [{"type": "log"}, {"limit": 0}, {"limit": 101}, {"kind": "diff"}])
-def test_nonsense_is_refused(api: Api, query: dict[str, Any]) -> None:
+def test_an_invalid_query_is_refused(api: Api, query: dict[str, Any]) -> None:
     assert api.get("/runs/1/artifacts", query=query, headers=api.bearer()).status_code == 400
 
 
 @on_one_database
-def test_of_no_run(api: Api) -> None:
+def test_an_unknown_run_is_not_found(api: Api) -> None:
     assert api.get("/runs/1/artifacts", headers=api.bearer()).status_code == 404
 
 
 @on_one_database
-def test_what_is_only_in_the_folder_has_no_url_but_a_diff_has(api: Api, repository: Path) -> None:
+def test_files_only_in_the_folder_have_no_url_except_diffs(api: Api, repository: Path) -> None:
     headers = api.bearer()
     for entry in get(api, make_run(api, repository), headers)["data"]:
         if entry["type"] == "diff":
@@ -149,7 +150,7 @@ def test_a_lost_file_is_listed_and_has_no_diff(api: Api, repository: Path) -> No
     [((), []), (("testing",), []), (("testing", "completed"), ["build_log"]), (("canceled",), ["build_log"])],
 )
 @pytest.mark.usefixtures("no_logs")
-def test_what_a_run_need_not_have_is_listed_when_it_is_there(
+def test_optional_files_are_listed_if_they_exist(
     api: Api, repository: Path, progress: tuple[str, ...], listed: list[str]
 ) -> None:
     with api.rows() as session:
@@ -180,18 +181,18 @@ def test_a_sample_without_a_hash_has_no_report(api: Api) -> None:
     assert get(api, case.run_id, type="media_info")["data"] == []
 
 
-@given(world=scenarios.worlds(most_runs=3), stored=st.sets(st.integers(0, 3)))
+@given(scenario=scenarios.scenarios(most_runs=3), stored=st.sets(st.integers(0, 3)))
 @examples(0.3)
-def test_every_diff_that_has_a_url_answers(api: Api, repository: Path, world: World, stored: set[int]) -> None:
+def test_every_diff_that_has_a_url_answers(api: Api, repository: Path, scenario: Scenario, stored: set[int]) -> None:
     """Also in runs with files of tests outside their set, and of outputs of other tests."""
     headers = api.bearer()
     with api.rows() as session:
-        scenarios.clear(session)
-        world.insert(session)
+        oracle.clear(session)
+        scenario.insert(session)
     names = [hash_of(name) for name in ("one", "two", "correct", "other")]
     paths = [put_local(repository, f"TestResults/{names[n]}.srt", f"{n}\n".encode()) for n in stored]
     try:
-        for run in world.runs:
+        for run in scenario.runs:
             entries = get(api, run.id, headers, limit=100)["data"]
             ids = [entry["artifact_id"] for entry in entries]
             assert len(set(ids)) == len(ids)
@@ -207,7 +208,7 @@ def test_every_diff_that_has_a_url_answers(api: Api, repository: Path, world: Wo
 
 
 @on_one_database
-def test_signed_urls_are_for_what_was_verified(api: Api, repository: Path, bucket: Bucket) -> None:
+def test_only_verified_files_have_signed_urls(api: Api, repository: Path, bucket: Bucket) -> None:
     run_id, headers = make_run(api, repository), api.bearer()
     bucket.put(f"LogFiles/{run_id}.txt", b"a log\n")
     (repository / f"test_artifacts/{run_id}/ccextractorwinfull.exe").unlink()
@@ -252,7 +253,7 @@ def test_each_sample_has_one_media_report(api: Api, repository: Path) -> None:
 
 
 @on_one_database
-def test_with_a_broken_bucket_nothing_is_verified(
+def test_nothing_is_verified_while_the_bucket_is_broken(
     api: Api, repository: Path, broken_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket_service, "BUCKET_SECONDS", 0.4)
@@ -265,7 +266,7 @@ def test_with_a_broken_bucket_nothing_is_verified(
 
 
 @on_one_database
-def test_a_platform_that_cannot_sign_lists_all_the_same(
+def test_artifacts_are_listed_when_urls_cannot_be_signed(
     api: Api, repository: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(api.app.config, "SERVICE_ACCOUNT_FILE", "/nowhere/account.json")

@@ -1,4 +1,4 @@
-"""When a circuit opens, how it is probed, and when it closes again."""
+"""A circuit opens on failures, is probed after pauses, and closes when the service answers."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_calls_pass_while_the_service_answers(service: Service) -> None:
     assert (service.circuit.state, service.circuit.seconds_to_probe, service.waiting) == (CLOSED, 0, [])
 
 
-def test_the_first_failure_opens_and_nobody_waits_again(service: Service) -> None:
+def test_the_first_failure_opens_the_circuit_and_no_call_waits(service: Service) -> None:
     service.fail()
     assert service.circuit.state == OPEN
     assert all(service.is_refused() for _ in range(100))
     assert (service.calls, service.waiting) == (1, [])
 
 
-def test_a_refusal_is_an_answer(service: Service) -> None:
+def test_a_refusal_does_not_open_the_circuit(service: Service) -> None:
     service.error = Refusal
     for _ in range(3):
         with pytest.raises(Refusal):
@@ -104,7 +104,7 @@ def test_a_refusal_is_an_answer(service: Service) -> None:
     assert service.circuit.state == CLOSED
 
 
-def test_after_a_pause_one_probe_asks_beside_the_calls(service: Service) -> None:
+def test_one_probe_is_sent_after_a_pause(service: Service) -> None:
     service.fail()
     service.now += FIRST_PAUSE - 0.01
     assert service.is_refused() and not service.waiting
@@ -114,7 +114,7 @@ def test_after_a_pause_one_probe_asks_beside_the_calls(service: Service) -> None
 
 
 @pytest.mark.parametrize("answer", [None, Refusal])
-def test_a_probe_that_is_answered_closes(service: Service, answer: type[Exception] | None) -> None:
+def test_a_successful_probe_closes_the_circuit(service: Service, answer: type[Exception] | None) -> None:
     service.fail()
     service.now += FIRST_PAUSE
     assert service.is_refused()
@@ -132,7 +132,7 @@ def test_pauses_grow_to_a_minute(service: Service) -> None:
     assert service.circuit.seconds_to_probe == 60
 
 
-def test_a_probe_that_hangs_counts_as_failed_and_its_late_answer_closes(service: Service) -> None:
+def test_a_hanging_probe_counts_as_failed_and_its_late_response_closes_the_circuit(service: Service) -> None:
     service.fail()
     service.now += FIRST_PAUSE
     assert service.is_refused()
@@ -147,7 +147,7 @@ def test_a_probe_that_hangs_counts_as_failed_and_its_late_answer_closes(service:
     assert service.circuit.state == CLOSED
 
 
-def test_a_call_that_has_not_ended_in_time_opens(service: Service) -> None:
+def test_a_call_that_does_not_end_in_time_opens_the_circuit(service: Service) -> None:
     begun, free = threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -166,8 +166,8 @@ def test_a_call_that_has_not_ended_in_time_opens(service: Service) -> None:
     assert service.circuit.state == OPEN
 
 
-def test_the_failure_of_a_call_from_before_does_not_count(service: Service) -> None:
-    """Of many calls at once, each of which fails after its own time-out, one opens the circuit."""
+def test_a_failure_of_a_call_started_earlier_does_not_count(service: Service) -> None:
+    """One of many concurrent calls that fail after their own time-outs opens the circuit."""
 
     def fail_after_recovery() -> NoReturn:
         service.fail()
@@ -203,7 +203,7 @@ def test_pauses_grow_where_probes_succeed_and_calls_fail(service: Service) -> No
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_pauses_begin_anew_when_the_service_was_steady(service: Service) -> None:
+def test_pauses_restart_after_a_steady_time(service: Service) -> None:
     service.fail()
     assert [service.pause(), closed_again(service)] == [1, 2]
     service.now += STEADY * 2

@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import pytest
 
-from api_v1.files import digests, storage
-from api_v1.files.bucket import FileReplaced, StoreSilent
+from api_v1.files import digests, local_folder
 from api_v1.files.deadline import Deadline
 from api_v1.files.digests import Digest, Digests
-from api_v1.files.storage import LocalFile, StoredFile
+from api_v1.files.local_folder import LocalFile
+from api_v1.files.stored_file import FileReplaced, StoredFile, StoreSilent
 
 CONTENT = bytes(range(33, 83))
 
@@ -28,7 +28,7 @@ def digest_of(content: bytes, *, is_text: bool = True) -> Digest:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "CHUNK", 7)
+    monkeypatch.setattr(local_folder, "CHUNK", 7)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def part(memory: Digests, source: StoredFile, start: int = 0, length: int = 10) 
 def test_a_part_is_the_same_whether_the_digest_is_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_whole: list[Path], start: int, length: int
 ) -> None:
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     memory, source = Digests(), settled(tmp_path / "file", CONTENT)
     expected = (digest_of(CONTENT), CONTENT[start : start + length])
     assert [part(memory, source, start, length) for _ in range(3)] == [expected] * 3
@@ -69,11 +69,11 @@ def test_a_part_is_the_same_whether_the_digest_is_remembered(
 @pytest.mark.parametrize(
     ("content", "is_text"), [("é字".encode(), True), (b"\xff", False), ("é".encode()[:1], False), (b"", True)]
 )
-def test_text_is_what_decodes_as_a_whole(tmp_path: Path, content: bytes, is_text: bool) -> None:
+def test_a_file_is_text_if_it_decodes_as_a_whole(tmp_path: Path, content: bytes, is_text: bool) -> None:
     assert part(Digests(), settled(tmp_path / "file", content))[0] == digest_of(content, is_text=is_text)
 
 
-def test_what_changed_just_now_is_not_remembered(tmp_path: Path, read_whole: list[Path]) -> None:
+def test_a_file_changed_just_now_is_not_cached(tmp_path: Path, read_whole: list[Path]) -> None:
     """A second write of as many bytes within a tick of the file system's clock leaves no trace."""
     memory, source = Digests(), settled(tmp_path / "file", CONTENT)
     assert source.version() is None
@@ -84,7 +84,7 @@ def test_what_changed_just_now_is_not_remembered(tmp_path: Path, read_whole: lis
 
 def test_a_file_rewritten_in_place_has_its_own_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the platform's command line does; here as many bytes, and the time of the last change put back."""
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     path, other = tmp_path / "file", CONTENT[::-1]
     memory, source = Digests(), settled(path, CONTENT)
     before = path.stat()
@@ -97,7 +97,7 @@ def test_a_file_rewritten_in_place_has_its_own_digest(tmp_path: Path, monkeypatc
 
 
 def test_a_file_rewritten_between_digest_and_part_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     memory, source = Digests(), settled(tmp_path / "file", CONTENT)
     part(memory, source)
     original = LocalFile.read
@@ -112,7 +112,7 @@ def test_a_file_rewritten_between_digest_and_part_is_noticed(tmp_path: Path, mon
 
 
 def test_the_memory_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_whole: list[Path]) -> None:
-    monkeypatch.setattr(storage, "SETTLING_SECONDS", -1)
+    monkeypatch.setattr(local_folder, "SETTLING_SECONDS", -1)
     monkeypatch.setattr(digests, "MEMORY_SIZE", 2)
     memory = Digests()
     one, two, three = (settled(tmp_path / name, name.encode()) for name in ("one", "two", "three"))
@@ -166,7 +166,7 @@ def ended(memory: Digests) -> None:
         time.sleep(0.005)
 
 
-def test_what_takes_too_long_goes_on_beside_and_is_there_later() -> None:
+def test_a_slow_digest_continues_in_the_background() -> None:
     memory, source = Digests(), Slow(0.01)
     for _ in range(5):
         with pytest.raises(StoreSilent):
@@ -178,7 +178,7 @@ def test_what_takes_too_long_goes_on_beside_and_is_there_later() -> None:
     assert (len(source.begun), source.parts) == (1, [(40, 10)])
 
 
-def test_requests_at_once_share_one_reading() -> None:
+def test_concurrent_requests_share_one_reading() -> None:
     memory, source = Digests(), Slow(20)
     found: list[tuple[Digest, bytes]] = []
     starts = (0, 0, 0, 0, 10, 10, 20, 20)
@@ -196,7 +196,7 @@ def test_requests_at_once_share_one_reading() -> None:
     assert len(source.begun) == 1
 
 
-def test_a_reading_that_fails_fails_for_all_and_is_begun_anew() -> None:
+def test_a_failed_reading_fails_for_all_and_is_retried() -> None:
     memory, source = Digests(), Slow(20, error=FileReplaced())
     source.free.set()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""A bucket that is silent, refuses, fails or is slow: answers come in bounded time, and tell unknown from missing."""
+"""A bucket that is silent, refuses, fails or is slow: responses come in time and distinguish unknown from missing."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def check_unknown(name: str, response: Any) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", [*LISTS, *CONTENT])
 @on_one_database
-def test_the_first_request_finds_out_and_the_next_do_not_ask(
+def test_only_the_first_request_waits_for_a_silent_bucket(
     scene: Scene, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
 ) -> None:
     monkeypatch.setattr(bucket_service, "TIMEOUT", (0.3, 0.3))
@@ -139,7 +139,7 @@ def test_the_first_request_finds_out_and_the_next_do_not_ask(
 
 @pytest.mark.parametrize("fault", FAULTS)
 @on_mariadb
-def test_eight_at_once(scene: Scene, bucket: Bucket, fault: str) -> None:
+def test_concurrent_requests_to_a_failing_bucket_report_unknown(scene: Scene, bucket: Bucket, fault: str) -> None:
     FAULTS[fault](bucket.recorder)
     names = [*LISTS, *CONTENT]
     for _ in range(2):
@@ -149,7 +149,7 @@ def test_eight_at_once(scene: Scene, bucket: Bucket, fault: str) -> None:
 
 
 @on_one_database
-def test_one_probe_at_a_time_asks_and_the_bucket_is_used_again_when_it_answers(
+def test_one_probe_at_a_time_asks_until_the_bucket_answers(
     scene: Scene, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket_service, "TIMEOUT", (0.3, 0.5))
@@ -168,7 +168,7 @@ def test_one_probe_at_a_time_asks_and_the_bucket_is_used_again_when_it_answers(
 
 
 @on_one_database
-def test_a_file_that_only_the_folder_has_is_served_unverified(scene: Scene, bucket: Bucket, repository: Path) -> None:
+def test_a_file_found_only_in_the_folder_is_served_unverified(scene: Scene, bucket: Bucket, repository: Path) -> None:
     put_local(repository, f"LogFiles/{scene.case.run_id}.txt", b"[INFO] of the folder\n")
     bucket.recorder.refuse()
     assert scene.get("log").json["data"][0]["message"] == "[INFO] of the folder"
@@ -177,7 +177,7 @@ def test_a_file_that_only_the_folder_has_is_served_unverified(scene: Scene, buck
 
 
 @on_one_database
-def test_without_a_folder_the_bucket_serves_and_what_it_lacks_is_unknown(
+def test_the_bucket_serves_without_a_folder_and_missing_files_are_unknown(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with scene.api.rows() as session:
@@ -192,7 +192,7 @@ def test_without_a_folder_the_bucket_serves_and_what_it_lacks_is_unknown(
 
 
 @on_one_database
-def test_an_object_that_may_not_be_read_is_unknown_and_the_bucket_is_asked_on(scene: Scene, bucket: Bucket) -> None:
+def test_a_forbidden_object_is_unknown_and_does_not_open_the_circuit(scene: Scene, bucket: Bucket) -> None:
     """Where listing is not allowed the service answers 403 for what does not exist, too."""
     bucket.recorder.status = 403
     check_unknown("actual", scene.get("actual"))
@@ -210,7 +210,7 @@ def test_an_approval_waits_until_the_file_is_known(scene: Scene, bucket: Bucket)
 
 
 @on_one_database
-def test_health_tells_that_requests_go_on_without_the_bucket(
+def test_health_reports_that_requests_do_not_use_the_bucket(
     scene: Scene, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def state() -> tuple[str, str | None]:
@@ -230,7 +230,7 @@ def test_health_tells_that_requests_go_on_without_the_bucket(
 
 
 @on_one_database
-def test_health_finds_out_for_all(scene: Scene, bucket: Bucket) -> None:
+def test_a_health_check_opens_the_circuit_of_a_refusing_bucket(scene: Scene, bucket: Bucket) -> None:
     bucket.recorder.refuse()
     assert scene.api.get("/system/health").status_code == 200
     assert scene.api.app.extensions["api_v1"].storage.bucket.circuit.state == circuit_breaker.OPEN
@@ -261,7 +261,7 @@ def quiet_afterwards() -> Iterator[None]:
 
 
 @on_one_database
-def test_a_slow_answer_is_paid_once_for_a_file(large: Scene, bucket: Bucket) -> None:
+def test_a_slow_file_is_downloaded_once(large: Scene, bucket: Bucket) -> None:
     """It is not read in parts, each of which would be slow: 12 MiB in parts of one take twelve times as long."""
     bucket.recorder.delay = 0.3
     with bucket.watched() as asked:
@@ -271,7 +271,7 @@ def test_a_slow_answer_is_paid_once_for_a_file(large: Scene, bucket: Bucket) -> 
 
 
 @on_one_database
-def test_a_part_of_a_known_file_costs_that_part(large: Scene, bucket: Bucket) -> None:
+def test_a_part_of_a_known_file_is_read_alone(large: Scene, bucket: Bucket) -> None:
     large.get("actual")
     with bucket.watched() as asked:
         body = large.get("actual", format="text", byte_offset=len(LARGE) - 904).json
@@ -300,7 +300,7 @@ def test_reading_ends_at_the_deadline_of_the_request(
 
 
 @on_mariadb
-def test_a_file_that_takes_longer_than_a_request_is_there_later(
+def test_a_file_that_takes_longer_than_a_request_is_served_later(
     large: Scene, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "CONTENT_SECONDS", 0.5)

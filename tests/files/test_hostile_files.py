@@ -1,4 +1,4 @@
-"""Hostile names, random bytes and damaged files: no operation fails, and none tells what it should not."""
+"""Hostile names, random bytes and damaged files: no operation fails or discloses a path."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def hostile_names(outside: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("with_bucket", [False, True])
-def test_no_stored_name_leads_out_and_no_answer_tells_where_files_are(
+def test_no_stored_name_leads_out_of_the_folder_and_no_response_shows_a_path(
     request: pytest.FixtureRequest, api: Api, repository: Path, outside: Path, with_bucket: bool
 ) -> None:
     forbidden = [SECRET, str(repository), str(outside.parent), "PRIVATE KEY", "Traceback"]
@@ -134,7 +134,7 @@ def test_a_nul_in_a_stored_name_is_no_file(api: Api) -> None:
     everything(api, case, api.bearer())
 
 
-def test_messages_of_the_platform_do_not_tell_where_it_is(api: Api, repository: Path) -> None:
+def test_messages_of_the_platform_do_not_show_its_path(api: Api, repository: Path) -> None:
     with api.rows() as session:
         run = factories.run(session, "preparation")
         row = factories.advance(session, run, "canceled")
@@ -147,7 +147,7 @@ def test_messages_of_the_platform_do_not_tell_where_it_is(api: Api, repository: 
     assert not [word for word in (str(repository), "10.0.0.1", "abcdefgh") if word in body]
 
 
-def test_a_broken_bucket_is_not_told_of(api: Api, broken_bucket: str, account: Path) -> None:
+def test_a_broken_bucket_is_not_described(api: Api, broken_bucket: str, account: Path) -> None:
     with api.rows() as session:
         case = make_case(session, hash_of("lost"), hash_of("lost too"))
     headers = api.bearer()
@@ -206,7 +206,7 @@ def test_a_file_that_must_not_be_read_is_not_found(api: Api, repository: Path, m
         assert response.status_code == 404, response.text
 
 
-def test_objects_with_random_bytes(api: Api, bucket: Bucket) -> None:
+def test_objects_with_random_bytes_never_fail(api: Api, bucket: Bucket) -> None:
     """What the bucket has is no better than what the folder has."""
     with api.rows() as session:
         case = make_case(session, hash_of("there"), hash_of("there as well"))

@@ -1,4 +1,4 @@
-"""Large files take little memory: in a process of its own, whose peak is what the system says it was."""
+"""Large files take little memory, measured as the peak of a process of its own."""
 
 from __future__ import annotations
 

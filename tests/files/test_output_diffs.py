@@ -1,4 +1,4 @@
-"""The diff of an output, through HTTP: what it says of each kind of difference, and in which form."""
+"""The diff of an output through HTTP: each kind of difference, as hunks and as unified text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def get(api: Api, case: Case, status: int = 200, **query: Any) -> Any:
 NOTHING = {"added_lines": 0, "removed_lines": 0, "changed_hunks": 0}
 
 
-def test_a_difference(each_api: Api, repository: Path) -> None:
+def test_a_difference_is_shown_as_hunks(each_api: Api, repository: Path) -> None:
     case = mismatch(each_api, repository, b"a\nb\nc\n", b"a\nB\nc\n")
     body = get(each_api, case, context_lines=1)
     assert {name: body[name] for name in ("run_id", "sample_id", "regression_id", "output_id")} == vars(case)
@@ -53,7 +53,7 @@ def test_a_difference(each_api: Api, repository: Path) -> None:
     assert found == [("context", 1, 1, "a"), ("removed", 2, None, "b"), ("added", None, 2, "B"), ("context", 3, 3, "c")]
 
 
-def test_as_unified_text(api: Api, repository: Path) -> None:
+def test_a_difference_is_shown_as_unified_text(api: Api, repository: Path) -> None:
     case = mismatch(api, repository, b"a\nb\nc\n", b"a\nB\nc")
     body = get(api, case, format="unified", context_lines=0)
     assert body["hunks"] == []
@@ -80,20 +80,20 @@ def test_a_match_needs_no_file(api: Api) -> None:
     assert get(api, case)["status"] == "identical"
 
 
-def test_what_the_test_did_not_write(api: Api, repository: Path) -> None:
+def test_a_missing_output_has_the_status_missing_actual(api: Api, repository: Path) -> None:
     with api.rows() as session:
         case = make_case(session, None, None, correct=put_result(repository, b"today\n"), reported=False)
     body = get(api, case)
     assert (body["status"], body["summary"], body["hunks"]) == ("missing_actual", NOTHING, [])
 
 
-def test_what_has_no_baseline(api: Api, repository: Path) -> None:
+def test_an_output_without_baseline_has_the_status_missing_expected(api: Api, repository: Path) -> None:
     with api.rows() as session:
         case = make_case(session, "", put_result(repository, b"new\n"))
     assert get(api, case)["status"] == "missing_expected"
 
 
-def test_an_accepted_variant_is_different_all_the_same(api: Api, repository: Path) -> None:
+def test_an_accepted_variant_is_different(api: Api, repository: Path) -> None:
     variant = put_result(repository, b"variant\n")
     case = mismatch(api, repository, b"baseline\n", b"variant\n", variants=[variant])
     assert get(api, case)["status"] == "different"
@@ -111,7 +111,7 @@ def test_an_accepted_variant_is_different_all_the_same(api: Api, repository: Pat
         (b"a\n", b"", ["content"]),
     ],
 )
-def test_kinds_of_difference(
+def test_each_kind_of_difference_is_named(
     api: Api, repository: Path, expected: bytes, actual: bytes, differences: list[str]
 ) -> None:
     body = get(api, mismatch(api, repository, expected, actual))
@@ -119,14 +119,14 @@ def test_kinds_of_difference(
 
 
 @pytest.mark.parametrize("context", [0, 1, 3, 50])
-def test_lines_of_context(api: Api, repository: Path, context: int) -> None:
+def test_context_has_as_many_lines_as_asked_for(api: Api, repository: Path, context: int) -> None:
     body = get(api, mismatch(api, repository, text(LINES), text(changed(100))), context_lines=context)
     (hunk,) = body["hunks"]
     assert [line["kind"] for line in hunk["lines"]].count("context") == 2 * context
     assert hunk["expected_start"] == 101 - context
 
 
-def test_three_lines_of_context_unless_asked_otherwise(api: Api, repository: Path) -> None:
+def test_context_has_three_lines_by_default(api: Api, repository: Path) -> None:
     case = mismatch(api, repository, text(LINES), text(changed(100)))
     assert get(api, case) == get(api, case, context_lines=3)
 
@@ -134,7 +134,7 @@ def test_three_lines_of_context_unless_asked_otherwise(api: Api, repository: Pat
 @pytest.mark.parametrize(
     "query", [{"context_lines": 51}, {"context_lines": -1}, {"context_lines": "x"}, {"format": "html"}, {"page": 1}]
 )
-def test_nonsense_is_refused(api: Api, repository: Path, query: dict[str, Any]) -> None:
+def test_an_invalid_query_is_refused(api: Api, repository: Path, query: dict[str, Any]) -> None:
     body = get(api, mismatch(api, repository, b"a", b"b"), 400, **query)
     assert list(body["details"]["fields"]) == list(query)
 
@@ -146,13 +146,13 @@ def test_the_output_must_be_named(api: Api, repository: Path) -> None:
     assert set(response.json["details"]["fields"]) == {"regression_id", "output_id"}
 
 
-def test_what_does_not_belong_together_is_not_found(api: Api, repository: Path) -> None:
+def test_mismatched_ids_are_not_found(api: Api, repository: Path) -> None:
     case, other = mismatch(api, repository, b"a", b"b"), mismatch(api, repository, b"c", b"d")
     wrong = Case(case.run_id, case.sample_id, case.regression_id, other.output_id)
     assert get(api, wrong, 404)["details"]["resource"] == "output"
 
 
-def test_beyond_the_contracts_limits_it_is_cut_and_the_summary_counts_on(api: Api, repository: Path) -> None:
+def test_a_diff_is_cut_at_the_contracts_limits_and_the_summary_counts_all(api: Api, repository: Path) -> None:
     many = [f"line {number}" for number in range(6000)]
     other = [f"{line} changed" if number % 10 == 0 else line for number, line in enumerate(many)]
     body = get(api, mismatch(api, repository, text(many), text(other)), context_lines=0)
@@ -168,15 +168,15 @@ def test_long_lines_are_cut_and_marked(api: Api, repository: Path) -> None:
     assert body["truncated"] is True
 
 
-def test_files_that_are_equal_as_far_as_they_are_compared_are_different(
+def test_files_equal_in_the_compared_part_only_are_different(
     api: Api, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diff, "MAX_BYTES", 8)
+    monkeypatch.setattr(diff.limits, "MAX_BYTES", 8)
     body = get(api, mismatch(api, repository, b"same\nsame\none\n", b"same\nsame\nother\n"))
     assert (body["status"], body["truncated"]) == ("different", True)
 
 
-def test_one_file_here_and_the_other_there(api: Api, repository: Path, bucket: Bucket) -> None:
+def test_one_file_may_be_in_the_folder_and_the_other_in_the_bucket(api: Api, repository: Path, bucket: Bucket) -> None:
     case = mismatch(api, repository, b"here\n", b"there\n")
     (path,) = [path for path in (repository / "TestResults").iterdir() if path.read_bytes() == b"there\n"]
     bucket.put(f"TestResults/{path.name}", path.read_bytes())

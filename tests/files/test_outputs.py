@@ -1,4 +1,4 @@
-"""What a test was expected to write, and what it wrote: the right file, whole or in parts, from where it is."""
+"""Expected and actual outputs: the right file is sent, whole or in parts, from the folder or the bucket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api_v1.files import bucket as bucket_service
-from api_v1.files import outputs, storage
+from api_v1.files import local_folder, outputs
 from api_v1.files.outputs import MAX_CONTENT
 from tests.support import factories
 from tests.support.bucket import Bucket, Case, make_case, put_local, put_result
@@ -52,7 +52,7 @@ def of_file(api: Api, repository: Path, content: bytes, extension: str = ".srt")
 # Which file
 
 
-def test_both_files_of_a_mismatch(each_api: Api, repository: Path) -> None:
+def test_both_files_of_a_mismatch_are_sent(each_api: Api, repository: Path) -> None:
     case = of_file(each_api, repository, ONE)
     for which, content in (("expected", ONE), ("actual", OTHER)):
         body = get(each_api, case, which)
@@ -75,7 +75,7 @@ def test_both_files_of_a_mismatch(each_api: Api, repository: Path) -> None:
         }
 
 
-def test_expected_is_what_the_run_was_compared_with_not_todays_baseline(api: Api, repository: Path) -> None:
+def test_the_expected_file_is_the_one_the_run_was_compared_with(api: Api, repository: Path) -> None:
     then, today = put_result(repository, b"then"), put_result(repository, b"today")
     with api.rows() as session:
         case = make_case(session, then, None, correct=today)
@@ -83,21 +83,21 @@ def test_expected_is_what_the_run_was_compared_with_not_todays_baseline(api: Api
     assert (content_of(body), body["run_id"]) == (b"then", case.run_id)
 
 
-def test_expected_of_a_missing_output_is_todays_baseline_of_no_run(api: Api, repository: Path) -> None:
+def test_the_expected_file_of_a_missing_output_is_todays_baseline(api: Api, repository: Path) -> None:
     with api.rows() as session:
         case = make_case(session, None, None, correct=put_result(repository, b"today"), reported=False)
     body = get(api, case, "expected")
     assert (content_of(body), body["run_id"]) == (b"today", None)
 
 
-def test_a_row_that_stands_for_no_file_is_a_missing_output(api: Api, repository: Path) -> None:
+def test_a_sentinel_row_is_a_missing_output(api: Api, repository: Path) -> None:
     with api.rows() as session:
         case = make_case(session, "", "error", correct=put_result(repository, b"today"))
     assert get(api, case, "expected")["run_id"] is None
     assert get(api, case, "actual", 404)["code"] == "missing_output"
 
 
-def test_without_any_baseline_there_is_no_expected_output(api: Api) -> None:
+def test_there_is_no_expected_output_without_a_baseline(api: Api) -> None:
     with api.rows() as session:
         case = make_case(session, "", None)
     assert get(api, case, "expected", 404)["code"] == "not_found"
@@ -145,7 +145,7 @@ def test_the_output_must_be_named(api: Api, repository: Path, which: str) -> Non
 
 
 @BOTH
-def test_what_does_not_belong_together_is_not_found(api: Api, repository: Path, which: str) -> None:
+def test_mismatched_ids_are_not_found(api: Api, repository: Path, which: str) -> None:
     case, other, headers = of_file(api, repository, ONE), of_file(api, repository, b"2"), api.bearer()
     mixed = [
         (Case(9999, case.sample_id, case.regression_id, case.output_id), "run"),
@@ -179,7 +179,7 @@ def test_what_does_not_belong_together_is_not_found(api: Api, repository: Path, 
         (b"\xef\xbb\xbfmark", "text", "utf-8"),
     ],
 )
-def test_text_is_sent_as_text_when_it_is_asked_for_and_can_be(
+def test_text_is_sent_as_text_if_asked_for_and_possible(
     api: Api, repository: Path, content: bytes, format: str | None, encoding: str
 ) -> None:
     query: dict[str, Any] = {} if format is None else {"format": format}
@@ -196,7 +196,7 @@ def test_the_media_type_is_that_of_the_extension(api: Api, repository: Path) -> 
 
 
 @pytest.mark.parametrize("query", [{"format": "hex"}, {"byte_offset": "-1"}, {"byte_offset": "x"}, {"bytes": "1"}])
-def test_nonsense_is_refused(api: Api, repository: Path, query: dict[str, Any]) -> None:
+def test_an_invalid_query_is_refused(api: Api, repository: Path, query: dict[str, Any]) -> None:
     body = get(api, of_file(api, repository, ONE), "expected", 400, **query)
     assert list(body["details"]["fields"]) == list(query)
 
@@ -244,14 +244,14 @@ TEXTS = st.text(st.sampled_from("a\né字\U0001f600\r\0"), max_size=40).map(str.
 def test_parts_put_together_are_the_file(api: Api, repository: Path, content: bytes, window: int, format: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outputs, "WINDOW", {"utf-8": window, "base64": window // 3 * 3})
-        patch.setattr(storage, "CHUNK", 7)
+        patch.setattr(local_folder, "CHUNK", 7)
         found = pieces(api, of_file(api, repository, content), format=format)
     assert b"".join(map(content_of, found)) == content
     assert len({body["encoding"] for body in found}) == 1
     assert {body["sha256"] for body in found} == {hashlib.sha256(content).hexdigest()}
 
 
-def test_an_offset_within_a_character_or_beyond_the_end(api: Api, repository: Path) -> None:
+def test_an_offset_may_be_within_a_character_or_beyond_the_end(api: Api, repository: Path) -> None:
     case, headers = of_file(api, repository, "é字".encode()), api.bearer()
     for offset, rest in ((1, b"\xa9" + "字".encode()), (2, "字".encode()), (3, b"\xad\x97"), (5, b""), (6, b"")):
         body = get(api, case, "expected", headers=headers, format="text", byte_offset=offset)
@@ -295,7 +295,7 @@ def test_a_large_object_comes_in_parts_from_the_bucket(api: Api, bucket: Bucket)
     assert whole == len(content) and parts and max(parts) <= MAX_CONTENT
 
 
-def test_in_no_store_the_answer_tells_which_were_looked_into(api: Api, bucket: Bucket) -> None:
+def test_a_404_names_the_stores_that_were_searched(api: Api, bucket: Bucket) -> None:
     with api.rows() as session:
         case = make_case(session, hash_of("lost"), hash_of("lost too"))
     for which in ("expected", "actual", "diff"):
@@ -303,7 +303,7 @@ def test_in_no_store_the_answer_tells_which_were_looked_into(api: Api, bucket: B
         assert (body["code"], body["details"]["checked"]) == ("not_found", ["local", "gcs"])
 
 
-def test_an_object_that_went_away_meanwhile_is_not_found(api: Api, bucket: Bucket) -> None:
+def test_an_object_deleted_meanwhile_is_not_found(api: Api, bucket: Bucket) -> None:
     digest = hashlib.sha256(b"gone").hexdigest()
     bucket.put(f"TestResults/{digest}.srt", b"gone")
     with api.rows() as session:
@@ -313,7 +313,7 @@ def test_an_object_that_went_away_meanwhile_is_not_found(api: Api, bucket: Bucke
     assert get(api, case, "expected", 404)["details"]["checked"] == ["local", "gcs"]
 
 
-def test_with_a_broken_bucket_the_folder_serves(
+def test_the_folder_serves_while_the_bucket_is_broken(
     api: Api, repository: Path, broken_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket_service, "BUCKET_SECONDS", 0.4)

@@ -98,7 +98,7 @@ def shown(logged: Logged) -> list[str]:
     return logged.text.replace(TOKEN, "[redacted]").splitlines()
 
 
-def test_a_log(logged: Logged) -> None:
+def test_a_log_is_read_with_its_fields(logged: Logged) -> None:
     body = logged.get()
     assert [line["message"] for line in body["data"]] == shown(logged)
     assert body["pagination"] == {"limit": 50, "next_cursor": None}
@@ -116,7 +116,7 @@ def test_a_log(logged: Logged) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 4, 14, 15])
-def test_page_by_page_by_link(logged: Logged, limit: int) -> None:
+def test_links_lead_through_all_pages(logged: Logged, limit: int) -> None:
     assert logged.all_by_link(limit=limit) == shown(logged)
 
 
@@ -129,13 +129,13 @@ def test_filters_stay_in_the_link(logged: Logged) -> None:
     assert logged.all_by_link(limit=3, tail=7) == lines[-7:]
 
 
-def test_the_end_of_a_log(logged: Logged) -> None:
+def test_the_tail_is_the_end_of_the_log(logged: Logged) -> None:
     body = logged.get(tail=3)
     assert ([line["message"] for line in body["data"]], body["truncated"]) == (shown(logged)[-3:], False)
     assert logged.messages(tail=1000) == shown(logged)
 
 
-def test_the_part_of_a_sample(logged: Logged) -> None:
+def test_a_sample_has_its_part_of_the_log(logged: Logged) -> None:
     lines = shown(logged)
     one, other = (f"/runs/{logged.run_id}/samples/{sample_id}/logs" for sample_id in logged.samples)
     body = logged.get(one)
@@ -147,15 +147,13 @@ def test_the_part_of_a_sample(logged: Logged) -> None:
     assert logged.get(f"/runs/{logged.run_id}/samples/99999/logs", 404)["details"]["resource"] == "sample"
 
 
-def test_the_workers_token_stays_here(logged: Logged) -> None:
+def test_the_workers_token_is_redacted(logged: Logged) -> None:
     for query in ({}, {"tail": 20}, {"contains": "progress-reporter"}, {"contains": "tester", "context": 3}):
         assert TOKEN not in str(logged.get(**query))
     assert logged.messages(contains=TOKEN) == []
 
 
-def test_the_token_of_the_run_and_our_own_stay_here_wherever_they_stand(
-    logged: Logged, api: Api, repository: Path
-) -> None:
+def test_tokens_of_the_run_and_of_the_api_are_redacted_everywhere(logged: Logged, api: Api, repository: Path) -> None:
     with api.rows() as session:
         token = session.scalars(sa.select(platform.Test.token).where(platform.Test.id == logged.run_id)).one() or ""
     secrets = [token, new_secret(), new_secret().replace("_", "%5F")]
@@ -187,11 +185,11 @@ def test_the_token_of_the_run_and_our_own_stay_here_wherever_they_stand(
         ({"offset": 1}, "offset"),
     ],
 )
-def test_nonsense_is_refused(logged: Logged, query: dict[str, Any], field: str) -> None:
+def test_an_invalid_query_is_refused(logged: Logged, query: dict[str, Any], field: str) -> None:
     assert list(logged.get(status=400, **query)["details"]["fields"]) == [field]
 
 
-def test_a_cursor_is_of_its_log_and_filters(logged: Logged, api: Api, repository: Path) -> None:
+def test_a_cursor_is_bound_to_its_log_and_filters(logged: Logged, api: Api, repository: Path) -> None:
     cursor = logged.get(limit=2)["pagination"]["next_cursor"]
     other = Logged(api)
     put_local(repository, other.name, other.text.encode())
@@ -204,7 +202,7 @@ def test_a_cursor_is_of_its_log_and_filters(logged: Logged, api: Api, repository
     assert logged.get(sample, 400, cursor=cursor)["code"] == "validation_error"
 
 
-def test_cursors_are_sealed_by_the_key_that_is_given(logged: Logged, api: Api) -> None:
+def test_cursors_are_signed_by_the_configured_key(logged: Logged, api: Api) -> None:
     with api.app.app_context():
         stores = storage.Storage(api.app.config)
         keys: list[run_logs.CursorKey] = [lambda _: b"one key", lambda _: b"another", run_logs.derived_key]
@@ -264,7 +262,7 @@ def test_a_log_in_the_bucket_has_its_time_too(api: Api, bucket: Bucket) -> None:
 # Where it is
 
 
-def test_no_log(api: Api) -> None:
+def test_a_missing_log_is_not_found(api: Api) -> None:
     logged = Logged(api)
     for path in (logged.path, f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"):
         assert logged.get(path, 404) == {
@@ -275,12 +273,12 @@ def test_no_log(api: Api) -> None:
     assert logged.get("/runs/99999/logs", 404)["code"] == "not_found"
 
 
-def test_no_log_in_the_bucket_either(api: Api, bucket: Bucket) -> None:
+def test_a_log_missing_from_the_bucket_too_is_not_found(api: Api, bucket: Bucket) -> None:
     logged = Logged(api)
     assert logged.get(status=404)["details"]["checked"] == ["local", "gcs"]
 
 
-def test_an_empty_log(api: Api, repository: Path) -> None:
+def test_an_empty_log_is_an_empty_page(api: Api, repository: Path) -> None:
     logged = Logged(api)
     put_local(repository, logged.name, b"")
     assert logged.get()["data"] == []
@@ -292,7 +290,7 @@ def test_a_log_in_the_folder_is_read_without_the_bucket(logged: Logged, bucket: 
     assert asked == []
 
 
-def test_a_log_in_the_bucket_only(api: Api, bucket: Bucket) -> None:
+def test_a_log_in_the_bucket_only_is_read(api: Api, bucket: Bucket) -> None:
     logged = Logged(api)
     bucket.put(logged.name, logged.text.encode())
     assert logged.messages() == shown(logged)
@@ -300,7 +298,7 @@ def test_a_log_in_the_bucket_only(api: Api, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("query", [{}, {"tail": 5}, {"contains": "entry 77 "}])
-def test_of_a_large_log_in_the_bucket_parts_are_read(api: Api, bucket: Bucket, query: dict[str, Any]) -> None:
+def test_only_parts_of_a_large_log_in_the_bucket_are_read(api: Api, bucket: Bucket, query: dict[str, Any]) -> None:
     logged = Logged(api)
     content = "".join(f"[INFO] Starting with entry {n} of 200000\n" for n in range(200_000)).encode()
     bucket.put(logged.name, content)
@@ -316,7 +314,7 @@ def test_of_a_large_log_in_the_bucket_parts_are_read(api: Api, bucket: Bucket, q
     assert sum(request.bytes for request in asked if request.is_download) <= 128 * 1024
 
 
-def test_with_a_broken_bucket_the_folder_serves(
+def test_the_folder_serves_while_the_bucket_is_broken(
     api: Api, repository: Path, broken_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket_service, "BUCKET_SECONDS", 0.4)
@@ -327,7 +325,9 @@ def test_with_a_broken_bucket_the_folder_serves(
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd")])
-def test_what_is_no_file_of_the_folder_is_no_log(api: Api, repository: Path, make: Callable[[Path], None]) -> None:
+def test_a_path_that_is_no_file_of_the_folder_is_no_log(
+    api: Api, repository: Path, make: Callable[[Path], None]
+) -> None:
     logged = Logged(api)
     path = put_local(repository, logged.name, b"")
     path.unlink()
@@ -342,7 +342,7 @@ def test_what_is_no_file_of_the_folder_is_no_log(api: Api, repository: Path, mak
 @given(
     content=st.binary(max_size=300) | st.lists(st.sampled_from(LOG.splitlines())).map(lambda x: "\r\n".join(x).encode())
 )
-def test_random_bytes_are_a_log(logged: Logged, repository: Path, content: bytes) -> None:
+def test_a_log_of_random_bytes_is_read(logged: Logged, repository: Path, content: bytes) -> None:
     put_local(repository, logged.name, content)
     sample = f"/runs/{logged.run_id}/samples/{logged.samples[0]}/logs"
     for path in (logged.path, sample):

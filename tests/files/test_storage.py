@@ -1,4 +1,4 @@
-"""Files are found in the folder and in the bucket, whatever the bucket does, and in few round trips."""
+"""Files are found in the folder and in the bucket, in few round trips, whatever the bucket does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_folder_comes_first_and_the_status_tells_of_both(
     assert stores.checked == ["local", "gcs"]
 
 
-def test_without_a_bucket_the_folder_alone_is_ok(app: Flask, repository: Path) -> None:
+def test_the_folder_alone_is_ok_without_a_bucket(app: Flask, repository: Path) -> None:
     stores = Storage(app.config)
     name = a_name()
     assert (stores.find(name).status, stores.checked) == ("missing", ["local"])
@@ -90,7 +90,7 @@ def test_an_empty_object_is_a_file(stores: Storage, bucket: Bucket) -> None:
     assert (found.status, found.size, found.source and found.source.read(0, 10)) == ("degraded", 0, b"")
 
 
-def test_an_object_that_is_replaced_is_read_all_the_same(stores: Storage, bucket: Bucket) -> None:
+def test_a_replaced_object_is_read(stores: Storage, bucket: Bucket) -> None:
     name = a_name()
     bucket.put(name, b"first")
     found = stores.find(name)
@@ -101,7 +101,7 @@ def test_an_object_that_is_replaced_is_read_all_the_same(stores: Storage, bucket
     assert all("&generation=" not in request.path for request in asked)
 
 
-def test_what_the_folder_has_the_bucket_is_not_asked_for_to_read_it(
+def test_files_of_the_folder_are_read_without_asking_the_bucket(
     stores: Storage, bucket: Bucket, repository: Path
 ) -> None:
     here, there, nowhere = a_name(), a_name(), a_name()
@@ -117,9 +117,7 @@ def test_what_the_folder_has_the_bucket_is_not_asked_for_to_read_it(
 # Few round trips
 
 
-def test_what_was_found_is_believed_for_seconds(
-    stores: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_findings_are_cached_for_seconds(stores: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     there, nowhere = a_name(), a_name()
     bucket.put(there, b"remote")
     first = [file.status for file in stores.find_all([there, nowhere])]
@@ -132,15 +130,13 @@ def test_what_was_found_is_believed_for_seconds(
         assert [file.status for file in stores.find_all([there, nowhere])] == ["missing", "degraded"]
 
 
-def test_what_is_believed_has_a_largest_number(
-    stores: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_of_findings_is_bounded(stores: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bucket_service, "MEMORY_SIZE", 3)
     stores.find_all([a_name() for _ in range(10)])
     assert len(stores.bucket._known) == 3
 
 
-def test_the_files_of_a_page_are_looked_up_side_by_side(stores: Storage, bucket: Bucket) -> None:
+def test_the_files_of_a_page_are_looked_up_concurrently(stores: Storage, bucket: Bucket) -> None:
     wanted = [a_name() for _ in range(100)]
     bucket.put(wanted[7], b"remote")
     stores.find(a_name())  # the client is made
@@ -183,7 +179,7 @@ def test_a_signed_url_gives_the_file(stores: Storage, bucket: Bucket) -> None:
         assert response.headers["Content-Disposition"] == 'attachment; filename="a.srt"'
 
 
-def test_a_url_is_signed_for_what_is_there_only(stores: Storage, bucket: Bucket, repository: Path) -> None:
+def test_only_existing_files_have_signed_urls(stores: Storage, bucket: Bucket, repository: Path) -> None:
     name = a_name()
     put_local(repository, name, b"local")
     assert stores.signed_url(stores.find(name), "a.srt") is None
@@ -203,7 +199,7 @@ def test_the_name_of_a_download_adds_no_headers(stores: Storage, bucket: Bucket)
 @pytest.mark.parametrize(
     ("minutes", "seconds"), [(1, 60), (20_000, 7 * 86_400), (None, 3600), ("30", 1800), ("soon", None)]
 )
-def test_a_url_lives_as_long_as_the_platform_says_and_the_scheme_allows(
+def test_a_url_expires_as_configured_within_the_limit_of_the_scheme(
     app: Flask, stores: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, minutes: Any, seconds: int | None
 ) -> None:
     monkeypatch.setitem(app.config, "GCS_SIGNED_URL_EXPIRY_LIMIT", minutes)
@@ -213,7 +209,7 @@ def test_a_url_lives_as_long_as_the_platform_says_and_the_scheme_allows(
     assert (url is None) if seconds is None else (url is not None and f"X-Goog-Expires={seconds}&" in url)
 
 
-def test_without_a_key_there_is_no_url(
+def test_there_is_no_url_without_a_key(
     app: Flask, stores: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = a_name()
@@ -226,7 +222,7 @@ def test_without_a_key_there_is_no_url(
 # A bucket that fails
 
 
-def test_of_a_broken_bucket_nothing_is_known_and_it_holds_nobody_up(
+def test_files_are_unverified_in_time_while_the_bucket_is_broken(
     app: Flask, broken_bucket: str, repository: Path
 ) -> None:
     stores: Storage = app.extensions["api_v1"].storage
@@ -237,7 +233,7 @@ def test_of_a_broken_bucket_nothing_is_known_and_it_holds_nobody_up(
     assert time.monotonic() - began < GENEROUS
 
 
-def test_silence_is_not_remembered(app: Flask, emulator: int, bucket: Bucket, configure: Configure) -> None:
+def test_an_unreachable_bucket_is_not_cached(app: Flask, emulator: int, bucket: Bucket, configure: Configure) -> None:
     name = a_name()
     bucket.put(name, b"remote")
     configure(app, f"http://127.0.0.1:{free_port()}")

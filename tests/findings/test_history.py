@@ -1,4 +1,4 @@
-"""How the regression tests of a sample fared in one run after the other."""
+"""The history of a sample: verdicts of its regression tests, run by run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def history(api: Api, sample_id: int, query: str = "") -> list[dict[str, Any]]:
 # --- Entries ---------------------------------------------------------------------------------
 
 
-def test_an_entry_says_all_of_itself(each_api: Api) -> None:
+def test_an_entry_has_all_fields(each_api: Api) -> None:
     commit = "0123456789abcdef0123456789ABCDEF01234567"
     with each_api.rows() as session:
         test = factories.regression_test(session)
@@ -60,7 +60,7 @@ def test_a_skipped_entry_has_neither_runtime_nor_signature(api: Api) -> None:
     assert [entry[name] for name in names] == ["skipped", None, None, None]
 
 
-def test_what_an_entry_says_of_its_run(api: Api) -> None:
+def test_an_entry_describes_its_run(api: Api) -> None:
     hour = timedelta(hours=1)
     with api.rows() as session:
         test = factories.regression_test(session)
@@ -117,7 +117,7 @@ def test_the_newest_run_comes_first_whenever_it_was_created(api: Api) -> None:
     assert f'{path}?limit=3&offset=3>; rel="next"' in first.headers["Link"]
 
 
-def test_entries_are_of_tests_in_the_runs_set(api: Api) -> None:
+def test_only_tests_in_the_runs_set_have_entries(api: Api) -> None:
     with api.rows() as session:
         test, other = (factories.regression_test(session) for _ in range(2))
         uncategorized = factories.regression_test(session, of=test.sample, categories=())
@@ -136,7 +136,7 @@ def test_entries_are_of_tests_in_the_runs_set(api: Api) -> None:
     }
 
 
-def test_skipped_are_tests_that_a_finished_run_was_to_run(api: Api) -> None:
+def test_tests_that_a_finished_run_did_not_execute_are_skipped(api: Api) -> None:
     with api.rows() as session:
         test = factories.regression_test(session)
         other = factories.regression_test(session)
@@ -156,7 +156,7 @@ def test_skipped_are_tests_that_a_finished_run_was_to_run(api: Api) -> None:
     assert entries == [(expected[1], "skipped"), (expected[0], "skipped")]
 
 
-def test_a_result_that_comes_late_replaces_its_skipped_entry(api: Api) -> None:
+def test_a_late_result_replaces_its_skipped_entry(api: Api) -> None:
     with api.rows() as session:
         test = factories.regression_test(session)
         run_id = factories.run(session, *FINISHED, tests=[test]).id
@@ -167,7 +167,7 @@ def test_a_result_that_comes_late_replaces_its_skipped_entry(api: Api) -> None:
     assert [entry["status"] for entry in history(api, sample_id)] == ["pass"]
 
 
-def test_a_sample_without_history(api: Api) -> None:
+def test_a_sample_without_history_has_an_empty_page(api: Api) -> None:
     with api.rows() as session:
         ids = [factories.sample(session).id, factories.regression_test(session).sample_id]
     for sample_id in ids:
@@ -181,7 +181,7 @@ def test_a_sample_without_history(api: Api) -> None:
 # --- Signatures ------------------------------------------------------------------------------
 
 
-def test_signatures_tell_the_kind_of_failure_and_nothing_else(api: Api) -> None:
+def test_equal_failures_have_equal_signatures(api: Api) -> None:
     """Equal for the same kind in any run, and different for different kinds."""
     with api.rows() as session:
         test = factories.regression_test(session)
@@ -334,14 +334,14 @@ FILTERS: dict[str, set[str]] = {
 }
 
 
-def test_filters_of_a_history(api: Api) -> None:
+def test_history_is_filtered(api: Api) -> None:
     with api.rows() as session:
         sample_id, names = filterable(session)
     found = {query: history(api, sample_id, query) for query in FILTERS}
     assert {query: {names[entry["run_id"]] for entry in entries} for query, entries in found.items()} == FILTERS
 
 
-def test_a_query_that_makes_no_sense_is_refused(api: Api) -> None:
+def test_an_invalid_query_is_refused(api: Api) -> None:
     with api.rows() as session:
         path = f"/samples/{factories.sample(session).id}/history"
     wrong = {

@@ -1,4 +1,4 @@
-"""Why runs were canceled: every sentence that the platform and its workers write, and what is told of it to whom."""
+"""Infrastructure errors: the message for each cancellation, and what callers of each kind may see of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.fixtures import on_one_database
 ACTIONS = "Check the GitHub Actions logs for details."
 LINUX, WINDOWS = "'Build CCExtractor on Linux'", "'Build CCExtractor on Windows'"
 
-#: The table of the platform's description, section 7; what varies is filled in.
+#: What the platform stores, by kind (docs/platform.md, "Messages of canceled runs"); what varies is filled in.
 MESSAGES = [
     ("queue", "Invalid PR number"),
     ("queue", "Tests have been cancelled"),
@@ -96,12 +96,12 @@ def test_every_message_has_its_type(kind: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("message", DELIBERATE)
-def test_what_somebody_decided_is_no_error(message: str) -> None:
+def test_a_deliberate_cancellation_is_no_error(message: str) -> None:
     assert kind_of(message) is None
 
 
 @pytest.mark.parametrize("message", UNKNOWN)
-def test_what_nobody_knows_is_the_workers(message: str) -> None:
+def test_an_unknown_message_is_a_worker_error(message: str) -> None:
     assert kind_of(message) == "worker"
 
 
@@ -130,7 +130,7 @@ def one(api: Api, message: str, **query: Any) -> Any:
     return error
 
 
-def test_an_error(each_api: Api) -> None:
+def test_an_error_has_all_fields(each_api: Api) -> None:
     run_id = canceled(each_api, "Artifact download timed out")
     (error,) = get(each_api, run_id)
     progress_id = error["location"]["progress_id"]
@@ -145,7 +145,7 @@ def test_an_error(each_api: Api) -> None:
     }
 
 
-def test_all_messages_of_a_run_in_their_order(each_api: Api) -> None:
+def test_messages_of_a_run_are_listed_in_order(each_api: Api) -> None:
     every = [message for _, message in MESSAGES]
     run_id = canceled(each_api, *DELIBERATE, *every)
     found = get(each_api, run_id, limit=100)
@@ -155,7 +155,7 @@ def test_all_messages_of_a_run_in_their_order(each_api: Api) -> None:
 
 
 @on_one_database
-def test_filters_and_pages(api: Api) -> None:
+def test_errors_are_filtered_and_paged(api: Api) -> None:
     run_id = canceled(api, *(message for _, message in MESSAGES))
     every = get(api, run_id, limit=100)
     for kind in ("queue", "vm_provisioning", "checkout", "merge", "build", "worker", "web_server", "storage"):
@@ -220,7 +220,7 @@ CREDENTIALS = ["hunter2", "abcdefgh12345678", "ghp_"]
 
 @on_one_database
 @pytest.mark.parametrize("message", HIDDEN)
-def test_places_and_credentials_are_hidden(api: Api, message: str) -> None:
+def test_locations_and_credentials_are_hidden(api: Api, message: str) -> None:
     error = one(api, message)
     assert not [leak for leak in LEAKS if leak in error["message"]]
     assert error["message"].startswith(message.partition(":")[0])
@@ -262,12 +262,12 @@ def test_a_long_message_takes_no_longer_than_its_length_accounts_for(api: Api) -
 
 
 @pytest.mark.parametrize("message", [message for _, message in MESSAGES])
-def test_the_platforms_own_sentences_are_told_whole(message: str) -> None:
+def test_the_platforms_own_sentences_are_shown_whole(message: str) -> None:
     assert hide_locations(Redactor().credentials(message)) == message
 
 
 @on_one_database
-def test_the_stack_is_told_to_who_asks(api: Api) -> None:
+def test_the_stack_is_shown_on_request(api: Api) -> None:
     message = "Task failed: /srv/a.py\nTraceback:\n  File /srv/a.py\r\nValueError"
     quiet, full = one(api, message), one(api, message, include_stack="true")
     assert quiet["message"] == "Task failed: [hidden]" and "stack" not in quiet
@@ -285,17 +285,17 @@ def test_a_stack_is_cut_to_the_contracts_limits(api: Api) -> None:
 
 @on_one_database
 @pytest.mark.parametrize("message", ["", " ", "\n\n"])
-def test_a_worker_that_gives_no_reason(api: Api, message: str) -> None:
+def test_a_missing_reason_of_a_worker_is_reported_as_such(api: Api, message: str) -> None:
     assert one(api, message)["message"] == "The worker gave no reason."
 
 
 @on_one_database
-def test_a_reason_after_an_empty_line_is_told(api: Api) -> None:
+def test_a_reason_after_an_empty_line_is_shown(api: Api) -> None:
     assert one(api, "\nTask failed")["message"] == "Task failed"
 
 
 @on_one_database
-def test_our_own_cancel_is_no_error(api: Api) -> None:
+def test_a_cancellation_by_the_api_is_no_error(api: Api) -> None:
     run_id = canceled(api)
     assert api.post(f"/runs/{run_id}/cancel", json={}, headers=api.bearer()).status_code < 300
     assert get(api, run_id) == []

@@ -1,4 +1,4 @@
-"""Who waits for a run is told when to ask again."""
+"""Responses about an unfinished run have Retry-After."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIVES = {
 
 @pytest.mark.parametrize("progress", LIVES)
 @pytest.mark.parametrize("path", ["/runs/{}", "/runs/{}/progress", "/runs/{}/progress?status=queued"])
-def test_an_unfinished_run_says_when_to_ask_again(path: str, progress: tuple[str, ...], api: Api) -> None:
+def test_an_unfinished_run_has_retry_after(path: str, progress: tuple[str, ...], api: Api) -> None:
     headers = api.bearer()
     with api.rows() as session:
         url, _, query = path.format(factories.run(session, *progress).id).partition("?")
@@ -28,7 +28,7 @@ def test_an_unfinished_run_says_when_to_ask_again(path: str, progress: tuple[str
     assert (again.status_code, again.headers.get("Retry-After")) == (304, LIVES[progress])
 
 
-def test_other_answers_have_no_such_header(api: Api) -> None:
+def test_other_responses_have_no_retry_after(api: Api) -> None:
     headers = api.bearer()
     with api.rows() as session:
         run_id = factories.run(session).id
@@ -36,7 +36,7 @@ def test_other_answers_have_no_such_header(api: Api) -> None:
         assert "Retry-After" not in api.get(path, headers=headers).headers
 
 
-def test_the_document_declares_it(api: Api) -> None:
+def test_the_document_declares_retry_after(api: Api) -> None:
     paths = api.document["paths"]
     for path in ("/runs/{run_id}", "/runs/{run_id}/progress"):
         assert paths[path]["get"]["responses"]["200"]["headers"]["Retry-After"]["schema"]["type"] == "integer"

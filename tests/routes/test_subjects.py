@@ -23,6 +23,6 @@ def test_routes_and_schemas_have_the_same_subjects() -> None:
 
 @pytest.mark.parametrize("operation", REGISTRY.values(), ids=lambda operation: operation.endpoint)
 def test_an_operation_uses_the_schemas_of_its_subject(operation: Operation) -> None:
-    used = [operation.query, operation.body, *(answer.schema for answer in operation.answers.values())]
+    used = [operation.query, operation.body, *(response.schema for response in operation.responses.values())]
     found = {type(schema).__module__ for schema in used if schema is not None}
     assert found <= {operation.run.__module__.replace("routes", "schemas"), "api_v1.web.pages"}

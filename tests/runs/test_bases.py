@@ -12,9 +12,10 @@ from api_v1.database.platform import DbSession
 from api_v1.database.session import db
 from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs import bases
-from tests.support import factories, scenarios, triage_worlds
+from tests.support import factories, oracle, triage_scenarios
 from tests.support.client import Api
-from tests.support.scenarios import World, examples
+from tests.support.oracle import Scenario
+from tests.support.scenarios import examples
 
 MAIN = "CCExtractor/ccextractor"
 DONE = ("preparation", "testing", "completed")
@@ -27,10 +28,10 @@ def session(api: Api) -> Iterator[DbSession]:
         yield db.session
 
 
-def fill(session: DbSession, world: World) -> None:
-    """Make the world the whole content of the database."""
-    scenarios.clear(session)
-    world.insert(session)
+def fill(session: DbSession, scenario: Scenario) -> None:
+    """Make the scenario the whole content of the database."""
+    oracle.clear(session)
+    scenario.insert(session)
     session.commit()
 
 
@@ -42,45 +43,45 @@ def chosen(session: DbSession, run_id: int, asked: str) -> int | None:
 
 
 @examples()
-@given(world=triage_worlds.worlds())
-def test_the_base_is_the_one_that_brute_force_finds(session: DbSession, world: World) -> None:
-    fill(session, world)
-    for run in world.runs:
-        masters = triage_worlds.masters_before(world, run.id, run.host)
+@given(scenario=triage_scenarios.scenarios())
+def test_the_base_is_the_one_that_brute_force_finds(session: DbSession, scenario: Scenario) -> None:
+    fill(session, scenario)
+    for run in scenario.runs:
+        masters = triage_scenarios.masters_before(scenario, run.id, run.host)
         assert chosen(session, run.id, "master") == (masters[0].id if masters else None)
-        previous = triage_worlds.previous(world, run)
+        previous = triage_scenarios.previous(scenario, run)
         assert chosen(session, run.id, "previous") == (previous.id if previous else None)
 
 
 @examples()
-@given(world=triage_worlds.worlds())
-def test_the_runs_of_master_are_those_that_brute_force_finds(session: DbSession, world: World) -> None:
-    fill(session, world)
-    for host in {run.host for run in world.runs}:
-        of_host = next(run for run in world.runs if run.host == host)
+@given(scenario=triage_scenarios.scenarios())
+def test_the_runs_of_master_are_those_that_brute_force_finds(session: DbSession, scenario: Scenario) -> None:
+    fill(session, scenario)
+    for host in {run.host for run in scenario.runs}:
+        of_host = next(run for run in scenario.runs if run.host == host)
         subject = bases.subject(session, of_host.id, main_repository=MAIN)
         for most in (1, 3, 20):
-            found = bases.masters(session, subject, before=world.runs[-1].id, most=most)
-            expected = triage_worlds.masters_before(world, world.runs[-1].id, host)[:most]
+            found = bases.masters(session, subject, before=scenario.runs[-1].id, most=most)
+            expected = triage_scenarios.masters_before(scenario, scenario.runs[-1].id, host)[:most]
             assert [master.run.run_id for master in found] == [run.id for run in expected]
             for master, run in zip(found, expected, strict=True):
-                verdicts = {test.id: world.verdict(run, test) for test in world.members(run)}
-                failing = {id_: verdict for id_, verdict in verdicts.items() if verdict in scenarios.FAILING}
+                verdicts = {test.id: scenario.verdict(run, test) for test in scenario.members(run)}
+                failing = {id_: verdict for id_, verdict in verdicts.items() if verdict in oracle.FAILING}
                 assert {id_: failure.verdict for id_, failure in master.failures.items()} == failing
                 assert (master.run.commit, master.run.is_complete, master.run.by_platform) == (run.sha, True, True)
 
 
 @examples()
-@given(world=triage_worlds.worlds())
-def test_a_commit_names_its_best_run(session: DbSession, world: World) -> None:
-    fill(session, world)
-    subject = world.runs[-1]
-    for commit in {run.sha for run in world.runs}:
-        same = [run for run in world.runs if run.sha == commit and run is not subject and run.host == subject.host]
+@given(scenario=triage_scenarios.scenarios())
+def test_a_commit_names_its_best_run(session: DbSession, scenario: Scenario) -> None:
+    fill(session, scenario)
+    subject = scenario.runs[-1]
+    for commit in {run.sha for run in scenario.runs}:
+        same = [run for run in scenario.runs if run.sha == commit and run is not subject and run.host == subject.host]
         if not same:
             continue
         best = max(
-            same, key=lambda run: (triage_worlds.is_complete(world, run), not (run.owned or run.authored), run.id)
+            same, key=lambda run: (triage_scenarios.is_complete(scenario, run), not (run.owned or run.authored), run.id)
         )
         for asked in (commit, commit.upper(), commit[:12]):
             assert chosen(session, subject.id, asked) == best.id

@@ -10,9 +10,10 @@ from hypothesis import given
 
 from api_v1.runs import changes
 from api_v1.runs.changes import Change, File, Outcome
-from tests.support import triage_worlds
-from tests.support.scenarios import Run, World, examples
-from tests.support.triage_worlds import A, B, C, Judged
+from tests.support import triage_scenarios
+from tests.support.oracle import Run, Scenario
+from tests.support.scenarios import examples
+from tests.support.triage_scenarios import A, B, C, Judged
 
 OUT, OTHER = 41, 42
 
@@ -151,40 +152,42 @@ def test_outputs_that_are_newly_missing() -> None:
 # --- Brute force ----------------------------------------------------------------------------------
 
 
-def outcomes(world: World, run: Run) -> dict[int, Outcome]:
+def outcomes(scenario: Scenario, run: Run) -> dict[int, Outcome]:
     """The tests of a run as the rule takes them."""
-    sent = triage_worlds.sent_baselines(world, run)
-    return {test.id: _outcome(world, run, test.id, sent) for test in world.members(run)}
+    sent = triage_scenarios.sent_baselines(scenario, run)
+    return {test.id: _outcome(scenario, run, test.id, sent) for test in scenario.members(run)}
 
 
-def _outcome(world: World, run: Run, test_id: int, sent: list[dict[int, dict[int, str]]]) -> Outcome:
-    test, result = world.test(test_id), run.results.get(test_id)
+def _outcome(scenario: Scenario, run: Run, test_id: int, sent: list[dict[int, dict[int, str]]]) -> Outcome:
+    test, result = scenario.test(test_id), run.results.get(test_id)
     if result is None:
-        return Outcome(world.verdict(run, test), has_result=False)
+        return Outcome(scenario.verdict(run, test), has_result=False)
     files = {
-        file.output: File(file.expected, file.got, not world.wrong(file), world.output(file.output).ignore is False)
-        for file in world.files(run, test)
+        file.output: File(
+            file.expected, file.got, not scenario.wrong(file), scenario.output(file.output).ignore is False
+        )
+        for file in scenario.files(run, test)
     }
-    rolling = [_uploads(world, uploads.get(test_id, {})) for uploads in sent]
-    return Outcome(world.verdict(run, test), True, result.exit_code, result.expected_rc, files, rolling)
+    rolling = [_uploads(scenario, uploads.get(test_id, {})) for uploads in sent]
+    return Outcome(scenario.verdict(run, test), True, result.exit_code, result.expected_rc, files, rolling)
 
 
-def _uploads(world: World, uploads: Mapping[int, str]) -> dict[int, File]:
-    return {output: File("", got, got in world.output(output).variants) for output, got in uploads.items()}
+def _uploads(scenario: Scenario, uploads: Mapping[int, str]) -> dict[int, File]:
+    return {output: File("", got, got in scenario.output(output).variants) for output, got in uploads.items()}
 
 
 @examples(4)
-@given(world=triage_worlds.worlds(most_runs=6))
-def test_the_rule_says_what_brute_force_finds(world: World) -> None:
-    for run in world.runs:
-        here, judged_here = outcomes(world, run), triage_worlds.judged(world, run)
-        for base in world.runs:
-            there, judged_there = outcomes(world, base), triage_worlds.judged(world, base)
+@given(scenario=triage_scenarios.scenarios(most_runs=6))
+def test_the_rule_says_what_brute_force_finds(scenario: Scenario) -> None:
+    for run in scenario.runs:
+        here, judged_here = outcomes(scenario, run), triage_scenarios.judged(scenario, run)
+        for base in scenario.runs:
+            there, judged_there = outcomes(scenario, base), triage_scenarios.judged(scenario, base)
             for test_id in here.keys() | there.keys():
                 ours, theirs = here.get(test_id), there.get(test_id)
                 of_here: list[Judged | None] = [*judged_here.get(test_id, [])] or [None]
                 of_base: list[Judged | None] = [*judged_there.get(test_id, [])] or [None]
-                recorded = triage_worlds.change(of_here[0], of_base[0])
+                recorded = triage_scenarios.change(of_here[0], of_base[0])
                 assert changes.change(ours, theirs) == recorded
-                every = {triage_worlds.change(one, other) for one in of_here for other in of_base}
+                every = {triage_scenarios.change(one, other) for one in of_here for other in of_base}
                 assert changes.is_certain(ours, theirs) is (every == {recorded})

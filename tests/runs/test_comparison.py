@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from api_v1.database.session import db
-from api_v1.runs import bases, comparison
+from api_v1.runs import comparison
 from api_v1.runs.changes import Change
 from api_v1.runs.comparison import Comparison, Row
-from tests.support import factories, scenarios, triage_worlds
+from tests.support import factories, oracle, triage_scenarios
 from tests.support.client import Api
-from tests.support.scenarios import Run, World, examples
-from tests.support.triage_worlds import MACHINE_MINUTES, Judged
+from tests.support.oracle import Run, Scenario
+from tests.support.scenarios import examples
+from tests.support.triage_scenarios import MACHINE_MINUTES, Judged
 
 MAIN = "CCExtractor/ccextractor"
 DONE = ("preparation", "testing", "completed")
@@ -39,27 +41,30 @@ def compare(session: DbSession, run_id: int, base: str) -> Comparison:
 
 
 @examples(2)
-@given(world=triage_worlds.worlds(most_runs=8))
-def test_comparisons_say_what_brute_force_finds(session: DbSession, world: World) -> None:
-    scenarios.clear(session)
-    world.insert(session)
+@given(scenario=triage_scenarios.scenarios(most_runs=8))
+def test_comparisons_say_what_brute_force_finds(session: DbSession, scenario: Scenario) -> None:
+    oracle.clear(session)
+    scenario.insert(session)
     session.commit()
-    for run in world.runs:
+    for run in scenario.runs:
         bases_of_run: dict[str, Run | None] = {
-            "master": next(iter(triage_worlds.masters_before(world, run.id, run.host)), None),
-            "previous": triage_worlds.previous(world, run),
+            "master": next(iter(triage_scenarios.masters_before(scenario, run.id, run.host)), None),
+            "previous": triage_scenarios.previous(scenario, run),
         }
-        bases_of_run |= {str(one.id): one for one in world.runs if one.host == run.host and one is not run}
+        bases_of_run |= {str(one.id): one for one in scenario.runs if one.host == run.host and one is not run}
         for asked, base in bases_of_run.items():
             whole = compare(session, run.id, asked)
             assert (whole.base.run and whole.base.run.run_id) == (base and base.id)
-            check(session, world, run, base, whole)
+            check(session, scenario, run, base, whole)
 
 
-def check(session: DbSession, world: World, run: Run, base: Run | None, whole: Comparison) -> None:
+def check(session: DbSession, scenario: Scenario, run: Run, base: Run | None, whole: Comparison) -> None:
     """Each test of either run has one row, which says what the facts say."""
-    here, there = triage_worlds.judged(world, run), {} if base is None else triage_worlds.judged(world, base)
-    sets = [{test.id for test in world.members(one)} for one in (run, base) if one is not None]
+    here, there = (
+        triage_scenarios.judged(scenario, run),
+        {} if base is None else triage_scenarios.judged(scenario, base),
+    )
+    sets = [{test.id for test in scenario.members(one)} for one in (run, base) if one is not None]
     tests = sorted(set().union(*sets))
     rows = {row.regression_id: row for row in comparison.rows(session, whole, tests)}
     assert list(whole.changes) == tests == list(rows)
@@ -67,41 +72,41 @@ def check(session: DbSession, world: World, run: Run, base: Run | None, whole: C
     for test_id in tests:
         of_here: list[Judged | None] = [*here.get(test_id, [])] or [None]
         of_base: list[Judged | None] = [*there.get(test_id, [])] or [None]
-        recorded = triage_worlds.change(of_here[0], of_base[0])
+        recorded = triage_scenarios.change(of_here[0], of_base[0])
         row = rows[test_id]
         assert row.change == recorded
-        every = {triage_worlds.change(one, other) for one in of_here for other in of_base}
+        every = {triage_scenarios.change(one, other) for one in of_here for other in of_base}
         assert row.certain is (every == {recorded})
-        assert row.status == (world.verdict(run, world.test(test_id)) if test_id in sets[0] else None)
+        assert row.status == (scenario.verdict(run, scenario.test(test_id)) if test_id in sets[0] else None)
         in_base = base is not None and test_id in sets[-1]
-        assert row.base_status == (world.verdict(base, world.test(test_id)) if base and in_base else None)
+        assert row.base_status == (scenario.verdict(base, scenario.test(test_id)) if base and in_base else None)
         assert row.exit_code == (of_here[0].exit_code if of_here[0] else None)
         assert row.base_exit_code == (of_base[0].exit_code if of_base[0] else None)
         older = None
         if recorded == "broken_here" and base is not None and of_here[0] is not None:
-            older = triage_worlds.failed_before(world, base, test_id, of_here[0])
+            older = triage_scenarios.failed_before(scenario, base, test_id, of_here[0])
         assert row.older_master_run_id == older
         assert row.failed_on_older_master is (older is not None)
-        check_outputs(world, run, base, row, of_here[0], of_base[0])
+        check_outputs(scenario, run, base, row, of_here[0], of_base[0])
 
 
 def check_outputs(
-    world: World, run: Run, base: Run | None, row: Row, here: Judged | None, there: Judged | None
+    scenario: Scenario, run: Run, base: Run | None, row: Row, here: Judged | None, there: Judged | None
 ) -> None:
     """The outputs that differ between the runs or from what was expected are listed, and those that are missing now."""
-    test = world.test(row.regression_id)
-    ours = {file.output: file for file in world.files(run, test)} if here else {}
-    theirs = {file.output: file for file in world.files(base, test)} if base and there else {}
+    test = scenario.test(row.regression_id)
+    ours = {file.output: file for file in scenario.files(run, test)} if here else {}
+    theirs = {file.output: file for file in scenario.files(base, test)} if base and there else {}
     seen = [dict(judged.hashes) if judged else {} for judged in (here, there)]
     expected = []
     for output in sorted({*ours, *theirs}):
-        wrong = any(output in files and world.wrong(files[output]) for files in (ours, theirs))
+        wrong = any(output in files and scenario.wrong(files[output]) for files in (ours, theirs))
         if wrong or (here and there and seen[0].get(output) != seen[1].get(output)):
             baseline = ours[output].expected if output in ours else None
             expected.append((output, baseline, seen[0].get(output), seen[1].get(output)))
     found = [(one.output_id, one.expected_hash, one.actual_hash, one.base_hash) for one in row.outputs]
     assert found == expected
-    missing = [output for output in theirs if output not in ours and world.output(output).ignore is False]
+    missing = [output for output in theirs if output not in ours and scenario.output(output).ignore is False]
     assert row.newly_missing_output_ids == (sorted(missing) if here and there else [])
 
 
@@ -233,6 +238,6 @@ def test_what_could_not_be_stored_is_compared_as_it_is_now(
 ) -> None:
     expected = get(api, two_runs["here"])
     with api.rows() as session:
-        factories.advance(session, session.get_one(bases.Test, two_runs["master"]), "completed")
+        factories.advance(session, session.get_one(platform.Test, two_runs["master"]), "completed")
     monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine: False)
     assert get(api, two_runs["here"]) == expected

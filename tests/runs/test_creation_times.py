@@ -1,4 +1,4 @@
-"""When a run was created: recorded with its insert, else concluded from what is known (decisions)."""
+"""The creation time of a run: recorded with its insert, else inferred (docs/decisions.md, "When a run was created")."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from api_v1.database.session import db
 from api_v1.database.tables import RunCreation, now
 from api_v1.runs import runs
 from api_v1.verdicts import observer, refresher, stored
+from api_v1.verdicts.observer import commits
 from api_v1.verdicts.stored import Pending
 from tests.support import factories
 from tests.support.client import Api
@@ -66,7 +67,7 @@ def test_a_run_that_is_added_to_a_fork_has_its_time_recorded(session: Session) -
     assert recorded(session).keys() == {run.id}
 
 
-def test_a_run_that_is_rolled_back_leaves_no_time(session: Session) -> None:
+def test_a_rolled_back_run_leaves_no_time(session: Session) -> None:
     session.add(row(session))
     session.flush()
     session.rollback()
@@ -83,7 +84,7 @@ def test_the_time_is_recorded_by_the_commit(session: Session) -> None:
     assert len(recorded(session)) == 1
 
 
-def test_a_savepoint_that_is_rolled_back_leaves_no_time(session: Session) -> None:
+def test_a_rolled_back_savepoint_leaves_no_time(session: Session) -> None:
     kept = row(session)
     session.add(kept)
     session.flush()
@@ -120,8 +121,8 @@ def test_the_platform_keeps_its_run_when_the_time_cannot_be_recorded(
     def fail(*_: object) -> None:
         raise sa.exc.OperationalError("INSERT", {}, Exception(1213, "Deadlock found"))
 
-    monkeypatch.setattr(observer, "_missed", type(observer._missed)())
-    monkeypatch.setattr(observer, "_record_creation", fail)
+    monkeypatch.setattr(commits, "_missed", type(commits._missed)())
+    monkeypatch.setattr(commits, "_record_creation", fail)
     run = row(session)
     session.add(run)
     session.commit()
@@ -161,7 +162,7 @@ def test_the_mounted_api_records_what_the_platform_inserts(mounted_api: Api) -> 
     assert before.isoformat() + "Z" <= answer["created_at"] == answer["queued_at"] <= now().isoformat() + "Z"
 
 
-def test_a_run_that_somebody_else_inserts_was_created_when_it_is_first_seen(session: Session) -> None:
+def test_a_run_inserted_by_others_is_created_when_it_is_first_seen(session: Session) -> None:
     old = insert(session, [TIMES[3]])
     session.commit()
     assert runs.page(session, machine_minutes=120, limit=100).total == 1
@@ -180,7 +181,7 @@ def test_a_run_that_somebody_else_inserts_was_created_when_it_is_first_seen(sess
     assert recorded(session) == seen
 
 
-def test_a_run_that_the_api_made_keeps_its_time_when_it_is_seen(session: Session) -> None:
+def test_a_run_created_by_the_api_keeps_its_time(session: Session) -> None:
     runs.page(session, machine_minutes=120, limit=100)
     run = insert(session, [], TIMES[2])
     session.commit()
@@ -237,7 +238,7 @@ CASES: dict[str, tuple[list[Known], list[datetime]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_was_not_recorded_is_concluded(case: str, session: Session) -> None:
+def test_an_unrecorded_time_is_inferred(case: str, session: Session) -> None:
     known, expected = CASES[case]
     ids = [insert(session, progress, created) for created, progress in known]
     session.commit()
@@ -264,7 +265,7 @@ def test_order_is_by_time_and_then_by_id(
     assert [run.run_id for page in found for run in page] == expected
 
 
-def test_filters_by_time_see_concluded_times(session: Session) -> None:
+def test_filters_by_time_use_inferred_times(session: Session) -> None:
     ids = [insert(session, [], time) for time in (TIMES[1], None, TIMES[3], None)]
     session.commit()
 

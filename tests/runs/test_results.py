@@ -27,7 +27,7 @@ def results(api: Api, run_id: int) -> list[dict[str, Any]]:
 # --- What a result says ----------------------------------------------------------------------
 
 
-def test_a_result_says_all_of_itself(each_api: Api) -> None:
+def test_a_result_has_all_fields(each_api: Api) -> None:
     with each_api.rows() as session:
         sample = factories.sample(session, tags=["teletext", "DVB"])
         test = factories.regression_test(session, sample, categories=("DVB", "Broken"), command="-out=srt -latin1")
@@ -55,7 +55,7 @@ def test_a_result_says_all_of_itself(each_api: Api) -> None:
     ]
 
 
-def test_a_sample_is_told_alone_as_in_the_list(api: Api) -> None:
+def test_a_sample_alone_is_the_same_as_in_the_list(api: Api) -> None:
     with api.rows() as session:
         run = factories.run(session, *FINISHED)
         for status in SEVERITY[FINISHED]:
@@ -68,7 +68,7 @@ def test_a_sample_is_told_alone_as_in_the_list(api: Api) -> None:
         assert alone == result | {"other_regression_ids": []}
 
 
-def test_a_test_without_a_result_says_what_it_will_be_held_to(api: Api) -> None:
+def test_a_test_without_a_result_has_its_expectations(api: Api) -> None:
     with api.rows() as session:
         test = factories.regression_test(session, expected_rc=10)
         factories.output(session, test)
@@ -98,7 +98,7 @@ ABSENT: dict[str, tuple[str, ...]] = {
 }
 
 
-def test_a_test_that_has_files_and_no_result(api: Api) -> None:
+def test_a_test_with_files_and_no_result_shows_its_outputs(api: Api) -> None:
     with api.rows() as session:
         test = factories.regression_test(session)
         output = factories.output(session, test)
@@ -125,7 +125,7 @@ EXIT_CODES: list[tuple[int | None, int | None, str, str | None]] = [
 ]
 
 
-def test_exit_codes(api: Api) -> None:
+def test_exit_codes_decide_the_status(api: Api) -> None:
     with api.rows() as session:
         tests = [factories.regression_test(session, expected_rc=77) for _ in EXIT_CODES]
         run = factories.run(session, *FINISHED, tests=tests)
@@ -136,7 +136,7 @@ def test_exit_codes(api: Api) -> None:
     assert [tuple(result[name] for name in names) for result in results(api, run_id)] == EXIT_CODES
 
 
-def test_a_negative_runtime_is_none_at_all(api: Api) -> None:
+def test_a_negative_runtime_is_zero(api: Api) -> None:
     runtimes = (-5, 0, None, 2**31 - 1)
     with api.rows() as session:
         tests = [factories.regression_test(session) for _ in runtimes]
@@ -166,7 +166,7 @@ def test_long_texts_of_a_result_are_cut(api: Api) -> None:
 # --- Outputs ---------------------------------------------------------------------------------
 
 
-def test_outputs_of_a_result(api: Api) -> None:
+def test_each_output_has_its_status(api: Api) -> None:
     """One entry per output that is to be compared, and per file of one that is not."""
     with api.rows() as session:
         test = factories.regression_test(session)
@@ -211,7 +211,7 @@ def test_outputs_of_a_result(api: Api) -> None:
     )
 
 
-def test_the_expected_file_is_that_of_the_day_of_the_run(api: Api) -> None:
+def test_the_expected_file_is_the_one_the_run_was_compared_with(api: Api) -> None:
     """A baseline that changed since is not what the run was held to, and what is accepted now counts."""
     with api.rows() as session:
         test = factories.regression_test(session)
@@ -226,7 +226,7 @@ def test_the_expected_file_is_that_of_the_day_of_the_run(api: Api) -> None:
     assert [output["expected_hash"] for output in result["outputs"]] == [hash_of("old"), hash_of("other")]
 
 
-def test_a_partly_missing_output_passes_and_is_told(api: Api) -> None:
+def test_a_partly_missing_output_passes_and_is_reported(api: Api) -> None:
     with api.rows() as session:
         test = factories.regression_test(session)
         there, missing = (factories.output(session, test) for _ in range(2))
@@ -240,7 +240,7 @@ def test_a_partly_missing_output_passes_and_is_told(api: Api) -> None:
     assert get(api, f"/runs/{run_id}/summary")["error_count"] == 1
 
 
-def test_what_is_no_hash_is_not_sent_as_one(api: Api) -> None:
+def test_values_that_are_no_hashes_are_null(api: Api) -> None:
     hashes = ("", "error", "../../etc/passwd", "g" * 64, "a" * 63, "a" * 65, "A" * 64)
     with api.rows() as session:
         test = factories.regression_test(session)
@@ -340,7 +340,7 @@ FILTERS: dict[str, set[str]] = {
 }
 
 
-def test_filters_of_results(api: Api) -> None:
+def test_results_are_filtered(api: Api) -> None:
     with api.rows() as session:
         run_id, names = filterable(session)
     found = {query: get(api, f"/runs/{run_id}/samples", query) for query in FILTERS}
@@ -349,7 +349,7 @@ def test_filters_of_results(api: Api) -> None:
     assert totals == {query: len(expected) for query, expected in FILTERS.items()}
 
 
-def test_results_of_a_run_that_are_filtered_by_what_makes_no_sense(api: Api) -> None:
+def test_an_invalid_filter_of_results_is_refused(api: Api) -> None:
     with api.rows() as session:
         run_id = factories.run(session).id
     wrong = {
@@ -365,7 +365,7 @@ def test_results_of_a_run_that_are_filtered_by_what_makes_no_sense(api: Api) -> 
         assert (status, code, list(details["fields"])) == (400, "validation_error", [field]), query
 
 
-def test_pages_of_results_are_in_the_order_of_the_tests(api: Api) -> None:
+def test_results_are_paged_in_the_order_of_the_tests(api: Api) -> None:
     with api.rows() as session:
         tests = [factories.regression_test(session) for _ in range(5)]
         run = factories.run(session, *FINISHED, tests=reversed(tests))
@@ -417,7 +417,7 @@ SEVERITY = {
 }
 
 
-def test_of_several_results_the_most_severe_is_told(api: Api) -> None:
+def test_the_most_severe_of_several_results_is_shown(api: Api) -> None:
     asked = {}
     with api.rows() as session:
         for progress, states in SEVERITY.items():
@@ -446,7 +446,7 @@ def test_one_of_several_results_can_be_picked(each_api: Api) -> None:
     assert (picked["regression_id"], picked["other_regression_ids"]) == (ids[1], [ids[0], ids[2]])
 
 
-def test_what_is_not_in_the_run_is_not_found(api: Api) -> None:
+def test_a_sample_or_test_outside_the_run_is_not_found(api: Api) -> None:
     with api.rows() as session:
         sample, other = (factories.sample(session) for _ in range(2))
         test, elsewhere, of_other = (factories.regression_test(session, of) for of in (sample, sample, other))

@@ -1,4 +1,4 @@
-"""What is made of MediaInfo's reports, whatever is in the file."""
+"""MediaInfo's reports are parsed as far as possible, whatever is in the file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def parsed(xml: str) -> dict[str, Any] | None:
     return media_info.parse(xml.encode())
 
 
-def test_a_report() -> None:
+def test_a_report_is_parsed() -> None:
     assert parsed(NEW) == {
         "version": "2.0",
         "general": {"FileExtension": "ts", "Format": "MPEG-TS", "Duration": "62.5"},
@@ -70,7 +70,7 @@ def test_a_report() -> None:
     }
 
 
-def test_a_report_of_an_old_version() -> None:
+def test_a_report_of_an_old_version_is_parsed() -> None:
     assert parsed(OLD) == {
         "version": "0.7.99",
         "general": {"File_size": "5242880"},
@@ -96,7 +96,7 @@ def test_a_report_of_an_old_version() -> None:
         ("<!DOCTYPE m [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><m><track><a>&a;</a></track></m>", None),
     ],
 )
-def test_odd_reports(xml: str, expected: dict[str, Any] | None) -> None:
+def test_odd_reports_give_what_can_be_read(xml: str, expected: dict[str, Any] | None) -> None:
     assert parsed(xml) == expected
 
 
@@ -104,18 +104,18 @@ def test_odd_reports(xml: str, expected: dict[str, Any] | None) -> None:
     "path",
     [f"{FOLDER}/a.ts", f"  {FOLDER}", "C:\\repository\\a.ts", "c:/repository", "\\\\server\\share", f"file://{FOLDER}"],
 )
-def test_a_path_is_left_out_wherever_it_stands(path: str) -> None:
+def test_a_path_is_left_out_everywhere(path: str) -> None:
     xml = f"<m version='{path}'><track type='{path}' streamid='{path}'><Source>{path}</Source><a>1</a></track></m>"
     assert parsed(xml) == {"other": [{"a": "1"}]}
 
 
-def test_a_report_has_a_largest_size() -> None:
+def test_a_too_large_report_is_not_read() -> None:
     xml = b"<m version='1'/>"
     assert media_info.parse(xml.ljust(MAX_SIZE)) == {"version": "1"}
     assert media_info.parse(xml.ljust(MAX_SIZE + 1)) is None
 
 
-def test_entities_that_multiply_are_not_unfolded() -> None:
+def test_entities_are_not_expanded() -> None:
     entities = "".join(f"<!ENTITY e{n} '{f'&e{n - 1};' * 10}'>" for n in range(1, 12))
     xml = f"<!DOCTYPE m [<!ENTITY e0 '{'x' * 100}'>{entities}]><m><track><a>&e11;</a></track></m>"
     began = time.monotonic()
@@ -123,12 +123,12 @@ def test_entities_that_multiply_are_not_unfolded() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_elements_nested_deeply() -> None:
+def test_deeply_nested_elements_are_parsed() -> None:
     depth = MAX_SIZE // 7 - 10
     assert parsed(f"{'<a>' * depth}<track/>{'</a>' * depth}") == {"other": [{}]}
 
 
-def test_a_report_is_named_by_the_sample_s_hash(tmp_path: Path) -> None:
+def test_a_report_is_found_by_the_samples_hash(tmp_path: Path) -> None:
     folder = tmp_path / "TestFiles" / "media"
     folder.mkdir(parents=True)
     sha = hash_of("sample")

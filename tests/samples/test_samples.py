@@ -31,7 +31,7 @@ def upload(session: DbSession, sample: Any, notes: str) -> None:
 # --- Samples ---------------------------------------------------------------------------------
 
 
-def test_a_sample_says_all_of_itself(each_api: Api) -> None:
+def test_a_sample_has_all_fields(each_api: Api) -> None:
     with each_api.rows() as session:
         sample = factories.sample(session, "recording", "mpg", tags=["teletext", "DVB"])
         upload(session, sample, "From the attic.")
@@ -49,7 +49,7 @@ def test_a_sample_says_all_of_itself(each_api: Api) -> None:
     assert get(each_api, "/samples")["data"] == [expected]
 
 
-def test_a_sample_about_which_little_is_known(api: Api) -> None:
+def test_a_sample_with_few_facts_has_nulls(api: Api) -> None:
     with api.rows() as session:
         upload(session, factories.sample(session), "")
         factories.sample(session)
@@ -69,7 +69,7 @@ def test_long_texts_of_a_sample_are_cut(api: Api) -> None:
     assert (len(body["tags"]), body["tags"][0]) == (50, f"00{'t' * 47}{ELLIPSIS}")
 
 
-def test_a_sample_that_is_not_there_is_not_found(api: Api) -> None:
+def test_an_unknown_sample_is_not_found(api: Api) -> None:
     assert refused(api, "/samples/4711") == (404, "not_found", {"resource": "sample", "id": 4711})
 
 
@@ -118,7 +118,7 @@ FILTERS: dict[str, set[str]] = {
 }
 
 
-def test_filters_of_samples(api: Api) -> None:
+def test_samples_are_filtered(api: Api) -> None:
     with api.rows() as session:
         names = filterable(session)
     found = {query: get(api, "/samples", query) for query in FILTERS}
@@ -147,7 +147,7 @@ WRONG = {
 }
 
 
-def test_a_query_that_makes_no_sense_is_refused(api: Api) -> None:
+def test_an_invalid_query_is_refused(api: Api) -> None:
     for target, name in WRONG.items():
         path, _, query = target.partition("?")
         status, code, details = refused(api, path, query)
@@ -190,7 +190,7 @@ def media(repository: Path) -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_media_info_of_a_sample(each_api: Api, media: Path) -> None:
+def test_a_sample_has_its_media_info(each_api: Api, media: Path) -> None:
     with each_api.rows() as session:
         sample = factories.sample(session)
         sample_id, sha = sample.id, sample.sha
@@ -239,7 +239,7 @@ def baselines(repository: Path) -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_a_regression_test_says_all_of_itself(each_api: Api, baselines: Path) -> None:
+def test_a_regression_test_has_all_fields(each_api: Api, baselines: Path) -> None:
     with each_api.rows() as session:
         sample = factories.sample(session, tags=["teletext", "DVB"])
         test = factories.regression_test(session, sample, categories=("DVB", "Broken"), command="-out=srt")
@@ -283,7 +283,7 @@ def test_a_regression_test_says_all_of_itself(each_api: Api, baselines: Path) ->
     ]
 
 
-def test_names_that_lead_out_of_the_folder_read_nothing(
+def test_names_that_lead_out_of_the_folder_are_not_read(
     api: Api, repository: Path, baselines: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside.srt"
@@ -355,7 +355,7 @@ OF_DEFINITIONS: dict[str, set[str]] = {
 }
 
 
-def test_filters_of_regression_tests(api: Api) -> None:
+def test_regression_tests_are_filtered(api: Api) -> None:
     with api.rows() as session:
         names = definitions(session)
     every = {names[one["regression_id"]]: one for one in get(api, "/regression-tests")["data"]}

@@ -42,7 +42,6 @@ NAME = "evidence-bucket"
 
 #: Seconds without a new request after which a round of requests that wait for each other is over.
 QUIET = 0.25
-
 _numbers = itertools.count(1)
 
 

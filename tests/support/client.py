@@ -1,4 +1,4 @@
-"""A client for tests of the API: it holds every answer to the generated document, whatever the test is about."""
+"""A client of the API that validates every response against the generated document."""
 
 from __future__ import annotations
 

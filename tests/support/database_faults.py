@@ -1,4 +1,4 @@
-"""What the tests of a sick database share: the API over a server of its own, and ways to ask it."""
+"""The API over a database server of its own that can be made to fail, and ways to send requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ SCHEMA = "ci"
 #: Seconds within which every answer is there, and that of health.
 ANSWER = 5.0
 HEALTH = 2.0
-
 OUR_TABLES = sorted(table for table in Base.metadata.tables if table.startswith("api_v1_"))
 
 #: Of each writing operation a body with which it is done or refused by its meaning.
@@ -65,7 +64,7 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class World:
+class DatabaseFaultScenario:
     """The API in an app of its own and mounted, over one server, with some rows and a token.
 
     Attributes:
@@ -158,9 +157,9 @@ def writing() -> list[Operation]:
     return [one for one in REGISTRY.values() if one.method != "GET" and one.endpoint != "revoke_current_token"]
 
 
-def asking(world: World, operations: Sequence[Operation]) -> list[Callable[[], Timed]]:
+def asking(scenario: DatabaseFaultScenario, operations: Sequence[Operation]) -> list[Callable[[], Timed]]:
     """Return a call for each operation."""
-    return [functools.partial(world.ask, operation.endpoint) for operation in operations]
+    return [functools.partial(scenario.ask, operation.endpoint) for operation in operations]
 
 
 def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Short ways to make platform rows and callers for tests. Each flushes, so that ids are known; the caller commits."""
+"""Make platform rows and callers for tests. Each function flushes, so that ids are known; the caller commits."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from api_v1.database.tables import RunCreation
 
 #: When the runs of tests begin unless they say otherwise.
 START = datetime(2026, 1, 1, 12, 0, 0)
-
 MAIN_FORK = "https://github.com/CCExtractor/ccextractor.git"
-
 _numbers = itertools.count(1)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from tests.support import schemas
 from tests.support.client import Api
 
 MARIADB = os.environ.get("TEST_MARIADB", "mysql+pymysql://root@127.0.0.1")
@@ -21,10 +23,6 @@ MARIADB = os.environ.get("TEST_MARIADB", "mysql+pymysql://root@127.0.0.1")
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 REDIS = os.environ.get("TEST_REDIS", f"redis://127.0.0.1:6379/{8 + WORKER}")
 IN_CI = bool(os.environ.get("CI"))
-
-#: One schema per process, so that two test runs on one server do not meet.
-SCHEMA = f"api_v1_test_{os.getpid()}"
-
 
 #: Marks tests of what no database decides, so that they run on one only.
 on_one_database = pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
@@ -40,18 +38,17 @@ def _missing(what: str, error: Exception) -> None:
 
 @pytest.fixture(scope="session")
 def mariadb_uri() -> Iterator[str]:
-    """An empty schema on the MariaDB server."""
+    """An empty schema on the MariaDB server; what killed runs left there is swept."""
     server = sa.create_engine(MARIADB, connect_args={"connect_timeout": 2})
-    try:
-        with server.begin() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {SCHEMA}")
-            connection.exec_driver_sql(f"CREATE DATABASE {SCHEMA} CHARACTER SET utf8mb4")
-    except sa.exc.OperationalError as error:
-        _missing("MariaDB server", error)
-    yield f"{MARIADB}/{SCHEMA}?charset=utf8mb4"
-    with server.begin() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {SCHEMA}")
-    server.dispose()
+    with ExitStack() as stack:
+        stack.callback(server.dispose)
+        try:
+            stack.enter_context(schemas.locked(server))
+            schemas.sweep(server)
+            stack.enter_context(schemas.schema(server))
+        except sa.exc.OperationalError as error:
+            _missing("MariaDB server", error)
+        yield f"{MARIADB}/{schemas.SCHEMA}?charset=utf8mb4"
 
 
 @pytest.fixture(scope="session")
@@ -158,9 +155,9 @@ def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without changes that an earlier test kept the observer from noting."""
-    from api_v1.verdicts import observer
+    from api_v1.verdicts.observer import commits
 
-    monkeypatch.setattr(observer, "_missed", observer._Missed())
+    monkeypatch.setattr(commits, "_missed", commits._Missed())
 
 
 @pytest.fixture
@@ -186,7 +183,7 @@ def empty(app: Flask) -> None:
 
 
 @pytest.fixture
-def unimported(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_platform_import(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the test import the platform's application anew, as a new process would; afterwards the old one is back."""
     for name in ("run", "config"):
         # Setting it first makes monkeypatch take away what the test imports.
@@ -234,7 +231,7 @@ def service_account(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real_platform_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the real platform wants besides, when it is the one in use; nothing is sent anywhere for it."""
+    """Settings that the real platform needs in addition, if it is in use; nothing is sent anywhere for them."""
     if not os.environ.get("SAMPLE_PLATFORM"):
         return {}
     # It makes its bucket object when it starts.

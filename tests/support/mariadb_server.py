@@ -1,4 +1,4 @@
-"""A MariaDB server of a test's own, which it may freeze, fill, set to read-only and stop."""
+"""A MariaDB server for one test, which may freeze, fill or stop it, or make it read-only."""
 
 from __future__ import annotations
 

@@ -8,7 +8,17 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 #: What a build reads; a copy of it is built, so that nothing is left in the checkout, and nothing there is used.
-SOURCES = ("api_v1", "pyproject.toml", "setup.cfg", "requirements.txt", "README.md")
+SOURCES = (
+    "api_v1",
+    "docs",
+    "pyproject.toml",
+    "setup.cfg",
+    "MANIFEST.in",
+    "requirements.txt",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+)
 
 
 def copy_sources(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Where the tests find the checkout and the recorded data."""
+"""Paths of the checkout and of the recorded data."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support.fixtures import IN_CI, MARIADB, SCHEMA
+from tests.support import schemas
+from tests.support.fixtures import IN_CI, MARIADB
 from tests.support.paths import ROOT
 
 PLATFORM = os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")
@@ -45,22 +46,18 @@ def python_environment(folder: Path, config: Mapping[str, Any]) -> dict[str, str
 @contextmanager
 def mariadb_schema(purpose: str) -> Iterator[str]:
     """The URL of an empty schema; the server must be there (fixture `mariadb_uri`)."""
-    name = f"{SCHEMA}_{purpose}"
+    name = f"{schemas.SCHEMA}_{purpose}"
     server = sa.create_engine(MARIADB)
-    with server.begin() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
-        connection.exec_driver_sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
     try:
-        yield f"{MARIADB}/{name}?charset=utf8mb4"
+        with schemas.schema(server, name):
+            yield f"{MARIADB}/{name}?charset=utf8mb4"
     finally:
-        with server.begin() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name}")
         server.dispose()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered."""
+    """The response of a server."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -103,16 +100,25 @@ class Gunicorn:
 @contextmanager
 def gunicorn(folder: Path, config: Mapping[str, Any], *options: str) -> Iterator[Gunicorn]:
     """Serve `api_v1.create_app()` with this configuration until the block ends."""
-    server = Gunicorn(folder / "gunicorn.log")
     command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--graceful-timeout", "1", *options]
-    with server.log_file.open("w") as log:
-        process = subprocess.Popen(
-            [*command, "api_v1:create_app()"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=python_environment(folder, config),
-        )
+    app = "api_v1:create_app()"
+    with serving([*command, app], folder / "gunicorn.log", folder, python_environment(folder, config)) as server:
+        yield server
+
+
+@contextmanager
+def serving(command: Sequence[str], log_file: Path, cwd: Path, env: Mapping[str, str]) -> Iterator[Gunicorn]:
+    """Run a gunicorn that serves the API, and wait until it answers; end it with the block.
+
+    Args:
+        command: with an address to bind whose port is free.
+        log_file: where its output goes.
+        cwd: its folder.
+        env: its environment.
+    """
+    server = Gunicorn(log_file)
+    with log_file.open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=cwd, env=env)
     try:
 
         def listening() -> bool:

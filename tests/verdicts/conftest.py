@@ -1,7 +1,8 @@
-"""The world that the tests of stored verdicts share."""
+"""The scenario that the tests of stored verdicts share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,22 +16,22 @@ from api_v1.verdicts import refresher
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import empty
-from tests.support.verdict_scenarios import World, populate
+from tests.support.verdict_scenarios import VerdictScenario, populate
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def generous_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the statements of a request a minute: what a slow machine makes of their time-outs is tested elsewhere."""
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 60)
 
 
-#: The rows of the world by table, as they were once made.
+#: The rows of the scenario by table, as they were once made.
 Rows = dict[sa.Table, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
 def original(standalone: Flask) -> tuple[Rows, dict[str, int], dict[str, str]]:
-    """The world's rows, ids and a bearer token: to make them with the ORM for every test takes long."""
+    """The scenario's rows, ids and a bearer token: to make them with the ORM for every test takes long."""
     empty(standalone)
     with standalone.app_context():
         session = db.session
@@ -46,12 +47,27 @@ def original(standalone: Flask) -> tuple[Rows, dict[str, int], dict[str, str]]:
 
 
 @pytest.fixture
-def world(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api) -> World:
+def scenario(original: tuple[Rows, dict[str, int], dict[str, str]], api: Api) -> VerdictScenario:
     """The runs of STATUSES, their states stored."""
     rows, ids, headers = original
-    made = World(api, headers, dict(ids))
+    made = VerdictScenario(api, headers, dict(ids))
     with made.engine.begin() as connection:
         for table, values in rows.items():
             if values:
                 connection.execute(sa.insert(table), values, execution_options={"render_nulls": True})
     return made
+
+
+@pytest.fixture
+def restored_budget() -> Iterator[None]:
+    """Restore the budget that lets a request store everything."""
+    yield
+    refresher.set_budget(60_000)
+
+
+@pytest.fixture
+def server(scenario: VerdictScenario) -> VerdictScenario:
+    """The scenario on a server with locks of rows."""
+    if scenario.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks the whole database")
+    return scenario

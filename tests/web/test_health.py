@@ -51,7 +51,7 @@ def asked(api: Api, expected: int = 200) -> dict[str, tuple[str, str | None]]:
     return found | {"": (response.json["status"], None)}
 
 
-def test_all_is_well(each_api: Api) -> None:
+def test_health_is_ok_when_every_dependency_is(each_api: Api) -> None:
     assert asked(each_api) == {
         "": ("ok", None),
         "database": ("ok", None),
@@ -62,7 +62,7 @@ def test_all_is_well(each_api: Api) -> None:
     }
 
 
-def test_a_shared_count_that_answers_is_well(make_api: MakeApi, redis_uri: str) -> None:
+def test_a_reachable_redis_is_ok(make_api: MakeApi, redis_uri: str) -> None:
     assert asked(make_api(API_V1_LIMIT_STORAGE=redis_uri))["rate_limits"] == ("ok", None)
 
 
@@ -76,7 +76,7 @@ def test_a_shared_count_that_answers_is_well(make_api: MakeApi, redis_uri: str) 
         ("rate_limits", {"API_V1_LIMIT_STORAGE": f"redis://:{SECRET}@127.0.0.1:1/0"}),
     ],
 )
-def test_what_is_missing_degrades(name: str, changed: dict[str, Any], make_api: MakeApi) -> None:
+def test_a_missing_dependency_degrades_the_health(name: str, changed: dict[str, Any], make_api: MakeApi) -> None:
     api = make_api(**changed)
     found = asked(api)
     assert found[name][0] == "degraded"
@@ -87,14 +87,14 @@ def test_what_is_missing_degrades(name: str, changed: dict[str, Any], make_api: 
     assert SECRET not in text and "127.0.0.1" not in text and "/" not in text
 
 
-def test_the_repository_may_come_later(make_api: MakeApi, tmp_path: Path) -> None:
+def test_a_repository_folder_that_appears_later_becomes_ok(make_api: MakeApi, tmp_path: Path) -> None:
     api = make_api(SAMPLE_REPOSITORY=str(tmp_path / "later"))
     assert asked(api)["local_storage"][0] == "degraded"
     (tmp_path / "later").mkdir()
     assert asked(api)["local_storage"][0] == "ok"
 
 
-def test_without_the_database_the_whole_is_down(make_api: MakeApi) -> None:
+def test_the_health_is_down_without_the_database(make_api: MakeApi) -> None:
     uri = f"mysql+pymysql://someone:{SECRET}@127.0.0.1:1/{SECRET}"
     api = make_api(DATABASE_URI=uri, SAMPLE_REPOSITORY="/nowhere")
     found = asked(api, 503)
@@ -148,7 +148,7 @@ class Hanging:
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
-    """A hanging check, and little patience."""
+    """A hanging check, and little restored_budget."""
     monkeypatch.setattr(health, "DEADLINE", 0.05)
     check = Hanging()
     yield check
@@ -160,7 +160,7 @@ def states(checks: Checks) -> dict[str, tuple[str, str | None]]:
     return {one.name: (one.status, one.message) for one in checks.run().dependencies}
 
 
-def test_a_hanging_check_holds_up_nobody_and_is_not_begun_again(
+def test_a_hanging_check_delays_no_request_and_is_not_started_again(
     hanging: Hanging, check_threads: Callable[[], set[threading.Thread]]
 ) -> None:
     checks = Checks({"one": lambda: None, "hanging": hanging, "other": lambda: "Word."})
@@ -178,7 +178,7 @@ def test_a_hanging_check_holds_up_nobody_and_is_not_begun_again(
     assert len(hanging.begun) == 2
 
 
-def test_many_at_once_share_one_hanging_check(hanging: Hanging) -> None:
+def test_concurrent_requests_share_one_hanging_check(hanging: Hanging) -> None:
     checks = Checks({f"hanging{number}": hanging for number in range(20)})
     together = threading.Barrier(8)
     found: list[set[str]] = []
@@ -197,7 +197,7 @@ def test_many_at_once_share_one_hanging_check(hanging: Hanging) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), OSError(2, "gone", "/secret"), SystemExit(SECRET)])
-def test_any_failure_is_told_without_its_words(error: BaseException) -> None:
+def test_a_failure_is_reported_without_its_message(error: BaseException) -> None:
     def fail() -> str:
         raise error
 
@@ -211,7 +211,7 @@ def test_any_failure_is_told_without_its_words(error: BaseException) -> None:
     ("failing", "expected"),
     [((), "ok"), (("other",), "degraded"), (("database",), "down"), (("database", "other"), "down")],
 )
-def test_the_whole_is_as_its_worst_part(failing: tuple[str, ...], expected: str) -> None:
+def test_the_overall_status_is_the_worst_of_the_parts(failing: tuple[str, ...], expected: str) -> None:
     def fail() -> str:
         raise RuntimeError
 

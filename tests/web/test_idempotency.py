@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: what is sent twice is done once, and answered twice."""
+"""`Idempotency-Key`: a request that is sent twice is executed once and gets the same response twice."""
 
 from __future__ import annotations
 
@@ -13,41 +13,36 @@ import sqlalchemy as sa
 from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import IdempotentRequest, Token, now
-from tests.acting.test_approvals import Court, court_of
-from tests.acting.test_triggering import BODY, accepted, added, contents, refused
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
+from tests.support.reviews import ReviewScenario, review_scenario
+from tests.support.writing import BODY, accepted, added, contents, refused
 
 #: Path, body, and another body.
 Request = tuple[str, dict[str, Any], dict[str, Any]]
 
 
-def create(court: Court) -> Request:
+def create(scenario: ReviewScenario) -> Request:
     return "/runs", BODY, BODY | {"platform": "windows"}
 
 
-def cancel(court: Court) -> Request:
-    with court.api.rows() as session:
+def cancel(scenario: ReviewScenario) -> Request:
+    with scenario.api.rows() as session:
         run_id = factories.run(session).id
     return f"/runs/{run_id}/cancel", {}, {"reason": "wrong branch"}
 
 
-def retry(court: Court) -> Request:
-    return f"/runs/{court.dispute.run_id}/retry", {"failed_only": True}, {"failed_only": False}
+def retry(scenario: ReviewScenario) -> Request:
+    return f"/runs/{scenario.mismatch.run_id}/retry", {"failed_only": True}, {"failed_only": False}
 
 
-def approve(court: Court) -> Request:
-    return court.dispute.path, court.dispute.body(), court.dispute.body(apply_to_variants=True)
+def approve(scenario: ReviewScenario) -> Request:
+    return scenario.mismatch.path, scenario.mismatch.body(), scenario.mismatch.body(apply_to_variants=True)
 
 
 each_operation = pytest.mark.parametrize("request_of", [create, cancel, retry, approve], ids=lambda made: made.__name__)
-RequestOf = Callable[[Court], Request]
-
-
-@pytest.fixture
-def court(api: Api) -> Court:
-    return court_of(api)
+RequestOf = Callable[[ReviewScenario], Request]
 
 
 def send(api: Api, key: str | None, path: str, body: Any, who: Mapping[str, str]) -> Any:
@@ -56,25 +51,25 @@ def send(api: Api, key: str | None, path: str, body: Any, who: Mapping[str, str]
 
 
 def answer(response: Any) -> tuple[int, bytes, str | None]:
-    """What makes two answers the same."""
+    """Return what two equal responses have in common."""
     return response.status_code, response.data, response.content_type
 
 
 @each_operation
-def test_what_is_sent_again_is_answered_again(each_api: Api, request_of: RequestOf) -> None:
-    court = court_of(each_api)
-    path, body, _ = request_of(court)
+def test_a_repeated_request_gets_the_first_response_again(each_api: Api, request_of: RequestOf) -> None:
+    scenario = review_scenario(each_api)
+    path, body, _ = request_of(scenario)
     with each_api.rows() as session:
         empty = contents(session)
 
-    first = send(each_api, "one", path, body, court.admin)
+    first = send(each_api, "one", path, body, scenario.admin)
 
     assert accepted(first) and "Idempotency-Replayed" not in first.headers
     with each_api.rows() as session:
         after = contents(session)
         assert added(empty, after)["api_v1_idempotency"] == added(empty, after)["api_v1_audit"] == 1
     for _ in range(2):
-        again = send(each_api, "one", path, body, court.admin)
+        again = send(each_api, "one", path, body, scenario.admin)
         assert answer(again) == answer(first)
         assert again.headers["Idempotency-Replayed"] == "true"
         assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
@@ -83,140 +78,146 @@ def test_what_is_sent_again_is_answered_again(each_api: Api, request_of: Request
 
 
 @each_operation
-def test_another_body_or_path_with_the_key_is_refused(court: Court, request_of: RequestOf) -> None:
-    path, body, other = request_of(court)
-    accepted(send(court.api, "one", path, body, court.admin))
-    with court.api.rows() as session:
+def test_a_key_with_another_body_or_path_is_refused(scenario: ReviewScenario, request_of: RequestOf) -> None:
+    path, body, other = request_of(scenario)
+    accepted(send(scenario.api, "one", path, body, scenario.admin))
+    with scenario.api.rows() as session:
         elsewhere = f"/runs/{factories.run(session).id}/cancel"
         after = contents(session)
     for target, sent in ((path, other), (elsewhere, {})):
-        response = send(court.api, "one", target, sent, court.admin)
+        response = send(scenario.api, "one", target, sent, scenario.admin)
         assert refused(response, 422, "unprocessable") == {"idempotency_key": "one"}
         assert "Idempotency-Replayed" not in response.headers
-    with court.api.rows() as session:
+    with scenario.api.rows() as session:
         assert contents(session) == after
 
 
 @each_operation
-def test_a_request_without_a_key_is_done_again(court: Court, request_of: RequestOf) -> None:
-    path, body, _ = request_of(court)
-    accepted(send(court.api, "one", path, body, court.admin))
-    assert "Idempotency-Replayed" not in send(court.api, None, path, body, court.admin).headers
-    with court.api.rows() as session:
+def test_a_request_without_a_key_is_done_again(scenario: ReviewScenario, request_of: RequestOf) -> None:
+    path, body, _ = request_of(scenario)
+    accepted(send(scenario.api, "one", path, body, scenario.admin))
+    assert "Idempotency-Replayed" not in send(scenario.api, None, path, body, scenario.admin).headers
+    with scenario.api.rows() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(IdempotentRequest)) == 1
 
 
-def test_how_a_body_is_spelled_does_not_matter(court: Court) -> None:
-    path = f"/runs/{court.dispute.run_id}/retry"
-    headers = court.admin | {"Idempotency-Key": "one"}
-    first = court.api.post(path, headers=headers)
+def test_the_spelling_of_the_json_body_does_not_matter(scenario: ReviewScenario) -> None:
+    path = f"/runs/{scenario.mismatch.run_id}/retry"
+    headers = scenario.admin | {"Idempotency-Key": "one"}
+    first = scenario.api.post(path, headers=headers)
     for spelled in (b"", b"{}", b' {"failed_only" : false}\n'):
-        again = court.api.post(path, headers=headers, data=spelled, content_type="application/json")
+        again = scenario.api.post(path, headers=headers, data=spelled, content_type="application/json")
         assert answer(again) == answer(first)
-    body = court.dispute.body()
+    body = scenario.mismatch.body()
     backwards = dict(reversed(body.items()))
-    answers = [send(court.api, "two", court.dispute.path, each, court.admin) for each in (body, backwards)]
+    answers = [send(scenario.api, "two", scenario.mismatch.path, each, scenario.admin) for each in (body, backwards)]
     assert answer(answers[0]) == answer(answers[1])
 
 
 @on_one_database
 @pytest.mark.parametrize("key", ["", " ", "two words", "k" * 256, "größe", "tab\there", "\x7f", "\xa0"])
-def test_a_key_that_is_none_is_refused(court: Court, key: str) -> None:
-    response = send(court.api, key, "/runs", BODY, court.admin)
+def test_a_malformed_key_is_refused(scenario: ReviewScenario, key: str) -> None:
+    response = send(scenario.api, key, "/runs", BODY, scenario.admin)
     assert list(refused(response, 400, "validation_error")["fields"]) == ["Idempotency-Key"]
 
 
 @pytest.mark.parametrize("key", ["k" * 255, "!", "~", '"9f6d-2c"', "a,b;c=d"])
-def test_visible_ascii_is_a_key(court: Court, key: str) -> None:
-    answers = [send(court.api, key, "/runs", BODY, court.admin) for _ in range(2)]
+def test_a_key_of_visible_ascii_is_accepted(scenario: ReviewScenario, key: str) -> None:
+    answers = [send(scenario.api, key, "/runs", BODY, scenario.admin) for _ in range(2)]
     assert answer(answers[0]) == answer(answers[1])
 
 
-def test_keys_are_exact(court: Court) -> None:
-    runs = {accepted(send(court.api, key, "/runs", BODY, court.admin))["run_id"] for key in ("key", "KEY", "key.")}
+def test_keys_are_compared_exactly(scenario: ReviewScenario) -> None:
+    runs = {
+        accepted(send(scenario.api, key, "/runs", BODY, scenario.admin))["run_id"] for key in ("key", "KEY", "key.")
+    }
     assert len(runs) == 3
 
 
-def test_keys_of_other_tokens_are_other_keys(court: Court) -> None:
-    with court.api.rows() as session:
+def test_each_token_has_its_own_keys(scenario: ReviewScenario) -> None:
+    with scenario.api.rows() as session:
         owner = factories.user(session)
         two_of_one = [factories.bearer(session, owner) for _ in range(2)]
-    runs = {accepted(send(court.api, "one", "/runs", BODY, who))["run_id"] for who in (*two_of_one, court.admin)}
+    runs = {accepted(send(scenario.api, "one", "/runs", BODY, who))["run_id"] for who in (*two_of_one, scenario.admin)}
     assert len(runs) == 3
 
 
-def test_a_refusal_is_not_kept(court: Court) -> None:
-    """What was wrong may have been put right."""
+def test_a_refused_request_does_not_use_up_its_key(scenario: ReviewScenario) -> None:
+    """The cause of the refusal may have been removed meanwhile."""
 
     def set_active(active: bool) -> None:
-        with court.api.rows() as session:
+        with scenario.api.rows() as session:
             session.execute(sa.update(platform.RegressionTest).values(active=active))
 
     set_active(False)
-    path = f"/runs/{court.dispute.run_id}/retry"
+    path = f"/runs/{scenario.mismatch.run_id}/retry"
     for _ in range(2):
-        refused(send(court.api, "one", path, {}, court.admin), 422, "unprocessable")
-        refused(send(court.api, "two", "/runs/4711/cancel", {}, court.admin), 404, "not_found")
+        refused(send(scenario.api, "one", path, {}, scenario.admin), 422, "unprocessable")
+        refused(send(scenario.api, "two", "/runs/4711/cancel", {}, scenario.admin), 404, "not_found")
     set_active(True)
-    accepted(send(court.api, "one", path, {}, court.admin))
-    with court.api.rows() as session:
+    accepted(send(scenario.api, "one", path, {}, scenario.admin))
+    with scenario.api.rows() as session:
         assert session.scalars(sa.select(IdempotentRequest.idempotency_key)).all() == ["one"]
 
 
-def test_an_answer_is_repeated_although_the_world_moved_on(court: Court) -> None:
-    approval = send(court.api, "one", court.dispute.path, court.dispute.body(), court.contributor)
-    assert court.review(approval.json).status_code == 200
-    again = send(court.api, "one", court.dispute.path, court.dispute.body(), court.contributor)
+def test_the_first_response_is_repeated_after_the_state_has_changed(scenario: ReviewScenario) -> None:
+    approval = send(scenario.api, "one", scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor)
+    assert scenario.review(approval.json).status_code == 200
+    again = send(scenario.api, "one", scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor)
     assert answer(again) == answer(approval)
     assert again.json["status"] == "pending_review"
-    refused(send(court.api, None, court.dispute.path, court.dispute.body(), court.contributor), 422, "unprocessable")
+    refused(
+        send(scenario.api, None, scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor),
+        422,
+        "unprocessable",
+    )
 
 
-def age(court: Court, by: timedelta) -> None:
+def age(scenario: ReviewScenario, by: timedelta) -> None:
     """Let all keys have been used so long ago."""
-    with court.api.rows() as session:
+    with scenario.api.rows() as session:
         session.execute(sa.update(IdempotentRequest).values(created_at=now() - by))
 
 
-def test_a_key_is_forgotten_after_a_day(court: Court) -> None:
-    runs = [accepted(send(court.api, key, "/runs", BODY, court.admin))["run_id"] for key in ("one", "two")]
-    age(court, timedelta(hours=23, minutes=59))
-    assert accepted(send(court.api, "one", "/runs", BODY, court.admin))["run_id"] == runs[0]
-    age(court, timedelta(hours=24))
-    again = send(court.api, "one", "/runs", BODY | {"platform": "windows"}, court.admin)
+def test_a_key_expires_after_a_day(scenario: ReviewScenario) -> None:
+    runs = [accepted(send(scenario.api, key, "/runs", BODY, scenario.admin))["run_id"] for key in ("one", "two")]
+    age(scenario, timedelta(hours=23, minutes=59))
+    assert accepted(send(scenario.api, "one", "/runs", BODY, scenario.admin))["run_id"] == runs[0]
+    age(scenario, timedelta(hours=24))
+    again = send(scenario.api, "one", "/runs", BODY | {"platform": "windows"}, scenario.admin)
     assert accepted(again)["run_id"] not in runs
     assert "Idempotency-Replayed" not in again.headers
-    with court.api.rows() as session:
+    with scenario.api.rows() as session:
         # The other old key went with it.
         assert session.scalars(sa.select(IdempotentRequest.idempotency_key)).all() == ["one"]
 
 
-def test_old_keys_of_others_are_left_alone(court: Court) -> None:
-    accepted(send(court.api, "one", "/runs", BODY, court.other))
-    age(court, timedelta(hours=24))
-    accepted(send(court.api, "two", "/runs", BODY, court.admin))
-    with court.api.rows() as session:
+def test_old_keys_of_others_are_left_alone(scenario: ReviewScenario) -> None:
+    accepted(send(scenario.api, "one", "/runs", BODY, scenario.other))
+    age(scenario, timedelta(hours=24))
+    accepted(send(scenario.api, "two", "/runs", BODY, scenario.admin))
+    with scenario.api.rows() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(IdempotentRequest)) == 2
 
 
-def test_a_repeated_answer_needs_the_same_rights(court: Court) -> None:
-    with court.api.rows() as session:
+def test_a_repeated_answer_needs_the_same_rights(scenario: ReviewScenario) -> None:
+    with scenario.api.rows() as session:
         owner = factories.user(session, "tester")
         headers, owner_id = factories.bearer(session, owner), owner.id
-    accepted(send(court.api, "one", "/runs", BODY, headers))
-    with court.api.rows() as session:
+    accepted(send(scenario.api, "one", "/runs", BODY, headers))
+    with scenario.api.rows() as session:
         session.get_one(platform.User, owner_id).role = platform.Role.user
-    refused(send(court.api, "one", "/runs", BODY, headers), 403, "forbidden")
-    with court.api.rows() as session:
+    refused(send(scenario.api, "one", "/runs", BODY, headers), 403, "forbidden")
+    with scenario.api.rows() as session:
         session.execute(sa.update(Token).where(Token.user_id == owner_id).values(revoked_at=now()))
-    refused(send(court.api, "one", "/runs", BODY, headers), 401, "unauthorized")
+    refused(send(scenario.api, "one", "/runs", BODY, headers), 401, "unauthorized")
 
 
-def test_a_key_whose_answer_is_not_known_yet_is_in_progress(court: Court) -> None:
-    with court.api.rows() as session:
+def test_a_key_without_a_stored_response_is_in_progress(scenario: ReviewScenario) -> None:
+    with scenario.api.rows() as session:
         token_id = session.scalars(sa.select(Token.id).order_by(Token.id)).first()
         session.add(IdempotentRequest(token_id=token_id, idempotency_key="one", fingerprint="f" * 64))
-    refused(send(court.api, "one", "/runs", BODY, court.admin), 409, "conflict")
+    refused(send(scenario.api, "one", "/runs", BODY, scenario.admin), 409, "conflict")
 
 
 @contextmanager
@@ -236,22 +237,22 @@ def short_waits(engine: sa.Engine) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
-def test_while_the_first_request_is_in_progress_the_second_is_refused(court: Court) -> None:
-    with court.api.app.app_context():
+def test_a_second_request_is_refused_while_the_first_is_in_progress(scenario: ReviewScenario) -> None:
+    with scenario.api.app.app_context():
         engine = db.engine
     with short_waits(engine), engine.connect() as first:
         token_id = first.scalar(sa.select(sa.func.min(Token.id)))
         values = {"token_id": token_id, "idempotency_key": "one", "fingerprint": "f" * 64}
         first.execute(sa.insert(IdempotentRequest).values(values))
-        refused(send(court.api, "one", "/runs", BODY, court.admin), 409, "conflict")
-        accepted(send(court.api, "two", "/runs", BODY, court.admin))
+        refused(send(scenario.api, "one", "/runs", BODY, scenario.admin), 409, "conflict")
+        accepted(send(scenario.api, "two", "/runs", BODY, scenario.admin))
         first.rollback()
-        accepted(send(court.api, "one", "/runs", BODY, court.admin))
+        accepted(send(scenario.api, "one", "/runs", BODY, scenario.admin))
 
 
-def test_other_operations_pass_over_the_header(court: Court) -> None:
-    approval = court.request()
+def test_other_operations_ignore_the_header(scenario: ReviewScenario) -> None:
+    approval = scenario.request()
     body = {"decision": "reject", "reason": "It cuts the last line."}
     path = f"/baseline-approvals/{approval['approval_id']}/review"
-    assert send(court.api, "one", path, body, court.admin).status_code == 200
-    refused(send(court.api, "one", path, body, court.admin), 409, "conflict")
+    assert send(scenario.api, "one", path, body, scenario.admin).status_code == 200
+    refused(send(scenario.api, "one", path, body, scenario.admin), 409, "conflict")

@@ -1,4 +1,4 @@
-"""The document that the API generates of itself is the contract, as far as it goes."""
+"""The generated OpenAPI document agrees with the contract."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
+from api_v1.settings import Settings
 from api_v1.web import openapi
-from tests.support.contract.document import added_operations, differences, missing_operations, unsettled
+from tests.support.contract.differences import added_operations, differences, missing_operations, unsettled
 from tests.support.paths import CONTRACT_FILE
 
 CONTRACT: dict[str, Any] = json.loads(CONTRACT_FILE.read_text())
 
-#: What the API has beyond the contract (decisions, "Conveniences").
+#: What the API has beyond the contract (docs/decisions.md, "Additions").
 ADDED = {
     "GET /auth/tokens",
     "GET /auth/tokens/current",
@@ -31,15 +32,15 @@ ADDED = {
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """The document, as a client reads it."""
-    read: dict[str, Any] = json.loads(json.dumps(openapi.document()))
+    read: dict[str, Any] = json.loads(json.dumps(openapi.document(Settings())))
     return read
 
 
-def test_says_what_the_contract_says(document: dict[str, Any]) -> None:
+def test_the_document_agrees_with_the_contract(document: dict[str, Any]) -> None:
     assert differences(CONTRACT, document) == []
 
 
-def test_repeats_no_mistake_of_the_contract(document: dict[str, Any]) -> None:
+def test_the_document_repeats_no_mistake_of_the_contract(document: dict[str, Any]) -> None:
     assert unsettled(document) == []
 
 
@@ -51,5 +52,5 @@ def test_only_the_listed_operations_are_added(document: dict[str, Any]) -> None:
     assert set(added_operations(CONTRACT, document)) == ADDED
 
 
-def test_is_valid_openapi(document: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert [error.message for error in OpenAPIV30SpecValidator(document).iter_errors()] == []

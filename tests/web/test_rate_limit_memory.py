@@ -1,4 +1,4 @@
-"""Counting in memory: as the limits library's own storage does, and without a thread for it."""
+"""Counts in memory equal those of the limits library's own storage, without a thread of their own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def told(limiter: MovingWindowRateLimiter, key: str, cost: int) -> tuple[Any, ..
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_it_counts_as_the_library_does(clock: Clock, seed: int) -> None:
+def test_the_counts_equal_those_of_the_limits_library(clock: Clock, seed: int) -> None:
     ours, theirs = (MovingWindowRateLimiter(storage) for storage in (LimitMemory(), MemoryStorage()))
     draws = Random(seed)
     for _ in range(300):
@@ -63,7 +63,7 @@ def test_counting_starts_no_thread() -> None:
         assert threading.active_count() == before
 
 
-def test_keys_of_which_nothing_counts_are_forgotten(clock: Clock) -> None:
+def test_keys_without_counted_requests_are_removed(clock: Clock) -> None:
     storage = LimitMemory()
     for number in range(100):
         storage.acquire_entry(f"ip:{number}", 5, 60)
@@ -72,7 +72,7 @@ def test_keys_of_which_nothing_counts_are_forgotten(clock: Clock) -> None:
     assert list(storage._windows) == ["ip:new"]
 
 
-def test_a_cleared_key_has_its_whole_budget() -> None:
+def test_a_cleared_key_has_its_full_limit() -> None:
     limiter = MovingWindowRateLimiter(LimitMemory())
     assert [limiter.hit(LIMIT, "a") for _ in range(6)] == [True] * 5 + [False]
     limiter.clear(LIMIT, "a")

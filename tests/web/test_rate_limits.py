@@ -72,7 +72,7 @@ def statuses(app: Flask, times: int, *request: Any, **more: Any) -> list[int]:
 # Whose budget
 
 
-def test_token_has_one_budget_for_all_reads(limited: Flask) -> None:
+def test_a_token_has_one_limit_for_all_reads(limited: Flask) -> None:
     headers = token(limited)
     answers = [call(limited, "GET", path, headers) for path in ("/runs", "/runs/1", "/samples", "/runs")]
     assert [answer.status_code for answer in answers] == [200, 404, 200, 429]
@@ -80,28 +80,28 @@ def test_token_has_one_budget_for_all_reads(limited: Flask) -> None:
     assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
 
 
-def test_writes_have_a_budget_beside_reads(limited: Flask) -> None:
+def test_writes_have_a_limit_of_their_own(limited: Flask) -> None:
     headers = token(limited)
     assert statuses(limited, 2, "POST", "/samples", headers) == [405, 405]
     assert call(limited, "DELETE", "/auth/tokens/current", headers).status_code == 429
     assert statuses(limited, 3, "GET", "/runs", headers) == [200] * 3
 
 
-def test_budgets_of_two_tokens_are_independent(limited: Flask) -> None:
+def test_limits_of_two_tokens_are_independent(limited: Flask) -> None:
     first, second = token(limited), token(limited)
     assert statuses(limited, 4, "GET", "/runs", first) == [200, 200, 200, 429]
     assert statuses(limited, 4, "GET", "/runs", second) == [200, 200, 200, 429]
     assert call(limited, "GET", "/system/health").status_code == 200
 
 
-def test_token_has_one_budget_from_all_addresses(limited: Flask) -> None:
+def test_a_token_has_one_limit_from_all_addresses(limited: Flask) -> None:
     headers = token(limited)
     addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]
     answers = [call(limited, "GET", "/runs", headers, address=address) for address in addresses]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
 
 
-def test_guessed_tokens_share_the_budget_of_their_address(limited: Flask) -> None:
+def test_guessed_tokens_share_the_limit_of_their_address(limited: Flask) -> None:
     guesses = [
         "Bearer noise",
         f"Bearer {new_secret()}",
@@ -116,14 +116,14 @@ def test_guessed_tokens_share_the_budget_of_their_address(limited: Flask) -> Non
     assert call(limited, "GET", "/runs", token(limited)).status_code == 200
 
 
-def test_revoked_token_falls_to_the_budget_of_its_address(limited: Flask) -> None:
+def test_a_revoked_token_is_charged_to_its_address(limited: Flask) -> None:
     headers = token(limited)
     assert call(limited, "DELETE", "/auth/tokens/current", headers).status_code == 204
     refused = call(limited, "GET", "/runs", headers)
     assert (refused.status_code, refused.headers["X-RateLimit-Limit"]) == (401, "4")
 
 
-def test_session_cookie_has_no_budget_of_its_own(limited: Flask) -> None:
+def test_a_session_cookie_has_no_limit_of_its_own(limited: Flask) -> None:
     answer = call(limited, "GET", "/runs", {"Cookie": "session=abc"})
     assert (answer.status_code, answer.headers["X-RateLimit-Limit"]) == (401, "4")
 
@@ -164,7 +164,7 @@ def test_successful_log_ins_are_counted(make_app: MakeApp, monkeypatch: pytest.M
     assert [answer.status_code for answer in answers] == [201] * 5 + [429]
 
 
-def test_log_ins_are_charged_to_their_own_budget_only(limited: Flask) -> None:
+def test_log_ins_are_charged_to_their_own_limit_only(limited: Flask) -> None:
     headers = token(limited)
     assert statuses(limited, 5, "POST", "/auth/tokens", json={}) == [400] * 5
     # A valid token neither lifts the limit nor pays for it.
@@ -176,7 +176,7 @@ def test_log_ins_are_charged_to_their_own_budget_only(limited: Flask) -> None:
 # What answers say
 
 
-def test_every_kind_of_answer_has_the_headers(limited: Flask) -> None:
+def test_every_kind_of_response_has_the_headers(limited: Flask) -> None:
     etag = call(limited, "GET", "/openapi.json", address="192.0.2.1").headers["ETag"]
     cases: list[tuple[str, str, dict[str, Any], int]] = [
         ("GET", "/system/health", {}, 200),
@@ -218,7 +218,7 @@ def test_internal_error_is_charged_and_has_the_headers(limited: Flask, monkeypat
     assert [answer.status_code for answer in answers] == [500, 500, 500, 429]
 
 
-def test_answer_without_database_is_charged_to_the_address(
+def test_a_response_without_database_is_charged_to_the_address(
     make_app: MakeApp, repository: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = token(make_app())
@@ -232,7 +232,7 @@ def test_answer_without_database_is_charged_to_the_address(
     ]
 
 
-def test_refusal_tells_what_and_how_long(limited: Flask) -> None:
+def test_a_429_names_the_limit_and_the_time_to_wait(limited: Flask) -> None:
     headers, begin = token(limited), time.time()
     statuses(limited, 3, "GET", "/runs", headers)
     answer = call(limited, "GET", "/runs", headers)
@@ -246,7 +246,7 @@ def test_refusal_tells_what_and_how_long(limited: Flask) -> None:
     assert begin + 60 <= int(answer.headers["X-RateLimit-Reset"]) <= time.time() + 61
 
 
-def test_budget_is_there_again_after_the_time_told(make_app: MakeApp) -> None:
+def test_the_limit_is_free_again_after_the_announced_time(make_app: MakeApp) -> None:
     app = make_app(API_V1_LIMIT_ANONYMOUS="2 per second")
     assert statuses(app, 2, "GET", "/system/health") == [200, 200]
     refused = call(app, "GET", "/system/health")
@@ -271,7 +271,7 @@ def test_health_and_document_are_limited_by_address(limited: Flask) -> None:
     assert call(limited, "GET", "/system/health").status_code == 429
 
 
-def test_unknown_url_and_method_are_told_despite_a_used_up_budget(limited: Flask) -> None:
+def test_unknown_urls_and_methods_give_404_and_405_when_the_limit_is_used_up(limited: Flask) -> None:
     assert statuses(limited, 5, "GET", "/nothing") == [404] * 5
     wrong_method = call(limited, "PUT", "/runs")
     assert (wrong_method.status_code, wrong_method.headers["X-RateLimit-Remaining"]) == (405, "0")
@@ -329,13 +329,13 @@ def test_platforms_limits_and_ours_do_not_mix(host: Flask) -> None:
     assert pages[0].headers.getlist("X-RateLimit-Limit") == ["1"]
 
 
-def test_platforms_switch_does_not_turn_our_limits_off(host: Flask) -> None:
+def test_the_platforms_switch_does_not_turn_our_limits_off(host: Flask) -> None:
     host.config["RATELIMIT_ENABLED"] = False
     api_v1.init_app(host)
     assert statuses(host, 5, "GET", "/system/health") == [200] * 4 + [429]
 
 
-def test_refusal_by_the_platform_itself_is_ours_in_form_and_charged_once(
+def test_a_429_of_the_platform_has_the_apis_form_and_is_charged_once(
     database_uri: str, repository: Any, app: Flask
 ) -> None:
     host = Flask("host")

@@ -79,7 +79,7 @@ def accepted(answers: list[servers.Answer]) -> int:
     return Counter(answer.status for answer in answers)[200]
 
 
-def test_processes_share_one_budget_exactly(server: servers.Gunicorn, new_bearer: Callable[[], dict[str, str]]) -> None:
+def test_processes_share_one_limit_exactly(server: servers.Gunicorn, new_bearer: Callable[[], dict[str, str]]) -> None:
     answers = fire(server, new_bearer(), 200)
     assert accepted(answers) == BUDGET
     assert min(int(answer.headers["X-RateLimit-Remaining"]) for answer in answers if answer.status == 200) == 0

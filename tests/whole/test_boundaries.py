@@ -1,4 +1,4 @@
-"""Who may import what, read from the source."""
+"""Modules import only what their folder may, read from the source."""
 
 from __future__ import annotations
 
@@ -89,18 +89,18 @@ def reached(module: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_only_the_seam_imports_the_platform(module: str) -> None:
+def test_only_database_platform_imports_the_platform(module: str) -> None:
     found = {name for name in imported(module) if top(name) in HOST or top(name).startswith("mod_")}
     assert not found or module == "api_v1/database/platform.py"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_stand_in_and_the_tests_are_never_imported(module: str) -> None:
+def test_the_package_imports_neither_the_embedded_platform_nor_tests(module: str) -> None:
     assert {top(name) for name in imported(module)}.isdisjoint({"embedded_platform", "tests", "benchmarks", "pytest"})
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if folder(module) in DOMAIN])
-def test_a_domain_folder_knows_nothing_of_the_web(module: str) -> None:
+def test_a_domain_folder_does_not_import_the_web(module: str) -> None:
     assert {name: by for name, by in reached(module).items() if top(name) in WEB} == {}
     assert not {name for name in reached(module) if name.startswith(("api_v1.web", "api_v1.routes", "api_v1.schemas"))}
 
@@ -112,7 +112,7 @@ def test_no_folder_imports_one_above_it(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if folder(module) == "schemas"])
-def test_schemas_ask_no_database(module: str) -> None:
+def test_schemas_do_not_import_the_database(module: str) -> None:
     names = set(imported(module))
     assert {top(name) for name in names}.isdisjoint({"flask", "werkzeug", "sqlalchemy", "flask_sqlalchemy"})
     assert not {name for name in names if name.startswith(("api_v1.database.session", "api_v1.database.tables"))}

@@ -1,4 +1,4 @@
-"""Inside the platform and in a process of its own, the API gives the same answers, byte for byte."""
+"""The API gives the same responses inside the platform and in a process of its own, byte for byte."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def query(path: str, of: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def test_the_answers_are_the_same_in_both_hosts(api: Api, mounted_api: Api, files: Path) -> None:
+def test_responses_are_the_same_in_both_hosts(api: Api, mounted_api: Api, files: Path) -> None:
     with api.rows() as session:
         demo.seed(db.session(), files)
         headers = factories.bearer(session)

@@ -1,9 +1,9 @@
-"""What is true of every operation, checked on every operation that is registered, later ones included."""
+"""Rules that hold for every registered operation, including later ones."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -11,24 +11,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import session as browser_session
-from werkzeug.test import TestResponse
 
 from api_v1.access import tokens
 from api_v1.access.policy import RoleName, Scope
 from api_v1.database.tables import Token, now
-from api_v1.schemas.common import COMMIT_PATTERN, REPOSITORY_PATTERN
 from api_v1.web.operation import REGISTRY, RESOURCES, Operation
 from api_v1.web.validation import MAX_BODY, MAX_ID
 from tests.support import factories
 from tests.support.client import Api
-from tests.support.contract.document import Json, flattened, operations, resolved
 from tests.support.fixtures import on_one_database
+from tests.support.operations import call, url
+from tests.support.writing import refused
 
 #: Ids that nothing can have.
 IMPOSSIBLE_IDS = ("0", "-1", "5x", "1.5", str(MAX_ID + 1), "9" * 20, "%00", "１", "1%0A", "%201", "ä", "1" * 300)
 
-#: What an example of a text with this pattern is.
-PATTERNS = {"^[a-zA-Z0-9_-]+$": "name", COMMIT_PATTERN: "a" * 40, REPOSITORY_PATTERN: "owner/repository"}
 
 OPERATIONS = list(REGISTRY.values())
 
@@ -39,62 +36,24 @@ def each(operations: Iterable[Operation]) -> pytest.MarkDecorator:
 
 
 GUARDED = [operation for operation in OPERATIONS if not operation.access.public]
+
+
 WITH_SCOPE = [operation for operation in OPERATIONS if operation.access.scope]
+
+
 WITH_ROLES = [operation for operation in OPERATIONS if operation.access.roles]
+
+
 WITH_IDS = [operation for operation in OPERATIONS if operation.path_parameters]
+
+
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 
 
-# --- A request that an operation understands -------------------------------------------------
+# --- A request that an operation understands ------------------------------------------------------
 
 
-def example(document: Json, schema: Json) -> Any:
-    """Make a value that fits a schema."""
-    schema = flattened(document, schema)
-    if "enum" in schema:
-        return schema["enum"][0]
-    if schema["type"] == "object":
-        return {name: example(document, schema["properties"][name]) for name in schema.get("required", [])}
-    if schema["type"] == "array":
-        return [example(document, schema["items"])] * schema.get("minItems", 0)
-    if schema["type"] == "string":
-        formats = {"email": "someone@example.org", "date-time": "2026-01-01T00:00:00Z"}
-        text = "some good reason " * 10
-        known = formats.get(schema.get("format", "")) or PATTERNS.get(schema.get("pattern", ""))
-        return known or text[: max(schema.get("minLength", 0), min(30, schema.get("maxLength", 30)))]
-    return {"integer": schema.get("minimum", 1), "number": 1, "boolean": True}[schema["type"]]
-
-
-def url(operation: Operation, **ids: object) -> str:
-    """The operation's path with the largest possible ids, which nothing has, except for the given ones."""
-    return operation.path.format(**(dict.fromkeys(operation.path_parameters, MAX_ID) | ids))
-
-
-def call(api: Api, operation: Operation, headers: Mapping[str, str], ids: Any = (), **more: Any) -> TestResponse:
-    """Send a request that is well-formed, apart from what is given."""
-    described = operations(api.document)[f"{operation.method} {operation.path}"]
-    needed = [resolved(api.document, parameter) for parameter in described.get("parameters", [])]
-    query = {
-        parameter["name"]: example(api.document, parameter["schema"])
-        for parameter in needed
-        if parameter["in"] == "query" and parameter.get("required")
-    }
-    if operation.body is not None and not {"data", "json", "input_stream"} & more.keys():
-        body = described["requestBody"]["content"]["application/json"]["schema"]
-        more["json"] = example(api.document, body)
-    query |= more.pop("query", {})
-    return api.request(operation.method, url(operation, **dict(ids)), query=query, headers=headers, **more)
-
-
-def refused(response: TestResponse, status: int, code: str) -> dict[str, Any]:
-    """The details of an answer that must be this refusal."""
-    body: dict[str, Any] = response.json or {}
-    assert (response.status_code, body["code"]) == (status, code), body
-    details: dict[str, Any] = body["details"]
-    return details
-
-
-# --- Who calls -------------------------------------------------------------------------------
+# --- Who calls ------------------------------------------------------------------------------------
 
 
 def useless_credentials(api: Api) -> dict[str, dict[str, str]]:
@@ -153,12 +112,12 @@ def check_useless_credentials(api: Api) -> None:
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="api_v1"'
 
 
-def test_useless_credentials_are_told_nothing(api: Api) -> None:
+def test_useless_credentials_are_refused_alike(api: Api) -> None:
     check_useless_credentials(api)
 
 
 @on_one_database
-def test_useless_credentials_are_told_nothing_inside_the_platform(mounted_api: Api) -> None:
+def test_useless_credentials_are_refused_alike_inside_the_platform(mounted_api: Api) -> None:
     check_useless_credentials(mounted_api)
 
 
@@ -187,7 +146,7 @@ def test_a_token_without_the_scope_is_refused(operation: Operation, api: Api) ->
 
 
 @each(WITH_ROLES)
-def test_a_role_that_is_not_named_is_refused(operation: Operation, api: Api) -> None:
+def test_a_role_without_access_is_refused(operation: Operation, api: Api) -> None:
     allowed = operation.access.roles
     for role in [role for role in RoleName if role not in allowed]:
         details = refused(call(api, operation, api.bearer(role)), 403, "forbidden")
@@ -197,7 +156,7 @@ def test_a_role_that_is_not_named_is_refused(operation: Operation, api: Api) -> 
 
 @on_one_database
 @each(GUARDED)
-def test_whoever_may_call_is_not_refused(operation: Operation, api: Api) -> None:
+def test_permitted_callers_are_not_refused(operation: Operation, api: Api) -> None:
     scopes = [operation.access.scope] if operation.access.scope else []
     for role in operation.access.roles or RoleName:
         response = call(api, operation, api.bearer(role, scopes=scopes))
@@ -206,12 +165,12 @@ def test_whoever_may_call_is_not_refused(operation: Operation, api: Api) -> None
 
 @on_one_database
 @each([operation for operation in OPERATIONS if operation.access.public and operation.method == "GET"])
-def test_a_public_operation_asks_for_nothing(operation: Operation, api: Api) -> None:
+def test_a_public_operation_needs_no_token(operation: Operation, api: Api) -> None:
     statuses = {call(api, operation, headers).status_code for headers in useless_credentials(api).values()}
     assert statuses == {200}
 
 
-# --- What is asked ---------------------------------------------------------------------------
+# --- What is asked --------------------------------------------------------------------------------
 
 
 @on_one_database
@@ -232,7 +191,7 @@ def test_a_repeated_parameter_is_refused(operation: Operation, api: Api) -> None
 
 
 @each(WITH_IDS)
-def test_an_id_that_nothing_has_is_not_found(operation: Operation, api: Api) -> None:
+def test_an_unknown_id_is_not_found(operation: Operation, api: Api) -> None:
     details = refused(call(api, operation, api.bearer()), 404, "not_found")
     if set(operation.path_parameters) <= RESOURCES.keys():
         assert details["resource"] in {RESOURCES[name] for name in operation.path_parameters}
@@ -240,17 +199,21 @@ def test_an_id_that_nothing_has_is_not_found(operation: Operation, api: Api) -> 
 
 
 @each(WITH_IDS)
-def test_an_id_that_nothing_can_have_is_not_found(operation: Operation, api: Api) -> None:
+def test_an_impossible_id_is_not_found(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     for name, value in product(operation.path_parameters, IMPOSSIBLE_IDS):
         details = refused(call(api, operation, headers, {name: value}), 404, "not_found")
         assert details["resource"] == RESOURCES.get(name, details["resource"]), value
 
 
-# --- Bodies ----------------------------------------------------------------------------------
+# --- Bodies ---------------------------------------------------------------------------------------
+
 
 JSON = "application/json"
+
+
 BIG = b"{}".ljust(MAX_BODY + 1)
+
 
 #: What is sent, and how it is answered.
 BODIES: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -283,7 +246,7 @@ def chunked(body: bytes) -> dict[str, Any]:
 
 @on_one_database
 @each(WITH_BODY)
-def test_a_body_that_is_no_json_object_is_refused(operation: Operation, api: Api) -> None:
+def test_a_body_other_than_a_json_object_is_refused(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     for name, (body, status, code) in BODIES.items():
         response = call(api, operation, headers, **body)
@@ -297,7 +260,7 @@ def test_a_body_that_is_no_json_object_is_refused(operation: Operation, api: Api
 
 @on_one_database
 @each(WITH_BODY)
-def test_a_body_of_unsaid_length_is_read_and_limited(operation: Operation, api: Api) -> None:
+def test_a_body_without_content_length_is_read_and_limited(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     refused(call(api, operation, headers, **chunked(BIG)), 413, "payload_too_large")
     details = refused(call(api, operation, headers, **chunked(b'{"unheard-of": 1}')), 400, "validation_error")
@@ -321,7 +284,7 @@ def test_an_optional_body_may_be_missing(operation: Operation, api: Api) -> None
     assert answers[0] == answers[1] not in (400, 415)
 
 
-# --- Methods ---------------------------------------------------------------------------------
+# --- Methods --------------------------------------------------------------------------------------
 
 
 @on_one_database
@@ -339,15 +302,18 @@ def test_other_methods_are_not_allowed(path: str, api: Api) -> None:
     assert (response.status_code, response.headers["Allow"], response.data) == (204, ", ".join(allowed), b"")
 
 
-# --- Order -----------------------------------------------------------------------------------
+# --- Order ----------------------------------------------------------------------------------------
+
 
 WRONG_QUERY = {"unheard-of": "1"}
+
+
 WRONG_BODY = {"data": b"{", "content_type": "text/plain"}
 
 
 @on_one_database
 @each(GUARDED)
-def test_the_token_is_checked_before_what_is_asked(operation: Operation, api: Api) -> None:
+def test_the_token_is_checked_before_the_request(operation: Operation, api: Api) -> None:
     refused(call(api, operation, {}, query=WRONG_QUERY), 401, "unauthorized")
     refused(call(api, operation, {}, data=BIG), 401, "unauthorized")
     for name in operation.path_parameters:
@@ -356,7 +322,7 @@ def test_the_token_is_checked_before_what_is_asked(operation: Operation, api: Ap
 
 @on_one_database
 @each(WITH_SCOPE)
-def test_the_scope_is_checked_before_the_role_and_what_is_asked(operation: Operation, api: Api) -> None:
+def test_the_scope_is_checked_before_the_role_and_the_request(operation: Operation, api: Api) -> None:
     wrong = dict.fromkeys(operation.path_parameters, "x")
     headers = api.bearer(RoleName.USER, scopes=[])
     assert "required_scope" in refused(call(api, operation, headers, wrong, query=WRONG_QUERY), 403, "forbidden")
@@ -364,7 +330,7 @@ def test_the_scope_is_checked_before_the_role_and_what_is_asked(operation: Opera
 
 @on_one_database
 @each(WITH_ROLES)
-def test_the_role_is_checked_before_what_is_asked(operation: Operation, api: Api) -> None:
+def test_the_role_is_checked_before_the_request(operation: Operation, api: Api) -> None:
     wrong = dict.fromkeys(operation.path_parameters, "x")
     headers = api.bearer(None)
     assert "required_roles" in refused(call(api, operation, headers, wrong, query=WRONG_QUERY), 403, "forbidden")
@@ -372,7 +338,7 @@ def test_the_role_is_checked_before_what_is_asked(operation: Operation, api: Api
 
 @on_one_database
 @each(WITH_IDS)
-def test_what_is_asked_is_checked_before_what_exists(operation: Operation, api: Api) -> None:
+def test_the_request_is_validated_before_ids_are_looked_up(operation: Operation, api: Api) -> None:
     headers = api.bearer()
     for value in (MAX_ID, "x"):
         wrong = dict.fromkeys(operation.path_parameters, value)

@@ -1,4 +1,4 @@
-"""The wheel holds the package, whole and alone. `make verify` installs it, and imports all of it."""
+"""The wheel holds every file of the package and nothing else; `make verify` installs it."""
 
 from __future__ import annotations
 

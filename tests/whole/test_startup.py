@@ -1,4 +1,4 @@
-"""What start-up takes, what it refuses and what it says then."""
+"""Settings and mounting: what start-up accepts, and the message for what it refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from api_v1 import settings
 from api_v1.access.policy import PUBLIC
 from api_v1.settings import SettingError, Settings
 from api_v1.web import operation as declarations
-from api_v1.web.operation import REGISTRY, Answer
+from api_v1.web.operation import REGISTRY, ResponseSpec
 from tests.support.client import Api
 from tests.support.fixtures import platform_config
 
@@ -90,7 +90,7 @@ def test_the_real_environment_is_read(host: Flask, monkeypatch: pytest.MonkeyPat
         ("LIMIT_STORAGE", "redis://localhost:6379/0", "redis://localhost:6379/0"),
     ],
 )
-def test_a_value_is_read(name: str, value: object, read: object) -> None:
+def test_a_valid_value_is_read(name: str, value: object, read: object) -> None:
     found = getattr(settings.load({settings.PREFIX + name: value}, {}), name.lower())
     assert (found, type(found)) == (read, type(read))
 
@@ -111,7 +111,7 @@ def test_a_value_is_read(name: str, value: object, read: object) -> None:
         ("TRUSTED_PROXIES", 1.5, "set it to a whole number of proxies"),
     ],
 )
-def test_a_wrong_value_is_refused_with_the_remedy(name: str, value: object, remedy: str) -> None:
+def test_an_invalid_value_is_refused_with_a_remedy(name: str, value: object, remedy: str) -> None:
     with pytest.raises(SettingError, match=f"^API_V1_{name} cannot be .*{re.escape(remedy)}"):
         settings.load({settings.PREFIX + name: value}, {})
 
@@ -174,14 +174,14 @@ def test_a_blueprint_of_our_name_is_refused(host: Flask) -> None:
 
 
 @pytest.mark.parametrize("taken", ["/api/v1", "/api/v1/", "/api/v1/runs", "/api/v1/<path:rest>"])
-def test_a_url_that_is_taken_is_refused(taken: str, host: Flask) -> None:
+def test_a_url_in_use_is_refused(taken: str, host: Flask) -> None:
     host.add_url_rule(taken, "theirs", lambda **_: "")
     with pytest.raises(api_v1.StartupError, match=f"^The URL {taken} is taken by the endpoint 'theirs'; remove"):
         api_v1.init_app(host)
 
 
 @pytest.mark.parametrize("free", ["/api", "/api/v10", "/api/v1x", "/<path:any>"])
-def test_a_url_beside_ours_is_not_taken(free: str, host: Flask) -> None:
+def test_a_url_beside_the_prefix_is_allowed(free: str, host: Flask) -> None:
     host.add_url_rule(free, "theirs", lambda **_: "theirs")
     api_v1.init_app(host)
     assert host.test_client().get(free.replace("<path:any>", "x")).text == "theirs"
@@ -206,7 +206,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
             """Do nothing."""
 
         run.__name__ = name
-        declarations.operation("GET", f"/{name}", tag="System", answers={204: Answer("Nothing")}, **more)(run)
+        declarations.operation("GET", f"/{name}", tag="System", responses={204: ResponseSpec("Nothing")}, **more)(run)
 
     registered = dict(REGISTRY)
     yield make
@@ -214,10 +214,10 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     REGISTRY.update(registered)
 
 
-def test_an_operation_without_declared_access_does_not_start(host: Flask, declare: Callable[..., None]) -> None:
-    declare("forgotten")
-    with pytest.raises(api_v1.StartupError, match="^GET /forgotten declares no access; pass access=.* above forgotten"):
-        api_v1.init_app(host)
+def test_an_operation_cannot_be_declared_without_its_access(declare: Callable[..., None]) -> None:
+    with pytest.raises(TypeError, match="required keyword-only argument: 'access'"):
+        declare("forgotten")
+    assert "forgotten" not in REGISTRY
 
 
 def test_two_operations_of_one_name_are_refused(declare: Callable[..., None]) -> None:
@@ -229,13 +229,13 @@ def test_two_operations_of_one_name_are_refused(declare: Callable[..., None]) ->
 # --- An app of its own -----------------------------------------------------------------------
 
 
-def test_without_a_database_uri_it_says_so(config: dict[str, Any]) -> None:
+def test_a_missing_database_uri_is_reported(config: dict[str, Any]) -> None:
     del config["DATABASE_URI"]
     with pytest.raises(api_v1.StartupError, match="^DATABASE_URI is not set; the platform's configuration names"):
         api_v1.create_app(config)
 
 
-def test_without_a_config_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_config_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "config", None)
     with pytest.raises(ImportError, match=r"^api_v1.create_app\(\) reads the platform's config.py, and found none"):
         api_v1.create_app()
@@ -251,13 +251,50 @@ def test_the_platforms_config_module_is_read(config: dict[str, Any], monkeypatch
 
 
 @pytest.mark.parametrize(("hops", "seen"), [(0, "127.0.0.1"), (1, "203.0.113.9"), (2, "198.51.100.7")])
-def test_as_many_proxies_are_believed_as_are_trusted(
+def test_the_address_is_taken_from_as_many_proxies_as_are_trusted(
     hops: int, seen: str, config: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "api_v1.access")
     app = api_v1.create_app(config | {"API_V1_TRUSTED_PROXIES": hops})
     Api(app).get("/nothing", headers={"X-Forwarded-For": "192.0.2.1, 198.51.100.7, 203.0.113.9"})
     assert f'"remote_addr": "{seen}"' in caplog.text
+
+
+# --- Threads ---------------------------------------------------------------------------------
+
+
+def test_threads_beside_the_platforms_pages_are_warned_of_once(host: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    host.add_url_rule("/theirs", "theirs", lambda: "theirs")
+    api_v1.init_app(host)
+    pages = host.test_client()
+    for _ in range(3):
+        assert pages.get("/theirs", environ_overrides={"wsgi.multithread": True}).status_code == 200
+    (warning,) = [record for record in caplog.records if "several threads" in record.message]
+    assert (warning.levelname, warning.name) == ("WARNING", "api_v1.web.hooks")
+    assert "gunicorn without --threads" in warning.message
+
+
+@pytest.mark.parametrize("mount", [api_v1.init_app, api_v1.observe])
+def test_one_thread_is_not_warned_of(
+    host: Flask, mount: Callable[[Flask], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    host.add_url_rule("/theirs", "theirs", lambda: "theirs")
+    mount(host)
+    assert host.test_client().get("/theirs").status_code == 200
+    assert "threads" not in caplog.text
+
+
+def test_threads_beside_observed_pages_are_warned_of(host: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    host.add_url_rule("/theirs", "theirs", lambda: "theirs")
+    api_v1.observe(host)
+    host.test_client().get("/theirs", environ_overrides={"wsgi.multithread": True})
+    assert "several threads" in caplog.text
+
+
+def test_threads_without_the_platforms_pages_are_fine(config: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    api = Api(api_v1.create_app(config))
+    assert api.get("/openapi.json", environ_overrides={"wsgi.multithread": True}).status_code == 200
+    assert "threads" not in caplog.text
 
 
 # --- The platform's own limiter --------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How many statements a request sends to the database, whatever the amount of data."""
+"""A request sends a bounded number of statements to the database, whatever the amount of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story that the README tells with curl, over HTTP against a served demo: from a red run to the audit log."""
+"""The README's tour, over HTTP against a served demo: from a failing run to the audit log."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def api(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     made.dispose()
 
 
-class Person:
+class LoggedInUser:
     """Somebody who logged in."""
 
     def __init__(self, api: Api, name: str, *scopes: str) -> None:
@@ -74,11 +74,11 @@ class Person:
         self.headers = {"Authorization": f"Bearer {answer.json['token']}"}
 
     def get(self, path: str, status: int = 200) -> Any:
-        """What is read."""
+        """Return the body of a GET request."""
         return self._sent("GET", path, status)
 
     def post(self, path: str, body: Any, status: int = 202) -> Any:
-        """What is answered to a change."""
+        """Return the body of a POST request."""
         return self._sent("POST", path, status, json=body)
 
     def _sent(self, method: str, path: str, status: int, **more: Any) -> Any:
@@ -88,20 +88,20 @@ class Person:
         return answer.json
 
 
-def read_the_diff(person: Person, run_id: int, sample_id: int, regression_id: int, output_id: int) -> None:
+def read_the_diff(user: LoggedInUser, run_id: int, sample_id: int, regression_id: int, output_id: int) -> None:
     """Look at what differs, if the API can show it."""
     if "GET /runs/{run_id}/samples/{sample_id}/diff" not in {
         f"{each.method} {each.path}" for each in REGISTRY.values()
     }:
         return
     outputs = f"regression_id={regression_id}&output_id={output_id}"
-    diff = person.get(f"/runs/{run_id}/samples/{sample_id}/diff?{outputs}&context_lines=1")
+    diff = user.get(f"/runs/{run_id}/samples/{sample_id}/diff?{outputs}&context_lines=1")
     assert diff["hunks"]
 
 
-def test_from_a_red_run_to_a_new_baseline(api: Api) -> None:
+def test_a_failing_run_leads_to_a_new_baseline(api: Api) -> None:
     scopes = ("runs:read", "runs:write", "results:read", "baselines:write", "system:read")
-    contributor = Person(api, "contributor", *scopes)
+    contributor = LoggedInUser(api, "contributor", *scopes)
 
     # Why is it red?
     runs = contributor.get("/runs?status=fail&branch=pull_request&sort=created_at")["data"]
@@ -122,7 +122,7 @@ def test_from_a_red_run_to_a_new_baseline(api: Api) -> None:
     contributor.post(review, decision, 403)
 
     # A second person looks at it, and agrees.
-    admin = Person(api, "admin", "baselines:write", "system:read", "results:read")
+    admin = LoggedInUser(api, "admin", "baselines:write", "system:read", "results:read")
     preview = admin.post(review, decision | {"dry_run": True}, 200)
     assert {flip["then_status"] for flip in preview["would_flip"]} == {"diff_mismatch"}, "the newest runs were right"
     done = admin.post(review, decision, 200)
@@ -167,7 +167,7 @@ def tour_of_the_readme() -> str:
     return "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
 
 
-def test_the_readmes_tour_can_be_taken(folder: Path) -> None:
+def test_the_readmes_commands_work(folder: Path) -> None:
     if shutil.which("curl") is None or shutil.which("bash") is None:
         (pytest.fail if IN_CI else pytest.skip)("no curl, or no bash")
     config = config_in(folder)

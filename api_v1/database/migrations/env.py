@@ -1,4 +1,4 @@
-"""Run by Alembic: migrate on the connection that was handed over."""
+"""Run by Alembic: migrate on the connection in its configuration."""
 
 from alembic import context
 

@@ -1,15 +1,15 @@
-"""The log of a run, page by page: `page` is the way in.
+"""Read the log of a run page by page. The entry point is `page`.
 
-The log is plain text, written by the worker's script, the tester and CCExtractor together (platform, "The run log").
-Its bytes, wherever they are stored, go through these steps, each of which can go on from the middle of the log, so that
-a page costs the same wherever it is:
+The worker's script, the tester and CCExtractor write the log together, as plain text (docs/platform.md, "The run log").
+The bytes of the log pass through these steps. Each step can start in the middle of the log, so that a page costs the
+same at any position:
 
-- `segments`: bytes to raw lines; long ones in parts.
-- `structure`: what the text of a line says: level, source, time, whose part of the log it is in.
-- `records`: lines as they are answered, without tokens, none longer than 4000 characters.
-- `selection`: filters, lines of context, the parts of samples.
-- `cursors`: where a page ended.
-- `pages`: all of it together.
+- `segments` splits bytes into raw lines, and long lines into parts.
+- `structure` derives level, source and time of a line, and the sample whose part of the log it is in.
+- `records` builds the lines of the answer: without tokens, of at most 4000 characters.
+- `selection` applies filters, adds lines of context, and assigns lines to samples.
+- `cursors` encodes the position at which a page ended.
+- `pages` combines these steps.
 """
 
 from api_v1.files.logs.cursors import Signer

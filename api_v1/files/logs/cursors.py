@@ -1,8 +1,8 @@
-"""Cursors: where a page ended, sealed, so that only what we made ourselves is ever resumed.
+"""Cursors: the position at which a page ended, signed, so that a page resumes only from cursors that we made.
 
-A cursor holds no path and no text of the log. It names its run and filters by a digest, and the last bytes before its
-position by a checksum: a log that was replaced since (the run was restarted) would else be read from the middle of a
-line that is another one now.
+A cursor contains no path and no text of the log. It contains a digest of its run and filters, and a checksum of the
+last bytes before its position. The checksum detects a log that was replaced (the run was restarted), in which the
+position could be in the middle of another line.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from typing import NamedTuple
 
 from api_v1.access.redaction import MARGIN
 from api_v1.errors import ValidationFailed
-from api_v1.files.logs.records import Begun, Position
+from api_v1.files.logs.records import OpenLine, Position
 from api_v1.files.logs.segments import FIRST_BLOCK, Reader
 from api_v1.files.logs.structure import Context, Level, Origin, Part
 
-#: Raised when the meaning of a cursor's fields, or how lines are told apart, changes.
+#: Increase it if the meaning of a cursor's fields, or the rules for splitting lines, change.
 VERSION = 2
 
-#: How many bytes before the position are checked.
+#: The number of bytes before the position that the checksum covers.
 CHECKED = 32
 
 #: Version, digest of run and filters, checksum, offset, piece, flags, time in microseconds, id of the sample, level,
-#: source, lines of context still to come. With the seal it is a multiple of 3 bytes: base 64 then has no spare bits,
-#: which could be changed unnoticed.
+#: source, remaining lines of context. With the signature the length is a multiple of 3 bytes: then base64 has no spare
+#: bits, which could be changed without invalidating the signature.
 _FIELDS = struct.Struct(">B8sIQHBqIBBB")
-_SEAL = 18
-#: In characters; the decoder would also take superfluous padding.
-LENGTH = (_FIELDS.size + _SEAL) // 3 * 4
+_SIGNATURE_SIZE = 18
+#: The length of a cursor in characters. It is checked because the decoder also accepts superfluous padding.
+LENGTH = (_FIELDS.size + _SIGNATURE_SIZE) // 3 * 4
 
 _HAS_TIME, _IN_VERSION, _IN_LINE, _PART_SHIFT = 1, 2, 4, 3
 _EPOCH = datetime(1970, 1, 1)
@@ -50,33 +50,33 @@ _REPLACED = "The log was replaced since; start again without a cursor."
 
 @dataclass(frozen=True)
 class Signer:
-    """Seals cursors.
+    """Signs cursors.
 
     Attributes:
-        key: secret, the same in all processes, and better not used for anything else.
+        key: a secret, the same in all processes, which should not be used for anything else.
     """
 
     key: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         if not self.key:
-            raise ValueError("An empty key seals nothing.")
+            raise ValueError("The key must not be empty.")
 
-    def seal(self, payload: bytes) -> bytes:
-        """Return the seal of a payload, 18 bytes."""
-        return hmac.new(self.key, b"api_v1 log cursor\0" + payload, hashlib.sha256).digest()[:_SEAL]
+    def sign(self, payload: bytes) -> bytes:
+        """Return the signature of a payload, 18 bytes."""
+        return hmac.new(self.key, b"api_v1 log cursor\0" + payload, hashlib.sha256).digest()[:_SIGNATURE_SIZE]
 
 
 class Resume(NamedTuple):
-    """Where a page begins."""
+    """The start of a page."""
 
     position: Position = Position()
     following: int = 0
-    """How many lines of context after a match are still to come."""
+    """The number of lines of context after a match that remain."""
 
 
 def digest(*values: int | str | None) -> bytes:
-    """Return what names a run and filters in a cursor, 8 bytes."""
+    """Return the digest of run and filters in a cursor, 8 bytes."""
     return hashlib.sha256(json.dumps(values).encode()).digest()[:8]
 
 
@@ -85,14 +85,14 @@ def encode(resume: Resume, binding: bytes, reader: Reader, signer: Signer) -> st
 
     Args:
         binding: the digest of run and filters.
-        reader: what the position is in.
+        reader: reads the log of the position.
     """
     position, context = resume.position, resume.position.context
-    begun = position.begun or Begun(Level.INFO, Origin.WORKER)
+    open_line = position.open_line or OpenLine(Level.INFO, Origin.WORKER)
     flags = context.part << _PART_SHIFT
     flags |= _HAS_TIME if context.timestamp else 0
     flags |= _IN_VERSION if context.in_version else 0
-    flags |= _IN_LINE if position.begun else 0
+    flags |= _IN_LINE if position.open_line else 0
     payload = _FIELDS.pack(
         VERSION,
         binding,
@@ -102,20 +102,21 @@ def encode(resume: Resume, binding: bytes, reader: Reader, signer: Signer) -> st
         flags,
         ((context.timestamp or _EPOCH) - _EPOCH) // timedelta(microseconds=1),
         context.sample_id,
-        _LEVELS.index(begun.level),
-        _ORIGINS.index(begun.origin),
+        _LEVELS.index(open_line.level),
+        _ORIGINS.index(open_line.origin),
         resume.following,
     )
-    return base64.urlsafe_b64encode(payload + signer.seal(payload)).decode()
+    return base64.urlsafe_b64encode(payload + signer.sign(payload)).decode()
 
 
 def decode(cursor: str, binding: bytes, reader: Reader, signer: Signer) -> Resume:
-    """Return where a cursor points to.
+    """Return the start of a page from a cursor.
 
     Raises:
-        ValidationFailed: it was not made by us, or for another run, other filters or a log that was replaced since.
+        ValidationFailed: the cursor was not made by us, belongs to another run or other filters, or its log was
+            replaced since.
     """
-    payload = _opened(cursor, signer)
+    payload = _verified(cursor, signer)
     if payload[0] != VERSION:
         raise _refused(_NONE_OF_OURS)
     _, bound, checksum, offset, piece, flags, time, sample_id, level, origin, following = _FIELDS.unpack(payload)
@@ -125,23 +126,27 @@ def decode(cursor: str, binding: bytes, reader: Reader, signer: Signer) -> Resum
         raise _refused(_REPLACED)
     timestamp = _EPOCH + timedelta(microseconds=time) if flags & _HAS_TIME else None
     context = Context(timestamp, bool(flags & _IN_VERSION), Part(flags >> _PART_SHIFT), sample_id)
-    begun = Begun(_LEVELS[level], _ORIGINS[origin]) if flags & _IN_LINE else None
-    return Resume(Position(offset, piece, begun, context), following)
+    open_line = OpenLine(_LEVELS[level], _ORIGINS[origin]) if flags & _IN_LINE else None
+    return Resume(Position(offset, piece, open_line, context), following)
 
 
 def _checksum(reader: Reader, offset: int, ahead: int = 0) -> int:
-    # Fetched together with what reading on from there begins with.
+    # In the same read as the first block after the position.
     return zlib.crc32(reader.before(offset, MARGIN, ahead)[-CHECKED:])
 
 
-def _opened(cursor: str, signer: Signer) -> bytes:
-    """Return the payload of a cursor whose seal is whole."""
+def _verified(cursor: str, signer: Signer) -> bytes:
+    """Return the payload of a cursor after checking its signature."""
     try:
-        sealed = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+        signed = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
         raise _refused(_NONE_OF_OURS) from None
-    payload, seal = sealed[:-_SEAL], sealed[-_SEAL:]
-    if len(cursor) != LENGTH or len(payload) != _FIELDS.size or not hmac.compare_digest(seal, signer.seal(payload)):
+    payload, signature = signed[:-_SIGNATURE_SIZE], signed[-_SIGNATURE_SIZE:]
+    if (
+        len(cursor) != LENGTH
+        or len(payload) != _FIELDS.size
+        or not hmac.compare_digest(signature, signer.sign(payload))
+    ):
         raise _refused(_NONE_OF_OURS)
     return payload
 

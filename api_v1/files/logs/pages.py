@@ -1,4 +1,4 @@
-"""Pages of a log, by cursor or from its end."""
+"""Pages of a log, by cursor or from the end of the log."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from api_v1.access.redaction import MARGIN, Redactor
 from api_v1.errors import ValidationFailed
 from api_v1.files.logs import cursors
 from api_v1.files.logs.cursors import Resume, Signer
-from api_v1.files.logs.records import Begun, Budget, Position, Record, Records
+from api_v1.files.logs.records import Budget, OpenLine, Position, Record, Records
 from api_v1.files.logs.segments import FIRST_BLOCK, Reader, between_characters, decode
-from api_v1.files.logs.selection import REACH, UNDECIDED, Collector, Filters, InParts, Kept
+from api_v1.files.logs.selection import REACH, UNDECIDED, AttributedRecords, Collector, Filters, Kept
 from api_v1.files.logs.structure import Context, Level, Marks, Origin, Part, SampleMark, may_change_context
-from api_v1.files.storage import Source
+from api_v1.files.stored_file import Source
 
-#: How many bytes a page reads at most (a page of usual lines needs some kilobytes, a search may need them all).
+#: The most bytes that a page reads (a page of usual lines needs some kilobytes, a search may need all of them).
 BUDGET = 4 * 1024 * 1024
 
-#: How many lines a page goes through one by one at most, 5 to 10 microseconds each.
+#: The most lines that a page scans one by one, at 5 to 10 microseconds each.
 LINES = 50_000
 
-#: How many seconds a page may take, by a clock that never goes back, before it ends early.
+#: After how many seconds, by a monotonic clock, a page ends early.
 SECONDS = 1.0
 
-#: How much of the end of a log is gone through to find its last lines, in bytes, one try after the other; together, and
-#: with what is looked at before them, they stay below the budget of a page.
+#: Sizes in bytes of the windows at the end of a log that are scanned for its last lines, one attempt after the other.
+#: Together, and with the bytes read before them, they are less than the budget of a page.
 TAIL_WINDOWS = (64 * 1024, 256 * 1024, 768 * 1024, 1920 * 1024)
 
-#: What is gone through, in bytes, when even the first of these windows has more than `LINES` lines; it has no more.
+#: The window in bytes if even the first of these has more than `LINES` lines; this one cannot have more.
 TAIL_OF_SHORT_LINES = 32 * 1024
 
-#: How far before the last lines, in bytes, to look for what they follow from: with a time known, only for the block
-#: with the version (about 1 KiB); else for a time as well.
+#: How many bytes before the last lines are searched for their context: if a time is known, only for the version block
+#: (about 1 KiB); else for a time as well.
 LEAD, LEAD_WITHOUT_TIME = 64 * 1024, 512 * 1024
 
 MAX_TAIL = 1000
@@ -59,10 +59,10 @@ class LogPage:
     """Lines in the order of the log (contract schema `CursorPage`).
 
     Attributes:
-        lines: at most as many as asked for; a search that did not find any yet has none, and a cursor.
-        next_cursor: where to go on; None at the end of the log as it was when the page was made.
-        truncated: `tail` found fewer lines than asked for in the part of the log that it may read, or the first one is
-            only the end of a line too long for it; there may be more.
+        lines: at most as many as requested; a search that has found none yet returns no lines, but a cursor.
+        next_cursor: the cursor of the next page; None at the end of the log as it was when this page was read.
+        truncated: there may be more lines than `tail` found in the part of the log that it may read, or the first line
+            is only the end of a longer one.
     """
 
     lines: tuple[LogLine, ...]
@@ -72,30 +72,30 @@ class LogPage:
 
 @dataclass(frozen=True)
 class _Query:
-    """What of a log is asked for."""
+    """The lines of a log that are requested."""
 
     filters: Filters
     context: int
     marks: Marks | None
     only: int | None
-    """Of which sample the lines are, where one was asked for."""
+    """The id of the sample to whose lines the answer is limited; None for all lines."""
     redactor: Redactor
     is_late: Callable[[], bool]
 
-    def begin(self, reader: Reader, position: Position, size: int) -> InParts:
-        """Return the records in question from a position on, out of about so many bytes at most."""
+    def begin(self, reader: Reader, position: Position, size: int) -> AttributedRecords:
+        """Return the requested records from a position on, from at most about `size` bytes."""
         looks_back = self.context or self.marks
         budget = Budget(
             end=position.offset + size,
             lines=LINES,
-            # The next page may go back as far as that.
+            # The next page may go back this far.
             least_end=position.offset + (2 * REACH if looks_back else 0),
             least_lines=2 * UNDECIDED if looks_back else 1,
             is_late=self.is_late,
         )
-        # Lines around a match may be any.
+        # Lines of context around a match need not pass the filters.
         unwanted = None if self.context else self._rule_out
-        return InParts(Records(reader, position, budget, self.redactor, self.marks, unwanted), self.only)
+        return AttributedRecords(Records(reader, position, budget, self.redactor, self.marks, unwanted), self.only)
 
     def _rule_out(self, text: str) -> bool:
         return self.filters.rule_out(text, self.redactor)
@@ -121,33 +121,33 @@ def page(
 ) -> LogPage:
     """Return a page of the lines of a log.
 
-    Time and memory do not depend on the size of the log, nor on how far into it the page is: what is read is bounded by
-    `BUDGET`, `LINES` and `SECONDS`. A search that uses them up ends its page early, with a cursor.
+    Time and memory depend neither on the size of the log nor on the position of the page: `BUDGET`, `LINES` and
+    `SECONDS` limit them. A search that reaches a limit ends its page early, with a cursor.
 
     Args:
         source: the log.
-        run_id: whose log it is; stated in every line.
-        limit: the most lines of the page, 1 or more.
-        cursor: `next_cursor` of the page before, which must have had the same run, filters, context and sample.
+        run_id: the run of the log; it is part of every line.
+        limit: the most lines of the page, at least 1.
+        cursor: `next_cursor` of the previous page, which must have had the same run, filters, context and sample.
         level: only lines of this level.
         source_filter: only lines of this source.
-        contains: only lines with this text in their message, as it is shown, in capitals or not. Of a line that is
-            shown in parts each is searched for itself.
-        tail: begin with the last n lines of those asked for, 1 to 1000, instead of the first one; they come in pages of
-            `limit` as well. A time, or the start of a sample's part, more than 512 KiB further back may be overlooked.
-        context: how many lines before and after each match of `contains` to add, 0 to 10; they need not pass the
-            filters, but are of the same sample. None are repeated. Those more than 256 KiB before are left out.
-        first_timestamp: the time of lines before the first that has one.
-        signer: seals cursors.
+        contains: only lines whose message, as shown, contains this text, ignoring case. The parts of a long line are
+            searched separately.
+        tail: start with the last n of the requested lines, 1 to 1000, instead of the first; they come in pages of
+            `limit`, too. A time, or the start of a sample's part, more than 512 KiB before them may be missed.
+        context: the number of lines to add before and after each match of `contains`, 0 to 10. They need not pass the
+            filters, but are of the same sample. No line is repeated. Lines more than 256 KiB before are left out.
+        first_timestamp: the time of the lines before the first line that has one.
+        signer: signs cursors.
         sample: only the lines of this sample's part of the log.
-        samples: the samples of the run, if all lines are asked for; each line states in whose part it is.
-        redactor: knows the secrets that may be in the log.
-        clock: a clock in seconds that never goes back.
+        samples: the samples of the run, if lines of all samples are requested; each line names its sample.
+        redactor: removes the secrets that may be in the log.
+        clock: a monotonic clock in seconds.
 
     Raises:
-        ValidationFailed: the cursor is none of ours, or of another log or other filters; `tail` or `context` is out of
-            range or does not go with the rest.
-        ValueError: there is no such level or source.
+        ValidationFailed: the cursor is not ours, or belongs to another log or other filters; `tail` or `context` is out
+            of range or conflicts with other arguments.
+        ValueError: the level or source does not exist.
     """
     _check(cursor, contains, tail, context)
     filters = Filters(Level(level) if level else None, Origin(source_filter) if source_filter else None, contains)
@@ -188,31 +188,31 @@ def _check(cursor: str | None, contains: str | None, tail: int | None, context: 
 
 
 def _next(reader: Reader, query: _Query, start: Resume, limit: int) -> tuple[list[Kept], Resume | None]:
-    """Return the records from a place on, perhaps more than asked for, and where the next page begins."""
-    asked_for = query.begin(reader, start.position, BUDGET)
+    """Return the records from a position on, perhaps more than `limit`, and the start of the next page."""
+    requested = query.begin(reader, start.position, BUDGET)
     collector = Collector(query.filters, query.context, start.following)
-    for record in asked_for:
-        # One record more is looked at than shown: without one, this is the last page.
+    for record in requested:
+        # Read one record more than is shown: if there is none, this is the last page.
         if len(collector.kept) >= limit:
             following: Resume | None = Resume(record.position, collector.following)
             break
         collector.take(record)
     else:
-        stopped = asked_for.stopped()
+        stopped = requested.stopped()
         following = collector.resume(stopped) if stopped is not None else None
     kept = list(collector.kept)
     return kept, kept[limit].resume if len(kept) > limit else following
 
 
 def _last(reader: Reader, query: _Query, most: int) -> tuple[list[Kept], bool]:
-    """Return the last records, and whether there may be more of them than could be found."""
+    """Return the last records, and whether there may be more than those found."""
     kept: list[Kept] | None = None
     for window in TAIL_WINDOWS:
         start = max(0, reader.size - window)
         position = _line_start(reader, start)
         if position is None:
             continue
-        found = _gone_through(reader, query, position, most)
+        found = _scan_to_end(reader, query, position, most)
         if found is None:
             break
         kept = found
@@ -220,24 +220,24 @@ def _last(reader: Reader, query: _Query, most: int) -> tuple[list[Kept], bool]:
             return kept, False
     if kept is not None:
         return kept, len(kept) < most
-    # So little is gone through whatever the time is.
-    return _gone_through(reader, replace(query, is_late=lambda: False), _near_end(reader), most) or [], True
+    # Without a time limit, because this window is small.
+    return _scan_to_end(reader, replace(query, is_late=lambda: False), _near_end(reader), most) or [], True
 
 
-def _gone_through(reader: Reader, query: _Query, position: Position, most: int) -> list[Kept] | None:
-    """Return the last records from a position to the end of the log; None when that is too much to go through."""
-    asked_for = query.begin(reader, position, reader.size)
+def _scan_to_end(reader: Reader, query: _Query, position: Position, most: int) -> list[Kept] | None:
+    """Return the last records between a position and the end of the log; None if that exceeds the budget."""
+    requested = query.begin(reader, position, reader.size)
     collector = Collector(query.filters, query.context, most=most)
-    for number, record in enumerate(asked_for, 1):
+    for number, record in enumerate(requested, 1):
         collector.take(record)
         if number == query.context and position.offset:
-            # Up to here lines may belong to a match before the position, and others then be missing.
+            # These lines may be context of a match before the position, whose other lines would be missing.
             collector.kept.clear()
-    return list(collector.kept) if asked_for.stopped() is None else None
+    return list(collector.kept) if requested.stopped() is None else None
 
 
 def _is_settled(reader: Reader, query: _Query, first: Record, start: int) -> bool:
-    """Tell whether what a record has from the lines before it is certain, when the reading began at `start`."""
+    """Tell whether the context of a record is certain although reading began at `start`."""
     context, lead = first.line.context, first.offset - start
     if lead >= LEAD_WITHOUT_TIME:
         return True
@@ -250,11 +250,11 @@ def _is_settled(reader: Reader, query: _Query, first: Record, start: int) -> boo
 
 
 def _line_start(reader: Reader, start: int) -> Position | None:
-    """Return the position of the first line that starts at `start` or behind it; None when none does."""
+    """Return the position of the first line that starts at or after `start`; None if there is none."""
     if start == 0:
         return Position()
     offset = start - 1
-    # What stands before the line is fetched in the same go: it will be asked for.
+    # Fetch the bytes before the line in the same read, because they are needed next.
     reader.before(offset, MARGIN, FIRST_BLOCK)
     while block := reader.read(offset, FIRST_BLOCK):
         found = block.find(b"\n")
@@ -265,19 +265,19 @@ def _line_start(reader: Reader, start: int) -> Position | None:
 
 
 def _near_end(reader: Reader) -> Position:
-    """Return a position so near to the end that all behind it can be gone through: where a line starts, or inside one.
+    """Return a position close enough to the end to scan all that follows: the start of a line, or a place inside one.
 
-    The start of a line that is longer than all windows is too far to know its level.
+    Inside a line that is longer than all windows, its level is unknown.
     """
     position = _line_start(reader, max(0, reader.size - TAIL_OF_SHORT_LINES))
     if position is not None:
         return position
     start = between_characters(reader, max(0, reader.size - TAIL_WINDOWS[1]))
-    return _in_the_middle(start, Begun(Level.INFO, Origin.WORKER))
+    return _in_the_middle(start, OpenLine(Level.INFO, Origin.WORKER))
 
 
-def _in_the_middle(offset: int, begun: Begun | None = None) -> Position:
-    return Position(offset, begun=begun, context=Context(part=Part.UNKNOWN))
+def _in_the_middle(offset: int, open_line: OpenLine | None = None) -> Position:
+    return Position(offset, open_line=open_line, context=Context(part=Part.UNKNOWN))
 
 
 def _line(record: Record, run_id: int, first_timestamp: datetime) -> LogLine:

@@ -1,7 +1,7 @@
-"""From bytes to raw lines, and parts of long ones, in constant memory.
+"""Split bytes into raw lines, and long lines into parts, in constant memory.
 
-A segment is a line without its line feed, or, of a line longer than `SEGMENT` bytes, one part after the other. Where a
-long line is cut follows from the line alone, so that it is the same from whichever position the reading starts.
+A segment is a line without its line feed, or a part of a line longer than `SEGMENT` bytes. The cuts of a long line
+depend on that line alone, so that they are the same from any starting position.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from api_v1.access.redaction import MARGIN
-from api_v1.files.storage import Source
+from api_v1.files.stored_file import Source
 
-#: The most bytes of one segment: many times the longest message, so that plain text is cut evenly.
+#: The most bytes of a segment: many times the longest message, so that plain text is cut evenly.
 SEGMENT = 64_000
 
-#: What is fetched first, and at most, in bytes. A page of usual lines fits the first block; a search through a bucket
-#: should not need many round trips.
+#: The sizes of the first and the largest block that are fetched, in bytes. A page of usual lines fits in the first; a
+#: search through a bucket should not need many round trips.
 FIRST_BLOCK = 64 * 1024
 LARGEST_BLOCK = 512 * 1024
 
@@ -28,7 +28,7 @@ _CONTROL_SEQUENCE = r"\x1b\[[0-?]{0,32}[ -/]{0,8}[@-~]"
 _SEQUENCE = re.compile(_CONTROL_SEQUENCE.encode())
 _UNPRINTABLE = re.compile(rf"{_CONTROL_SEQUENCE}|\x1b|\0{{1,4096}}")
 
-#: The mark of UTF-8 at the beginning of a file, or of files that were put together.
+#: The byte order mark of UTF-8, which can be inside a file that was concatenated from several.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -36,38 +36,38 @@ class Segment(NamedTuple):
     """A line, or a part of a long one."""
 
     offset: int
-    """In the log, in bytes."""
+    """The offset in the log in bytes."""
     raw: bytes
     ends: bool
-    """Whether the line ends with it."""
+    """Whether the line ends with this segment."""
     before: bytes = b""
-    """What of the line stands before it, the last `MARGIN` bytes."""
+    """The last `MARGIN` bytes of the line before the segment."""
     after: bytes = b""
-    """What of the line stands behind it, the first `MARGIN` bytes."""
+    """The first `MARGIN` bytes of the line after the segment."""
 
 
 class Reader:
-    """Reads a source, and remembers the block that it fetched last."""
+    """Reads a source and caches the last block."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._start = 0
         self._block = b""
-        #: The size of the log when the reading began; what is added meanwhile is for the next page.
+        #: The size of the log when reading began; lines added since are left for the next page.
         self.size = source.size()
 
     def read(self, start: int, length: int) -> bytes:
-        """Return bytes from `start` on: at least one and up to `length`, none where the log ends."""
+        """Return between one and `length` bytes from `start` on; none at the end of the log."""
         skipped = start - self._start
         if not 0 <= skipped < len(self._block):
             self._start, self._block, skipped = start, self._source.read(start, length), 0
         return self._block[skipped : skipped + length]
 
     def before(self, offset: int, length: int, ahead: int = 0) -> bytes:
-        """Return the `length` bytes before an offset, or those there are.
+        """Return the `length` bytes before an offset, fewer at the beginning of the log.
 
         Args:
-            ahead: how many bytes behind the offset to fetch in the same go, as they are wanted next.
+            ahead: the number of bytes after the offset to fetch in the same read, because they are needed next.
         """
         start = max(0, offset - length)
         if not self._start <= start <= offset <= self._start + len(self._block):
@@ -84,13 +84,13 @@ def segments(
 ) -> Iterator[Segment]:
     """Yield the segments from `start` to `end`.
 
-    Only at the end of the log is what has no line feed a whole line; at an earlier `end` it is left out. Where `start`
-    is in the middle of a line, what stands before it is looked up, so that it is known for every segment.
+    At the end of the log, text without a line feed is a line; at an earlier `end`, it is left out. If `start` is in the
+    middle of a line, the bytes before it are read, so that `before` is known for every segment.
 
     Args:
-        skip: is given the offset and the bytes of each batch of whole lines, without the last line feed; returns how
-            many of the bytes, which are whole lines, not to yield.
-        is_enough: is given where the next segment begins, before more is read; returns whether to stop there.
+        skip: takes the offset and the bytes of each batch of whole lines, without the last line feed; returns how many
+            of the bytes (whole lines) to skip.
+        is_enough: takes the offset of the next segment before more is read; returns whether to stop there.
     """
     before = reader.before(start, MARGIN, FIRST_BLOCK).rpartition(b"\n")[2]
     offset = fetched = start
@@ -122,7 +122,7 @@ def segments(
 
 
 def _batches(lines: bytes) -> Iterator[bytes]:
-    """Cut whole lines, of which the last has no line feed, into such of about the size of the first block."""
+    """Split whole lines (the last one without its line feed) into batches of about the size of the first block."""
     start = 0
     while (end := lines.find(b"\n", start + FIRST_BLOCK)) >= 0:
         yield lines[start:end]
@@ -131,7 +131,7 @@ def _batches(lines: bytes) -> Iterator[bytes]:
 
 
 def _cut(offset: int, line: bytes, before: bytes) -> Iterator[Segment]:
-    """Yield the segments of what is left of a line."""
+    """Yield the segments of the rest of a line."""
     while len(line) > SEGMENT:
         segment = _first(offset, line, before)
         yield segment
@@ -146,14 +146,14 @@ def _first(offset: int, line: bytes, before: bytes) -> Segment:
 
 
 def _behind(segment: Segment) -> bytes:
-    """Return what stands before the segment that follows one."""
+    """Return `before` of the segment that follows."""
     return (segment.before + segment.raw)[-MARGIN:]
 
 
 def _length(line: bytes) -> int:
-    """Return how long the first segment of a long line is: no character and no escape sequence is cut in two."""
+    """Return the length of the first segment of a long line, which splits no character and no escape sequence."""
     length = SEGMENT
-    # A character has at most three continuation bytes; after more of them any place is as good.
+    # A character has at most three continuation bytes; if there are more, the text is not UTF-8.
     for back in range(4):
         if line[SEGMENT - back] & 0xC0 != 0x80:
             length = SEGMENT - back
@@ -164,7 +164,7 @@ def _length(line: bytes) -> int:
 
 
 def between_characters(reader: Reader, start: int) -> int:
-    """Return the first offset from `start` on that is neither inside of a character nor of an escape sequence."""
+    """Return the first offset from `start` on that is not inside a character or an escape sequence."""
     before = reader.before(start, ESCAPE, FIRST_BLOCK)
     behind = reader.read(start, ESCAPE)
     length = next((length for length, byte in enumerate(behind[:4]) if byte & 0xC0 != 0x80), 0)
@@ -176,7 +176,7 @@ def between_characters(reader: Reader, start: int) -> int:
 def decode(raw: bytes) -> str:
     """Return the text of a segment, without NUL, colours and other escape sequences.
 
-    It is UTF-8 when it is valid, else cp1252, as in the comparison of files (decisions, "Logs").
+    The encoding is UTF-8 if the bytes are valid, else cp1252, as for diffs (docs/decisions.md, "Log lines").
     """
     try:
         text = raw.decode()
@@ -188,7 +188,7 @@ def decode(raw: bytes) -> str:
 
 
 def decode_lines(raw: bytes) -> str | None:
-    """Return the text of whole lines as `decode` returns that of each; None when they are not all UTF-8."""
+    """Return the text of whole lines, equal to `decode` of each; None if they are not all UTF-8."""
     try:
         raw.decode()
     except UnicodeDecodeError:
@@ -197,5 +197,5 @@ def decode_lines(raw: bytes) -> str | None:
 
 
 def decode_line(raw: bytes) -> str:
-    """Return the text of a line's first segment: `decode` without a byte order mark, which would hide its level."""
+    """Decode the first segment of a line, without a byte order mark, which would hide the level."""
     return decode(raw.removeprefix(_BYTE_ORDER_MARK))

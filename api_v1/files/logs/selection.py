@@ -1,4 +1,4 @@
-"""Which records an answer has: filters, lines of context, and the part of a sample."""
+"""Select the records of an answer: by filters, with lines of context, and by sample."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from api_v1.files.logs.cursors import Resume
 from api_v1.files.logs.records import Position, Record, Records
 from api_v1.files.logs.structure import Level, Origin, Part, may_have_level
 
-#: How far before a line, in bytes, what belongs to it is looked for: the context of a match, the start of an entry that
-#: names its sample only later. All of it may be read again on the next page, so it must be far less than a page's
-#: budget, else paging would not get on.
+#: How many bytes before a line its context is kept: the lines before a match, and the start of an entry that names its
+#: sample later. The next page may read all of this again, so it must be far less than a page's budget, so that every
+#: page makes progress.
 REACH = 256 * 1024
 
-#: How many lines may wait to learn whose they are; 256 KiB of empty lines would take 50 MB.
+#: The most lines kept until their sample is known; 256 KiB of empty lines would take 50 MB.
 UNDECIDED = 1000
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What must hold for a record, as far as it is given."""
+    """The conditions that are given; a record must meet all of them."""
 
     level: Level | None = None
     origin: Origin | None = None
     contains: str | None = None
-    """A text that the message has in it, in capitals or not."""
+    """A text that the message contains, ignoring case."""
 
     def __post_init__(self) -> None:
         if self.contains is not None:
             object.__setattr__(self, "contains", self.contains.casefold())
 
     def match(self, record: Record) -> bool:
-        """Tell whether a record is one of those asked for."""
+        """Tell whether a record meets all conditions."""
         return (
             (self.level is None or record.line.level is self.level)
             and (self.origin is None or record.line.origin is self.origin)
@@ -43,11 +43,11 @@ class Filters:
         )
 
     def rule_out(self, text: str, redactor: Redactor) -> bool:
-        """Tell at a glance that no line of a text can match; True only when that is certain."""
+        """Tell quickly whether no line of a text can match; True is certain, False is not."""
         folded = text.casefold()
         if self.level is not None and not may_have_level(folded, self.level):
             return True
-        # A token is shown as something else, in which the text might be found.
+        # The replacement of a token could contain the text.
         return self.contains is not None and self.contains not in folded and not redactor.suspects(text)
 
 
@@ -56,20 +56,20 @@ class Kept(NamedTuple):
 
     record: Record
     following: int
-    """How many lines of context are to come, itself included; 0 for what is there for its own sake."""
+    """The number of remaining lines of context, including this one; 0 for a match or a line before one."""
 
     @property
     def resume(self) -> Resume:
-        """A page that begins with it."""
+        """The start of a page that begins with this record."""
         return Resume(self.record.position, self.following)
 
 
 class Collector:
-    """Keeps the records that match, and those around them.
+    """Keeps the records that match, and the lines of context around them.
 
     Attributes:
         kept: the records of the answer.
-        following: how many lines of context are to come.
+        following: the number of remaining lines of context.
     """
 
     def __init__(self, filters: Filters, context: int, following: int = 0, most: int | None = None) -> None:
@@ -77,8 +77,8 @@ class Collector:
 
         Args:
             context: lines before and after each match.
-            following: lines of context that the page before left to come.
-            most: how many records are kept; the first ones go first. None keeps all.
+            following: the remaining lines of context of the previous page.
+            most: the most records to keep; the first ones are dropped. None keeps all.
         """
         self._filters = filters
         self._context = context
@@ -101,25 +101,25 @@ class Collector:
             self._before.append(record)
 
     def resume(self, stopped: Position) -> Resume:
-        """Return from where to go on when the reading stopped before anything was decided."""
+        """Return the start of the next page after reading stopped at a position before the page was full."""
         _forget(self._before, stopped.offset)
         if self._before:
             return Resume(self._before[0].position)
         return Resume(stopped, self.following)
 
 
-class InParts:
-    """Records that know the sample in whose part of the log they are, to be gone through once.
+class AttributedRecords:
+    """Records with the sample whose part of the log they are in; they can be iterated once.
 
-    In an entry that has not named its sample yet they wait until it does, or the entry ends, for at most `UNDECIDED`
-    records and `REACH` bytes.
+    The records of an entry that has not named its sample yet are held back until it does or ends, for at most
+    `UNDECIDED` records and `REACH` bytes.
     """
 
     def __init__(self, records: Records, only: int | None = None) -> None:
         """Prepare to read.
 
         Args:
-            only: leave all others out than those of this sample.
+            only: the id of the only sample whose records are yielded; None for all records.
         """
         self._records = records
         self._only = only
@@ -153,9 +153,9 @@ class InParts:
             yield record
 
     def stopped(self) -> Position | None:
-        """Return from where to go on when the reading has stopped, None at the end of the log.
+        """Return the position at which reading stopped, None at the end of the log.
 
-        Entries that may yet name their sample are read again.
+        An entry that may still name its sample is read again.
         """
         return self._undecided[0].position if self._undecided else self._records.stopped
 

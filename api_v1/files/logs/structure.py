@@ -1,18 +1,18 @@
-"""What the text of a log line says about it: level, source, time, and whose part of the log it belongs to.
+"""Derive level, source and time of a log line, and the sample whose part of the log it is in, from its text.
 
-The log has no fields; all of it is derived from its structure (platform, "The run log"):
+The log has no fields; these rules follow from its structure (docs/platform.md, "The run log"):
 
-- Level: a token at the start of the line, `[ERROR]` or `ERROR:`, behind or before a time if there is one; else info.
-- Time: an ISO 8601 date-time at the start of the line, in UTC where it has no offset; else the last one seen before.
-- Source: `test_runner` for lines with a level in brackets, as only the tester writes them. `build` from
-  `=== CCExtractor Binary Version ===` to `=== End Version Info ===`, which describe the build under test; should the
-  end be missing, up to the next line of the tester, or of the worker's script about its own work. `web` for `OK`,
-  `FAIL` or `EMPTY` alone in a line: what the platform answered the worker. `worker` for all else. `orchestrator` never
-  occurs: what starts the workers writes nothing to this log.
-- Part of a sample: a line that has the sample's hash or file name in it marks it. It reaches back to where the entry of
-  the tester begins (`Starting with entry I of N`), and on to where the next one begins, another sample of those looked
-  for is named, the tester is done with a file of entries, or the worker's script goes on. An entry that never names a
-  sample cannot be told to be its.
+- Level: a token at the start of the line, `[ERROR]` or `ERROR:`, after or before a time if there is one; else info.
+- Time: an ISO 8601 date-time at the start of the line, in UTC if it has no offset; else the time of the line before.
+- Source: `test_runner` for lines with a level in brackets, which only the tester writes. `build` from
+  `=== CCExtractor Binary Version ===` to `=== End Version Info ===`, the description of the build under test; if the
+  end is missing, up to the next line of the tester, or of the worker's script about its own work. `web` for `OK`,
+  `FAIL` or `EMPTY` alone in a line: the platform's response to the worker. `worker` for all other lines. `orchestrator`
+  never occurs, because the program that starts the workers does not write to this log.
+- Sample: a line that contains a sample's hash or file name is in that sample's part. The part begins at the entry of
+  the tester (`Starting with entry I of N`). It ends when the next entry begins, another of the given samples is named,
+  the tester finishes a file of entries, or the worker's script continues. An entry that never names its sample belongs
+  to none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from api_v1.enums import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is (contract schema `LogLine`)."""
+    """The severity of a line (contract schema `LogLine`)."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -40,7 +40,7 @@ class Level(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who wrote a line (contract schema `LogLine`, field `source`)."""
+    """The writer of a line (contract schema `LogLine`, field `source`)."""
 
     ORCHESTRATOR = "orchestrator"
     WORKER = "worker"
@@ -50,47 +50,47 @@ class Origin(StrEnum):
 
 
 class Part(IntEnum):
-    """Whether a line belongs to one of the samples looked for."""
+    """Whether a line is in the part of one of the given samples."""
 
     OUTSIDE = 0
     UNDECIDED = 1
     """In an entry that has not named a sample yet."""
     INSIDE = 2
     UNKNOWN = 3
-    """The reading began in the middle of the log, and nothing has told yet."""
+    """Reading began in the middle of the log, and no line has decided it yet."""
 
 
 class Context(NamedTuple):
-    """What the lines before tell about those that follow."""
+    """The state of the log after a line, which affects the lines that follow."""
 
     timestamp: datetime | None = None
-    """The last time seen, naive and in UTC; None when there was none."""
+    """The last time seen, naive and in UTC; None if there was none."""
     in_version: bool = False
-    """In the block with the version of the build."""
+    """Inside the version block of the build."""
     part: Part = Part.OUTSIDE
     sample_id: int = 0
-    """The sample whose part it is; 0 where `part` is not INSIDE."""
+    """The id of the sample; 0 if `part` is not INSIDE."""
 
 
 class Description(NamedTuple):
-    """What is known of a line."""
+    """The derived facts of a line."""
 
     level: Level
     origin: Origin
     context: Context
-    """As of after the line; its time and part are the line's own."""
+    """The context after the line; its time and part are also those of the line."""
     begins: bool
-    """A sample's entry begins with the line."""
+    """Whether an entry of the tester begins with the line."""
 
 
 @dataclass(frozen=True)
 class SampleMark:
-    """How to know a sample in a log.
+    """The names of a sample in a log.
 
     Attributes:
         sample_id: its id.
-        sha: its hash, which names its file on the worker; None or anything but 64 hex digits is found nowhere.
-        file_names: other names, with their extension (a bare `test` would be found everywhere).
+        sha: its hash, which is its file name on the worker; only 64 hexadecimal digits are ever found.
+        file_names: other names, with extension (a bare `test` would be found everywhere).
     """
 
     sample_id: int
@@ -100,20 +100,20 @@ class SampleMark:
 
 _HASH = re.compile(r"(?<![\w.-])[0-9a-f]{64}(?![\w-])")
 _HASH_LENGTH = 64
-#: Every eighth character of a hash: looking for that in every eighth character of a text takes an eighth of the time.
+#: Every eighth character of a hash: searching every eighth character of a text for it takes an eighth of the time.
 _EIGHTH_OF_HASH = re.compile(r"[0-9a-f]{8}")
 _IN_NAME_BEFORE = re.compile(r"[\w.-]")
 _IN_NAME_BEHIND = re.compile(r"[\w-]")
 
-#: How many places of a line are compared with file names; a line that lists more is not the opening of a sample.
+#: The most places in a line that are compared with file names; a longer list of files is not about one sample.
 _PLACES = 64
 
 
 class Marks:
-    """Finds which of some samples a line names, by whole names: `a.ts` is neither in `data.ts` nor in `a.ts_1`.
+    """Finds the sample that a line names, by whole names: `data.ts` and `a.ts_1` do not name `a.ts`.
 
-    It takes about as long for all samples of a run as for one: only where an extension stands is compared. A file name
-    that several of the samples have names none of them.
+    All samples of a run take about as long as one, because names are compared only where an extension occurs. A file
+    name that several samples share names none of them.
     """
 
     def __init__(self, samples: Iterable[SampleMark]) -> None:
@@ -130,7 +130,7 @@ class Marks:
         self._lengths = {suffix: sorted(found, reverse=True) for suffix, found in lengths.items()}
 
     def find(self, text: str) -> int | None:
-        """Return the id of the sample that a line names, None when it names none; by its hash if it has both."""
+        """Return the id of the sample that a line names, by hash if there is one, else by file name; None if none."""
         folded = text.casefold()
         if len(folded) >= _HASH_LENGTH:
             for match in _HASH.finditer(folded):
@@ -148,7 +148,7 @@ class Marks:
         return _EIGHTH_OF_HASH.search(folded[::8]) is not None and _HASH.search(folded) is not None
 
     def _named(self, folded: str, suffix: str) -> int | None:
-        """Return the sample that a line names by a file name with this extension."""
+        """Return the id of the sample that a line names by a file name with an extension."""
         end = 0
         for _ in range(_PLACES):
             end = folded.find(suffix, end) + len(suffix)
@@ -175,7 +175,7 @@ _LEVELS = {
 _FOLDED_NAMES = {level: [name.casefold() for name in _LEVELS if _LEVELS[name] is level] for level in Level}
 _NAMES = "|".join(sorted(_LEVELS, key=len, reverse=True))
 _TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?"
-_HEAD = re.compile(
+_PREFIX = re.compile(
     rf"[ \t]{{0,256}}(?:\[?({_TIME})\]?[ \t:|-]{{0,256}})?(?:\[({_NAMES})\]|({_NAMES}):)?"
     rf"[ \t]{{0,256}}(?:\[?({_TIME})\]?[ \t]{{0,256}})?",
     re.IGNORECASE | re.ASCII,
@@ -185,7 +185,7 @@ _ENTRY_WORDS = "Starting with entry "
 _ENTRY = re.compile(rf"{_ENTRY_WORDS}\d{{1,10}} of \d{{1,10}}", re.ASCII)
 _ENTRIES_END = re.compile(r"Runtime: |Running provided file")
 _ANSWERS = {"OK", "FAIL", "EMPTY"}
-#: The answer to an upload has no line feed, and so may stand in front.
+#: The response to an upload has no line feed, so it can precede the text in the same line.
 _AFTER_ANSWER = "(?:OK|FAIL|EMPTY)?"
 _VERSION = re.compile(rf"{_AFTER_ANSWER}=== CCExtractor Binary Version ===")
 _VERSION_END = "=== End Version Info ==="
@@ -193,7 +193,7 @@ _WORKER = re.compile(
     rf'{_AFTER_ANSWER}"?(?:Posting |Sending log to |Uploading \w{{1,64}} artifact|Artifact \w{{1,64}}: '
     r"|Command exited with )"
 )
-#: What any line that begins or ends a sample's part has in it, unless it names a sample.
+#: Every line that begins or ends a sample's part without naming a sample contains one of these.
 _PART_WORDS = (
     *(_ENTRY_WORDS, "Runtime: ", "Running provided file"),
     *("Posting ", "Sending log to ", "Uploading ", "Artifact ", "Command exited with "),
@@ -201,90 +201,86 @@ _PART_WORDS = (
 
 
 def describe(text: str, context: Context, marks: Marks | None) -> Description:
-    """Derive what is known of a line.
+    """Derive the facts of a line.
 
     Args:
-        text: the line from its start, blanks and all.
-        context: as of after the line before.
-        marks: the samples whose parts of the log are told apart; None when none are.
+        text: the line from its start, including blanks.
+        context: the context after the previous line.
+        marks: finds the samples whose parts of the log are distinguished; None if none are.
     """
-    head = _usual(text) or _head(text)
-    timestamp = _parse(head.time) or context.timestamp
-    if head.message is not None:
+    prefix = _tester_prefix(text) or _any_prefix(text)
+    timestamp = _parse(prefix.time) or context.timestamp
+    if prefix.message is not None:
         origin, in_version = Origin.TEST_RUNNER, False
     else:
-        origin, in_version = _untold(text, context.in_version)
+        origin, in_version = _origin(text, context.in_version)
     part, sample_id, begins = context.part, context.sample_id, False
     if marks is not None:
-        begins = head.message is not None and _ENTRY.match(text, head.message) is not None
-        part, sample_id = _part(text, head.message, context, marks)
+        begins = prefix.message is not None and _ENTRY.match(text, prefix.message) is not None
+        part, sample_id = _part(text, prefix.message, context, marks)
     after = Context(timestamp, in_version, part, sample_id)
-    return Description(head.level, origin, context if after == context else after, begins)
+    return Description(prefix.level, origin, context if after == context else after, begins)
 
 
 def may_change_context(text: str) -> bool:
-    """Tell whether lines may tell something of those behind them, samples' parts and the block with the version aside.
-
-    False is certain.
-    """
+    """Tell whether lines may contain a time or a border of the version block; False is certain."""
     return "===" in text or _LIKE_A_TIME.search(text) is not None
 
 
 def may_change_part(text: str) -> bool:
-    """Tell whether a sample's part may begin or end in lines none of which names a sample; False is certain."""
+    """Tell whether a sample's part may begin or end in lines that name no sample; False is certain."""
     return any(words in text for words in _PART_WORDS)
 
 
 def last_entry(lines: bytes) -> int:
-    """Return where, in lines of a log, the last line begins that begins an entry, in bytes.
+    """Return the offset in bytes of the last line that begins an entry; 0 if no line is known to begin one.
 
-    What is before it tells nothing about the part in which the lines behind it are. 0 when no line is known to begin
-    one.
+    The lines before it do not affect to which sample the lines after it belong.
     """
     found = lines.rfind(_ENTRY_WORDS.encode())
     start = lines.rfind(b"\n", 0, max(found, 0)) + 1
     text = lines[start : found + 64].decode("ascii", "replace")
-    head = _usual(text) if found >= 0 else None
-    return start if head is not None and head.message is not None and _ENTRY.match(text, head.message) else 0
+    prefix = _tester_prefix(text) if found >= 0 else None
+    return start if prefix is not None and prefix.message is not None and _ENTRY.match(text, prefix.message) else 0
 
 
 def may_have_level(folded: str, level: Level) -> bool:
-    """Tell whether a line of this level may be among lines whose text was case-folded."""
+    """Tell whether case-folded lines may contain one of a level; False is certain."""
     return level is Level.INFO or any(name in folded for name in _FOLDED_NAMES[level])
 
 
-class _Head(NamedTuple):
-    """How a line begins."""
+class _LinePrefix(NamedTuple):
+    """The beginning of a line, before its text."""
 
     level: Level
     message: int | None
-    """Where the message begins in a line of the tester; None in lines of others."""
+    """The index at which the message begins in a line of the tester; None in other lines."""
     time: str | None
 
 
-#: The tester's own spelling. Nearly all lines of a long log begin so, and need not go through the pattern for all.
-_USUAL = {f"[{name}] ": _Head(level, len(name) + 3, None) for name, level in _LEVELS.items()}
+#: The prefixes as the tester writes them. Nearly all lines of a long log have one, and skip the slower pattern.
+_TESTER_PREFIXES = {f"[{name}] ": _LinePrefix(level, len(name) + 3, None) for name, level in _LEVELS.items()}
 
 
-def _usual(text: str) -> _Head | None:
-    """Return how a line of the tester begins; None when it is none, or may have a time."""
+def _tester_prefix(text: str) -> _LinePrefix | None:
+    """Return the prefix of a line of the tester; None for other lines and for lines that may have a time."""
     start = text.find(" ") + 1
-    head = _USUAL.get(text[:start])
-    return head if head is not None and text[start : start + 1].isalpha() else None
+    prefix = _TESTER_PREFIXES.get(text[:start])
+    return prefix if prefix is not None and text[start : start + 1].isalpha() else None
 
 
-def _head(text: str) -> _Head:
-    """Return how any line begins."""
-    match = _HEAD.match(text)
-    assert match is not None  # all of it is optional
+def _any_prefix(text: str) -> _LinePrefix:
+    """Return the prefix of any line."""
+    match = _PREFIX.match(text)
+    assert match is not None  # every part of it is optional
     time, in_brackets, with_colon, later_time = match.groups()
     name = in_brackets or with_colon
     level = _LEVELS[name.upper()] if name else Level.INFO
-    return _Head(level, match.end() if in_brackets else None, time or later_time)
+    return _LinePrefix(level, match.end() if in_brackets else None, time or later_time)
 
 
 def _parse(time: str | None) -> datetime | None:
-    """Return a time in UTC, naive; None for what only looks like one."""
+    """Return a time in UTC, naive; None for a text that only looks like one."""
     if time is None:
         return None
     try:
@@ -293,8 +289,8 @@ def _parse(time: str | None) -> datetime | None:
         return None
 
 
-def _untold(text: str, in_version: bool) -> tuple[Origin, bool]:
-    """Return who wrote a line that is not the tester's, and whether the block with the version goes on after it."""
+def _origin(text: str, in_version: bool) -> tuple[Origin, bool]:
+    """Return the source of a line that the tester did not write, and whether the version block continues after it."""
     if _VERSION.match(text):
         return Origin.BUILD, True
     if in_version and not _WORKER.match(text):
@@ -303,11 +299,11 @@ def _untold(text: str, in_version: bool) -> tuple[Origin, bool]:
 
 
 def _part(text: str, message: int | None, before: Context, marks: Marks) -> tuple[Part, int]:
-    """Return in whose part of the log a line is, and the sample's id or 0.
+    """Return the part of the log that a line is in, and the sample's id or 0.
 
     Args:
-        message: where the tester's message begins in the text; None in lines of others.
-        before: as of after the line before.
+        message: the index at which the tester's message begins; None in other lines.
+        before: the context after the previous line.
     """
     if message is None and _WORKER.match(text):
         return Part.OUTSIDE, 0

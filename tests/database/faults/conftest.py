@@ -16,7 +16,7 @@ import api_v1
 from api_v1.database.platform import Base
 from tests.support import factories
 from tests.support.client import Api
-from tests.support.database_faults import SCHEMA, World
+from tests.support.database_faults import SCHEMA, DatabaseFaultScenario
 from tests.support.fixtures import import_platform, platform_config
 from tests.support.mariadb_server import MariaDB, mariadb_server
 
@@ -31,7 +31,7 @@ def mariadb() -> Iterator[MariaDB]:
 
 
 @pytest.fixture(scope="package")
-def world(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def scenario(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseFaultScenario]:
     """The API over that server, with some rows."""
     root = sa.create_engine(mariadb.url(schema=SCHEMA))
     Base.metadata.create_all(root)
@@ -57,10 +57,10 @@ def world(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         standalone = api_v1.create_app(config)
         platform = import_platform(config)
         api_v1.init_app(platform)
-        world = World(mariadb, Api(standalone), Api(platform), ids, headers)
-        yield world
-        for api in (world.standalone, world.mounted):
-            world.engine(api).dispose()
+        scenario = DatabaseFaultScenario(mariadb, Api(standalone), Api(platform), ids, headers)
+        yield scenario
+        for api in (scenario.standalone, scenario.mounted):
+            scenario.engine(api).dispose()
         if database.db_engine is not None:
             database.db_engine.dispose()
         database.Base.query = query

@@ -1,4 +1,4 @@
-"""Every answer comes in time and says what is wrong, whatever happens to the database."""
+"""Every response comes in time and names the problem, whatever happens to the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.database_faults import (
     HEALTH,
     OUR_TABLES,
     SCHEMA,
-    World,
+    DatabaseFaultScenario,
     asking,
     at_once,
     reading,
@@ -39,19 +39,19 @@ MANY = 8
 
 
 @pytest.fixture(autouse=True)
-def healthy(world: World) -> Iterator[None]:
+def healthy(scenario: DatabaseFaultScenario) -> Iterator[None]:
     """Each test begins and ends with a database that is well."""
-    for api in (world.standalone, world.mounted):
-        assert world.ask("list_runs", api).status == 200
+    for api in (scenario.standalone, scenario.mounted):
+        assert scenario.ask("list_runs", api).status == 200
     yield
-    wait_until(lambda: world.database_health() == ("ok", None), "the database is well again")
-    assert [world.ask("list_runs", api).status for api in (world.standalone, world.mounted)] == [200, 200]
-    assert page(world) == 200
+    wait_until(lambda: scenario.database_health() == ("ok", None), "the database is well again")
+    assert [scenario.ask("list_runs", api).status for api in (scenario.standalone, scenario.mounted)] == [200, 200]
+    assert page(scenario) == 200
 
 
-def page(world: World) -> int:
+def page(scenario: DatabaseFaultScenario) -> int:
     """The status of one of the platform's own pages."""
-    return world.mounted.app.test_client().get(f"/test/{world.ids['run_id']}").status_code
+    return scenario.mounted.app.test_client().get(f"/test/{scenario.ids['run_id']}").status_code
 
 
 def platforms_engine() -> sa.Engine:
@@ -80,11 +80,11 @@ def once(engine: sa.Engine, event: str, act: Callable[[], None], at: int = 1) ->
 # --- Whose engine ----------------------------------------------------------------------------
 
 
-def test_the_platforms_engine_keeps_the_platforms_settings(world: World) -> None:
+def test_the_platforms_engine_keeps_the_platforms_settings(scenario: DatabaseFaultScenario) -> None:
     theirs = platforms_engine()
-    ours = world.engine(world.mounted)
+    ours = scenario.engine(scenario.mounted)
     assert theirs is not ours
-    assert page(world) == 200
+    assert page(scenario) == 200
     waits = sa.text("SELECT @@innodb_lock_wait_timeout, @@lock_wait_timeout, @@hostname")
     with theirs.connect() as their_connection, ours.connect() as our_connection:
         assert tuple(our_connection.execute(waits).one())[:2] == (3, 3)
@@ -97,85 +97,91 @@ def test_the_platforms_engine_keeps_the_platforms_settings(world: World) -> None
         )
 
 
-def test_outside_of_a_request_statements_take_their_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statements_outside_a_request_are_not_limited_in_time(
+    scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("api_v1.database.connections.REQUEST_SECONDS", 0.3)
-    with world.engine().connect() as connection:
+    with scenario.engine().connect() as connection:
         assert connection.scalar(sa.text("SELECT sleep(0.6)")) == 0
 
 
 # --- Frozen ----------------------------------------------------------------------------------
 
 
-def test_a_frozen_server_costs_only_the_first_requests_time(world: World) -> None:
-    with world.server.frozen():
-        first = at_once([lambda: world.ask("list_runs")] * MANY)
+def test_a_frozen_server_delays_only_the_first_requests(scenario: DatabaseFaultScenario) -> None:
+    with scenario.server.frozen():
+        first = at_once([lambda: scenario.ask("list_runs")] * MANY)
         for answer in first:
             unavailable(answer)
         for operation in [*reading(), *writing()]:
-            assert unavailable(world.ask(operation.endpoint), seconds=1.0) == DatabaseUnavailable.message
-        assert all(answer.status == 503 for answer in at_once([world.health] * MANY))
-        assert world.database_health() == ("down", "Does not answer in time.")
+            assert unavailable(scenario.ask(operation.endpoint), seconds=1.0) == DatabaseUnavailable.message
+        assert all(answer.status == 503 for answer in at_once([scenario.health] * MANY))
+        assert scenario.database_health() == ("down", "Does not answer in time.")
         # What needs no token needs no database.
-        assert world.ask("get_document").status == 200
-        assert world.standalone.get("/nothing", headers=world.headers).status_code == 404
-        assert world.standalone.get("/runs").status_code == 401
-    wait_until(lambda: world.ask("list_runs").status == 200, "the API is back", seconds=3)
+        assert scenario.ask("get_document").status == 200
+        assert scenario.standalone.get("/nothing", headers=scenario.headers).status_code == 404
+        assert scenario.standalone.get("/runs").status_code == 401
+    wait_until(lambda: scenario.ask("list_runs").status == 200, "the API is back", seconds=3)
 
 
-def test_hung_readers_keep_nobody_from_an_answer(world: World, tmp_path: Path) -> None:
+def test_hung_readers_do_not_block_other_requests(scenario: DatabaseFaultScenario, tmp_path: Path) -> None:
     """By a real server with two processes of one thread each, where everybody waits behind everybody."""
-    config = platform_config(world.server.url("api", SCHEMA), tmp_path)
+    config = platform_config(scenario.server.url("api", SCHEMA), tmp_path)
     with servers.gunicorn(tmp_path, config, "--workers", "2") as gunicorn:
-        get_runs = functools.partial(gunicorn.get, "/runs", world.headers)
+        get_runs = functools.partial(gunicorn.get, "/runs", scenario.headers)
         assert {answer.status for answer in at_once([get_runs] * MANY)} == {200}
-        with world.server.frozen():
+        with scenario.server.frozen():
             answers = at_once([get_runs] * MANY)
             assert {(answer.status, answer.json()["code"]) for answer in answers} == {(503, "database_unavailable")}
             assert max(answer.seconds for answer in answers) < ANSWER
-            for headers in ({}, world.headers):
+            for headers in ({}, scenario.headers):
                 health = gunicorn.get("/system/health", headers)
                 assert (health.status, health.seconds < HEALTH) == (503, True)
             assert gunicorn.get("/openapi.json").status == 200
-        wait_until(lambda: gunicorn.get("/runs", world.headers).status == 200, "the API is back", seconds=3)
+        wait_until(lambda: gunicorn.get("/runs", scenario.headers).status == 200, "the API is back", seconds=3)
 
 
 @pytest.mark.parametrize("event", ["before_cursor_execute", "commit"])
-def test_a_server_that_freezes_during_a_request(event: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_freezes_during_a_request_gives_a_503_in_time(
+    event: str, scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if event == "commit":
         monkeypatch.setattr("api_v1.database.connections.REQUEST_SECONDS", 1.0)
-    frozen = world.server.frozen()
+    frozen = scenario.server.frozen()
     try:
         # The token's look-up is the first statement.
-        with once(world.engine(), event, frozen.__enter__, at=2 if event != "commit" else 1) as seen:
-            answer = world.ask("get_run")
+        with once(scenario.engine(), event, frozen.__enter__, at=2 if event != "commit" else 1) as seen:
+            answer = scenario.ask("get_run")
         assert seen
         unavailable(answer)
     finally:
         frozen.__exit__(None, None, None)
-        wait_until(lambda: world.ask("list_runs").status == 200, "the API is back")
+        wait_until(lambda: scenario.ask("list_runs").status == 200, "the API is back")
 
 
-def test_a_server_that_freezes_after_the_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_freezes_after_the_response_keeps_the_response(
+    scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A refused request leaves its transaction to the end of the request."""
     monkeypatch.setattr("api_v1.database.connections.REQUEST_SECONDS", 1.0)
-    frozen = world.server.frozen()
+    frozen = scenario.server.frozen()
     try:
-        with after_the_answer(world, frozen.__enter__):
-            answer = world.ask("get_run", run_id=4711)
+        with after_the_answer(scenario, frozen.__enter__):
+            answer = scenario.ask("get_run", run_id=4711)
         assert (answer.status, answer.seconds < 5) == (404, True)
     finally:
         frozen.__exit__(None, None, None)
-        wait_until(lambda: world.ask("list_runs").status == 200, "the API is back")
+        wait_until(lambda: scenario.ask("list_runs").status == 200, "the API is back")
 
 
 @contextmanager
-def after_the_answer(world: World, act: Callable[[], Any]) -> Iterator[None]:
+def after_the_answer(scenario: DatabaseFaultScenario, act: Callable[[], Any]) -> Iterator[None]:
     """Act when the answer is finished and the request's session is not."""
 
     def handle(*_: Any, **__: Any) -> None:
         act()
 
-    with flask.request_finished.connected_to(handle, world.standalone.app):
+    with flask.request_finished.connected_to(handle, scenario.standalone.app):
         yield
 
 
@@ -183,46 +189,46 @@ def after_the_answer(world: World, act: Callable[[], Any]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("table", ["test", "api_v1_token"])
-def test_a_locked_table(table: str, world: World) -> None:
-    with world.holding(f"LOCK TABLES {table} WRITE"):
-        for answer in at_once([lambda: world.ask("get_run")] * MANY):
+def test_a_locked_table_gives_a_503_in_time(table: str, scenario: DatabaseFaultScenario) -> None:
+    with scenario.holding(f"LOCK TABLES {table} WRITE"):
+        for answer in at_once([lambda: scenario.ask("get_run")] * MANY):
             assert unavailable(answer) == outages.IN_USE
         # Who comes later does not wait, and occupies no thread of the server.
-        for answer in at_once([lambda: world.ask("get_run")] * MANY):
+        for answer in at_once([lambda: scenario.ask("get_run")] * MANY):
             assert unavailable(answer, seconds=1.0) == outages.IN_USE
-        assert world.database_health() == ("degraded", outages.IN_USE)
-        assert world.ask("get_document").status == 200
-    wait_until(lambda: world.ask("get_run").status == 200, "the run can be read again", seconds=3)
+        assert scenario.database_health() == ("degraded", outages.IN_USE)
+        assert scenario.ask("get_document").status == 200
+    wait_until(lambda: scenario.ask("get_run").status == 200, "the run can be read again", seconds=3)
 
 
-def test_a_table_that_is_being_altered(world: World) -> None:
+def test_a_table_that_is_being_altered_gives_a_503_in_time(scenario: DatabaseFaultScenario) -> None:
     """Who changes a table waits for all who read it, and everybody who wants to read it then waits behind."""
-    with world.server.admin(SCHEMA) as other:
+    with scenario.server.admin(SCHEMA) as other:
         alter = "SET STATEMENT lock_wait_timeout=20 FOR ALTER TABLE api_v1_token COMMENT 'altered'"
         altering = threading.Thread(target=other.exec_driver_sql, args=(alter,))
-        with world.holding("START TRANSACTION", "SELECT * FROM api_v1_token"):
+        with scenario.holding("START TRANSACTION", "SELECT * FROM api_v1_token"):
             altering.start()
             waiting = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata%%'"
-            wait_until(lambda: world.server.run(waiting)[0], "the table is being altered")
-            for answer in at_once([lambda: world.ask("get_run")] * MANY):
+            wait_until(lambda: scenario.server.run(waiting)[0], "the table is being altered")
+            for answer in at_once([lambda: scenario.ask("get_run")] * MANY):
                 assert unavailable(answer) == outages.IN_USE
-            assert world.database_health() == ("degraded", outages.IN_USE)
+            assert scenario.database_health() == ("degraded", outages.IN_USE)
         altering.join(20)
-    wait_until(lambda: world.ask("get_run").status == 200, "the run can be read again", seconds=3)
+    wait_until(lambda: scenario.ask("get_run").status == 200, "the run can be read again", seconds=3)
 
 
-def test_canceling_waits_three_seconds_for_the_run(world: World) -> None:
-    run = world.ids["queued"]
-    with world.holding("START TRANSACTION", f"SELECT id FROM test WHERE id = {run} FOR UPDATE"):
-        apis = [world.standalone, world.mounted] * (MANY // 2)
-        cancel = [functools.partial(world.ask, "cancel_run", api, run_id=run) for api in apis]
-        *canceled, health, their_page = at_once([*cancel, world.health, lambda: page(world)])
+def test_canceling_waits_three_seconds_for_the_run(scenario: DatabaseFaultScenario) -> None:
+    run = scenario.ids["queued"]
+    with scenario.holding("START TRANSACTION", f"SELECT id FROM test WHERE id = {run} FOR UPDATE"):
+        apis = [scenario.standalone, scenario.mounted] * (MANY // 2)
+        cancel = [functools.partial(scenario.ask, "cancel_run", api, run_id=run) for api in apis]
+        *canceled, health, their_page = at_once([*cancel, scenario.health, lambda: page(scenario)])
         for answer in canceled:
             assert unavailable(answer) == outages.IN_USE
         assert (health.status, their_page) == (200, 200)
-    assert world.ask("cancel_run", run_id=run).json["status"] == "accepted"
+    assert scenario.ask("cancel_run", run_id=run).json["status"] == "accepted"
     progress = platform.TestProgress
-    with world.standalone.rows() as session:
+    with scenario.standalone.rows() as session:
         assert session.scalars(sa.select(progress.status).where(progress.test_id == run)).all() == [
             platform.TestStatus.canceled
         ]
@@ -231,17 +237,17 @@ def test_canceling_waits_three_seconds_for_the_run(world: World) -> None:
 # --- Killed ----------------------------------------------------------------------------------
 
 
-def test_killed_queries(world: World) -> None:
-    run = world.ids["run_id"]
-    with world.holding("START TRANSACTION", f"SELECT id FROM test WHERE id = {run} FOR UPDATE"):
+def test_killed_queries_give_a_503(scenario: DatabaseFaultScenario) -> None:
+    run = scenario.ids["run_id"]
+    with scenario.holding("START TRANSACTION", f"SELECT id FROM test WHERE id = {run} FOR UPDATE"):
 
         def kill() -> None:
-            wait_until(lambda: len(world.connections("%FOR UPDATE%")) == MANY, "all wait")
-            world.kill("QUERY", world.connections("%FOR UPDATE%"))
+            wait_until(lambda: len(scenario.connections("%FOR UPDATE%")) == MANY, "all wait")
+            scenario.kill("QUERY", scenario.connections("%FOR UPDATE%"))
 
         killing = threading.Thread(target=kill)
         killing.start()
-        answers = at_once([lambda: world.ask("cancel_run")] * MANY)
+        answers = at_once([lambda: scenario.ask("cancel_run")] * MANY)
         killing.join(20)
     for answer in answers:
         assert unavailable(answer) in (outages.STOPPED, outages.IN_USE)
@@ -249,12 +255,14 @@ def test_killed_queries(world: World) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["get_run", "list_runs", "cancel_run", "get_current_token"])
-def test_connections_killed_before_any_statement(endpoint: str, world: World) -> None:
-    engine = world.engine()
+def test_a_connection_killed_before_any_statement_gives_a_503(endpoint: str, scenario: DatabaseFaultScenario) -> None:
+    engine = scenario.engine()
     killed = 0
     while True:
-        with once(engine, "before_cursor_execute", lambda: world.kill("CONNECTION", world.connections()), killed + 1):
-            answer = world.ask(endpoint)
+        with once(
+            engine, "before_cursor_execute", lambda: scenario.kill("CONNECTION", scenario.connections()), killed + 1
+        ):
+            answer = scenario.ask(endpoint)
         if answer.status < 500:
             break
         unavailable(answer)
@@ -262,31 +270,33 @@ def test_connections_killed_before_any_statement(endpoint: str, world: World) ->
     assert killed >= 1
 
 
-def test_connections_killed_at_the_commit_and_after_the_answer(world: World) -> None:
+def test_a_connection_killed_at_the_commit_gives_a_503_and_after_the_response_nothing(
+    scenario: DatabaseFaultScenario,
+) -> None:
     def kill() -> None:
-        world.kill("CONNECTION", world.connections())
+        scenario.kill("CONNECTION", scenario.connections())
 
-    with once(world.engine(), "commit", kill) as seen:
-        unavailable(world.ask("get_run"))
+    with once(scenario.engine(), "commit", kill) as seen:
+        unavailable(scenario.ask("get_run"))
     assert seen
-    for run in (world.ids["run_id"], 4711):
-        with after_the_answer(world, kill):
-            assert world.ask("get_run", run_id=run).status == (404 if run == 4711 else 200)
+    for run in (scenario.ids["run_id"], 4711):
+        with after_the_answer(scenario, kill):
+            assert scenario.ask("get_run", run_id=run).status == (404 if run == 4711 else 200)
 
 
-def test_connections_killed_between_requests_are_not_noticed(world: World) -> None:
-    at_once([lambda: world.ask("list_runs")] * MANY)
-    world.kill("CONNECTION", world.connections())
-    assert {answer.status for answer in at_once([lambda: world.ask("list_runs")] * MANY)} == {200}
+def test_connections_killed_between_requests_are_replaced(scenario: DatabaseFaultScenario) -> None:
+    at_once([lambda: scenario.ask("list_runs")] * MANY)
+    scenario.kill("CONNECTION", scenario.connections())
+    assert {answer.status for answer in at_once([lambda: scenario.ask("list_runs")] * MANY)} == {200}
 
 
-def test_the_platforms_own_lost_connections_are_told_in_json(world: World) -> None:
+def test_lost_connections_of_the_platform_give_a_json_error(scenario: DatabaseFaultScenario) -> None:
     """Its set-up comes before every request, and its pool does not notice them."""
     for endpoint in ("list_runs", "cancel_run", "get_health", "get_document"):
         platforms_engine().dispose()
-        assert page(world) == 200
-        world.kill("CONNECTION", world.connections(), platforms_too=True)
-        answer = world.ask(endpoint, world.mounted)
+        assert page(scenario) == 200
+        scenario.kill("CONNECTION", scenario.connections(), platforms_too=True)
+        answer = scenario.ask(endpoint, scenario.mounted)
         if endpoint in ("list_runs", "cancel_run"):
             unavailable(answer)
         else:
@@ -296,22 +306,22 @@ def test_the_platforms_own_lost_connections_are_told_in_json(world: World) -> No
 # --- Full, read-only, no rights --------------------------------------------------------------
 
 
-def test_no_more_connections(world: World) -> None:
-    world.engine().dispose()
+def test_too_many_connections_give_a_503(scenario: DatabaseFaultScenario) -> None:
+    scenario.engine().dispose()
     platforms_engine().dispose()
-    (most,) = world.server.run("SELECT @@max_connections")[0][0]
-    with world.server.admin() as admin:
+    (most,) = scenario.server.run("SELECT @@max_connections")[0][0]
+    with scenario.server.admin() as admin:
         admin.exec_driver_sql("SET GLOBAL max_connections = 10")
-        filling = sa.create_engine(world.server.url("api", SCHEMA), pool_size=0)
+        filling = sa.create_engine(scenario.server.url("api", SCHEMA), pool_size=0)
         taken = []
         try:
             with pytest.raises(sa.exc.OperationalError, match="1040"):
                 while True:
                     taken.append(filling.connect())
-            for answer in at_once([lambda: world.ask("get_run")] * MANY):
+            for answer in at_once([lambda: scenario.ask("get_run")] * MANY):
                 assert unavailable(answer) == outages.TOO_MANY
-            assert world.database_health() == ("down", outages.TOO_MANY)
-            assert world.ask("get_document").status == 200
+            assert scenario.database_health() == ("down", outages.TOO_MANY)
+            assert scenario.ask("get_document").status == 200
         finally:
             for one in taken:
                 one.close()
@@ -319,22 +329,22 @@ def test_no_more_connections(world: World) -> None:
             admin.exec_driver_sql(f"SET GLOBAL max_connections = {most}")
 
 
-def test_a_read_only_server(world: World) -> None:
-    with world.server.admin() as admin:
+def test_a_read_only_server_refuses_writes_with_a_503(scenario: DatabaseFaultScenario) -> None:
+    with scenario.server.admin() as admin:
         admin.exec_driver_sql("SET GLOBAL read_only = 1")
         try:
-            answers = at_once(asking(world, reading()))
+            answers = at_once(asking(scenario, reading()))
             assert {answer.status for answer in answers} <= {200, 204, 404}
-            apis = [world.standalone, world.mounted] * (MANY // 2)
-            for answer in at_once([functools.partial(world.ask, "create_run", api) for api in apis]):
+            apis = [scenario.standalone, scenario.mounted] * (MANY // 2)
+            for answer in at_once([functools.partial(scenario.ask, "create_run", api) for api in apis]):
                 assert unavailable(answer) == outages.READ_ONLY
-            written = {one.endpoint: world.ask(one.endpoint) for one in writing()}
+            written = {one.endpoint: scenario.ask(one.endpoint) for one in writing()}
             # The others find before they write that there is nothing to do.
             assert {answer.status for answer in written.values()} <= {404, 422, 503}
             for name in ("cancel_run", "retry_run", "create_token"):
                 assert unavailable(written[name]) == outages.READ_ONLY
-            assert world.database_health() == ("degraded", outages.READ_ONLY)
-            assert page(world) == 200
+            assert scenario.database_health() == ("degraded", outages.READ_ONLY)
+            assert page(scenario) == 200
         finally:
             admin.exec_driver_sql("SET GLOBAL read_only = 0")
 
@@ -343,21 +353,21 @@ def test_a_read_only_server(world: World) -> None:
     ("revoked", "endpoint"),
     [("SELECT", "get_current_token"), ("INSERT", "create_run"), ("UPDATE", "revoke_token"), ("DELETE", None)],
 )
-def test_a_missing_right_is_named(revoked: str, endpoint: str | None, world: World) -> None:
-    world.server.run(f"REVOKE {revoked} ON {SCHEMA}.* FROM api@`127.0.0.1`")
-    world.engine().dispose()
+def test_a_missing_right_is_named(revoked: str, endpoint: str | None, scenario: DatabaseFaultScenario) -> None:
+    scenario.server.run(f"REVOKE {revoked} ON {SCHEMA}.* FROM api@`127.0.0.1`")
+    scenario.engine().dispose()
     try:
-        status, told = world.database_health()
+        status, told = scenario.database_health()
         assert status == ("down" if revoked == "SELECT" else "degraded")
         assert told is not None and revoked in told
         if endpoint is not None:
-            answer = world.ask(endpoint)
+            answer = scenario.ask(endpoint)
             message = unavailable(answer, "database_right_missing")
             assert answer.json["details"]["right"].split(",")[0] == revoked
             assert revoked in message and "127.0.0.1" not in answer.response.text
     finally:
-        world.server.run(f"GRANT ALL ON {SCHEMA}.* TO api@`127.0.0.1`")
-        world.engine().dispose()
+        scenario.server.run(f"GRANT ALL ON {SCHEMA}.* TO api@`127.0.0.1`")
+        scenario.engine().dispose()
         platforms_engine().dispose()
 
 
@@ -365,49 +375,49 @@ def test_a_missing_right_is_named(revoked: str, endpoint: str | None, world: Wor
 
 
 @pytest.mark.parametrize("table", OUR_TABLES)
-def test_a_table_of_ours_is_missing(table: str, world: World) -> None:
-    world.server.run(f"RENAME TABLE {table} TO elsewhere", schema=SCHEMA)
+def test_a_missing_table_of_the_api_is_reported(table: str, scenario: DatabaseFaultScenario) -> None:
+    scenario.server.run(f"RENAME TABLE {table} TO elsewhere", schema=SCHEMA)
     try:
-        answers = at_once(asking(world, [*reading(), *writing()]))
+        answers = at_once(asking(scenario, [*reading(), *writing()]))
         failed = [answer for answer in answers if answer.status >= 500]
         for answer in failed:
             assert "db upgrade" in unavailable(answer, "api_not_migrated")
             assert answer.json["details"]["missing"] == table
         # Without tokens all fail but the log-in with a wrong password.
         assert (len(failed) >= len(answers) - 1) == (table == "api_v1_token")
-        status, message = world.database_health()
+        status, message = scenario.database_health()
         assert status == "down" and message is not None and "db upgrade" in message
-        assert world.ask("get_document").status == 200
-        assert page(world) == 200
+        assert scenario.ask("get_document").status == 200
+        assert page(scenario) == 200
     finally:
-        world.server.run(f"RENAME TABLE elsewhere TO {table}", schema=SCHEMA)
+        scenario.server.run(f"RENAME TABLE elsewhere TO {table}", schema=SCHEMA)
 
 
 @pytest.mark.parametrize("table", ["test_progress", "sample"])
-def test_a_table_of_the_platform_is_missing(table: str, world: World) -> None:
-    world.server.run(f"RENAME TABLE {table} TO elsewhere", schema=SCHEMA)
+def test_a_missing_table_of_the_platform_is_reported(table: str, scenario: DatabaseFaultScenario) -> None:
+    scenario.server.run(f"RENAME TABLE {table} TO elsewhere", schema=SCHEMA)
     try:
-        answers = at_once(asking(world, reading()))
+        answers = at_once(asking(scenario, reading()))
         failed = [answer for answer in answers if answer.status >= 500]
         assert failed
         for answer in failed:
             assert unavailable(answer) == outages.OTHER_TABLE
-        assert world.database_health() == ("down", outages.OTHER_TABLE)
+        assert scenario.database_health() == ("down", outages.OTHER_TABLE)
     finally:
-        world.server.run(f"RENAME TABLE elsewhere TO {table}", schema=SCHEMA)
+        scenario.server.run(f"RENAME TABLE elsewhere TO {table}", schema=SCHEMA)
 
 
 # --- Deadlocks -------------------------------------------------------------------------------
 
 
-def test_after_a_deadlock_the_request_is_done_again(world: World) -> None:
+def test_a_request_is_retried_after_a_deadlock(scenario: DatabaseFaultScenario) -> None:
     """The other transaction holds all progress and wants the run; the request holds the run and adds progress to it."""
-    with world.standalone.rows() as session:
+    with scenario.standalone.rows() as session:
         run = factories.run(session).id
-    world.server.run("CREATE OR REPLACE TABLE mysql.rows_of_a_heavy_transaction (id INT PRIMARY KEY)")
+    scenario.server.run("CREATE OR REPLACE TABLE mysql.rows_of_a_heavy_transaction (id INT PRIMARY KEY)")
     heavy = "INSERT INTO mysql.rows_of_a_heavy_transaction SELECT seq FROM seq_1_to_1000"
     tries: list[str] = []
-    with world.holding("START TRANSACTION", heavy, "SELECT * FROM test_progress FOR UPDATE") as other:
+    with scenario.holding("START TRANSACTION", heavy, "SELECT * FROM test_progress FOR UPDATE") as other:
 
         def want_the_run() -> None:
             other.exec_driver_sql(f"SELECT id FROM test WHERE id = {run} FOR UPDATE")
@@ -421,23 +431,25 @@ def test_after_a_deadlock_the_request_is_done_again(world: World) -> None:
                 if len(tries) == 1:
                     wanting.start()
                     waiting = f"SELECT 1 FROM information_schema.processlist WHERE info LIKE '%%id = {run} FOR UPDATE'"
-                    wait_until(lambda: world.server.run(waiting)[0], "the other waits for the run")
+                    wait_until(lambda: scenario.server.run(waiting)[0], "the other waits for the run")
 
-        sa.event.listen(world.engine(), "before_cursor_execute", collide)
+        sa.event.listen(scenario.engine(), "before_cursor_execute", collide)
         try:
-            answer = world.ask("cancel_run", run_id=run)
+            answer = scenario.ask("cancel_run", run_id=run)
         finally:
-            sa.event.remove(world.engine(), "before_cursor_execute", collide)
+            sa.event.remove(scenario.engine(), "before_cursor_execute", collide)
             wanting.join(20)
     assert (answer.status, answer.json["status"], len(tries)) == (202, "accepted", 2)
-    with world.standalone.rows() as session:
+    with scenario.standalone.rows() as session:
         audited = sa.select(sa.func.count()).where(AuditRecord.target == f"run:{run}")
         reported = sa.select(sa.func.count()).where(platform.TestProgress.test_id == run)
         assert (session.scalar(audited), session.scalar(reported)) == (1, 1)
 
 
 @pytest.mark.parametrize("number", [1213, 1020])
-def test_a_request_is_done_again_only_once(number: int, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_is_retried_only_once(
+    number: int, scenario: DatabaseFaultScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tries: list[int] = []
 
     def fail(*_: Any, **__: Any) -> None:
@@ -445,5 +457,5 @@ def test_a_request_is_done_again_only_once(number: int, world: World, monkeypatc
         raise sa.exc.OperationalError("UPDATE", {}, pymysql.err.OperationalError(number, "try restarting transaction"))
 
     monkeypatch.setattr(triggering, "cancel", fail)
-    assert unavailable(world.ask("cancel_run")) == outages.IN_USE
+    assert unavailable(scenario.ask("cancel_run")) == outages.IN_USE
     assert len(tries) == 2

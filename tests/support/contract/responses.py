@@ -1,4 +1,4 @@
-"""Hold every answer of the API to the document that describes it.
+"""Validate every response of the API against the document that describes it.
 
 Cheap enough to run on each response of the test suite: what the document says of an operation
 and a status is compiled once, when the first such answer is seen.

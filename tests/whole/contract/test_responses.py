@@ -1,4 +1,4 @@
-"""An answer that the document does not allow fails, and says why."""
+"""A response that the document does not allow fails the test, with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.contract.document import BrokenDocument, Json, settled
+from tests.support.contract.differences import settled
+from tests.support.contract.document import BrokenDocument, Json
 from tests.support.contract.responses import ResponseValidator, closed, is_date_time, is_email, is_uri
 from tests.support.paths import CONTRACT_FILE
 
@@ -81,7 +82,9 @@ def encoded(body: Any) -> bytes:
         ("GET", None, 503, ERROR),
     ],
 )
-def test_right_answer(validator: ResponseValidator, method: str, path: str | None, status: int, body: Any) -> None:
+def test_a_right_response_passes(
+    validator: ResponseValidator, method: str, path: str | None, status: int, body: Any
+) -> None:
     validator.check(method, path, status, HEADERS, encoded(body))
 
 
@@ -133,7 +136,7 @@ def without(body: Json, name: str) -> Json:
         ("GET", "/runs/{run_id}", 404, {**ERROR, "trace": []}, r"at \$ .*'trace' was unexpected"),
     ],
 )
-def test_wrong_answer(
+def test_a_wrong_response_fails(
     validator: ResponseValidator, method: str, path: str | None, status: int, body: Any, reason: str
 ) -> None:
     with pytest.raises(AssertionError, match=reason) as raised:
@@ -173,7 +176,7 @@ def test_a_long_value_is_cut(validator: ResponseValidator) -> None:
     ],
 )
 @pytest.mark.parametrize(("status", "body"), [(200, RUN), (404, ERROR), (500, ERROR)])
-def test_wrong_header(
+def test_a_wrong_header_fails(
     validator: ResponseValidator, change: dict[str, str | None], reason: str, status: int, body: Json
 ) -> None:
     headers = {name: value for name, value in {**HEADERS, **change}.items() if value is not None}
@@ -183,14 +186,16 @@ def test_wrong_header(
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_answer_without_a_body_has_the_headers_and_no_content_type(validator: ResponseValidator, status: int) -> None:
+def test_a_response_without_a_body_has_the_headers_and_no_content_type(
+    validator: ResponseValidator, status: int
+) -> None:
     validator.check("GET", ACTUAL, status, without(HEADERS, "Content-Type"), b"")
 
     with pytest.raises(AssertionError, match="X-RateLimit-Limit is missing"):
         validator.check("GET", ACTUAL, status, without(HEADERS, "X-RateLimit-Limit"), b"")
 
 
-def test_header_names_have_no_case_and_the_type_may_name_its_charset(validator: ResponseValidator) -> None:
+def test_header_names_ignore_case_and_the_type_may_name_its_charset(validator: ResponseValidator) -> None:
     headers = {name.upper(): value for name, value in HEADERS.items()}
     headers["CONTENT-TYPE"] = "Application/JSON; charset=utf-8"
 
@@ -201,9 +206,7 @@ def test_header_names_have_no_case_and_the_type_may_name_its_charset(validator: 
     ("retry_after", "reason"),
     [(None, "the header Retry-After is missing"), ("Fri, 31 Dec 1999", "Retry-After is no whole number")],
 )
-def test_refusal_for_the_rate_says_when_to_come_back(
-    validator: ResponseValidator, retry_after: str | None, reason: str
-) -> None:
+def test_a_429_has_retry_after(validator: ResponseValidator, retry_after: str | None, reason: str) -> None:
     headers = HEADERS if retry_after is None else {**HEADERS, "Retry-After": retry_after}
     validator.check("GET", "/runs", 429, {**HEADERS, "Retry-After": "30"}, encoded(ERROR))
 
@@ -272,7 +275,7 @@ NULLABLE_REFERENCE = {"anyOf": [{"type": "object", "nullable": True}, NAMED]}
         ({"type": "array", "uniqueItems": True, "items": {}}, [1, 1], False),
     ],
 )
-def test_undeclared_properties(schema: Json, body: Any, fits: bool) -> None:
+def test_undeclared_properties_fail(schema: Json, body: Any, fits: bool) -> None:
     validator = answering(schema, A=A)
 
     if fits:
@@ -326,7 +329,7 @@ def test_status_without_a_json_schema_takes_any_json() -> None:
         (7, True),
     ],
 )
-def test_date_time(value: object, right: bool) -> None:
+def test_date_times_are_recognized(value: object, right: bool) -> None:
     assert is_date_time(value) is right
 
 
@@ -347,7 +350,7 @@ def test_date_time(value: object, right: bool) -> None:
         (None, True),
     ],
 )
-def test_uri(value: object, right: bool) -> None:
+def test_uris_are_recognized(value: object, right: bool) -> None:
     assert is_uri(value) is right
 
 
@@ -365,14 +368,14 @@ def test_uri(value: object, right: bool) -> None:
         (7, True),
     ],
 )
-def test_email(value: object, right: bool) -> None:
+def test_emails_are_recognized(value: object, right: bool) -> None:
     assert is_email(value) is right
 
 
 # --- Speed -----------------------------------------------------------------------------------
 
 
-def test_a_small_answer_takes_less_than_a_millisecond(validator: ResponseValidator) -> None:
+def test_a_small_response_takes_less_than_a_millisecond(validator: ResponseValidator) -> None:
     body = encoded(RUN)
 
     def check() -> None:

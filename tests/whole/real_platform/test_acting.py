@@ -21,9 +21,9 @@ from flask import g
 
 from api_v1.database import platform
 from api_v1.database.platform import RegressionTestOutput, TestPlatform
-from tests.acting.test_triggering import BODY, FINISHED
 from tests.support import factories
 from tests.support.client import Api
+from tests.support.writing import BODY, FINISHED
 
 pytestmark = pytest.mark.skipif(not os.environ.get("SAMPLE_PLATFORM"), reason="SAMPLE_PLATFORM names no checkout")
 
@@ -96,7 +96,7 @@ class Ci:
         return dict(self.started)
 
     def post(self, path: str, body: Any, who: dict[str, str] | None = None) -> Any:
-        """What the API answers to a change."""
+        """Return the body of a POST request."""
         answer = self.api.post(path, json=body, headers=who or self.admin)
         assert answer.status_code in (200, 202), answer.json
         return answer.json
@@ -160,7 +160,7 @@ def ci(mounted_api: Api, repository: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.mark.parametrize("host", ["linux", "windows"])
-def test_the_platform_takes_runs_that_were_created_or_retried(ci: Ci, host: str) -> None:
+def test_the_platform_starts_created_and_retried_runs(ci: Ci, host: str) -> None:
     created = ci.create(platform=host)
     retried = ci.retry(created)
 
@@ -169,20 +169,20 @@ def test_the_platform_takes_runs_that_were_created_or_retried(ci: Ci, host: str)
     assert ci.start_pending("windows" if host == "linux" else "linux") == {}
 
 
-def test_the_platform_takes_the_chosen_tests_only(ci: Ci) -> None:
+def test_the_platform_executes_only_the_chosen_tests(ci: Ci) -> None:
     with ci.api.rows() as session:
         chosen = factories.regression_test(session, categories=("General", "Broken")).id
     run_id = ci.create(regression_test_ids=[chosen])
     assert {test.test_id for test in ci.start_pending()[run_id]} == {chosen}
 
 
-def test_the_platform_does_not_take_a_canceled_run(ci: Ci) -> None:
+def test_the_platform_does_not_start_a_canceled_run(ci: Ci) -> None:
     runs = [ci.create() for _ in range(3)]
     ci.post(f"/runs/{runs[1]}/cancel", {"reason": "not this one"})
     assert list(ci.start_pending()) == [runs[0], runs[2]]
 
 
-def test_late_reports_of_a_canceled_run_still_arrive(ci: Ci) -> None:
+def test_late_reports_of_a_canceled_run_are_accepted(ci: Ci) -> None:
     run_id = ci.create()
     with ci.api.rows() as session:
         session.add(platform.GcpInstance(f"linux-{run_id}", run_id))
@@ -195,7 +195,7 @@ def test_late_reports_of_a_canceled_run_still_arrive(ci: Ci) -> None:
     assert ci.api.get(f"/runs/{run_id}", headers=ci.admin).json["status"] != "canceled"
 
 
-def test_an_approval_changes_what_the_next_run_is_held_to_and_a_revert_changes_it_back(ci: Ci) -> None:
+def test_an_approval_changes_the_next_runs_baseline_and_a_revert_restores_it(ci: Ci) -> None:
     first = ci.create()
     ci.work(first, NEW)
     assert ci.page_calls_it_a_failure(first)

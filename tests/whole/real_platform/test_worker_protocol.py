@@ -1,4 +1,4 @@
-"""The real platform's own ways of changing runs, and what the API makes of each at once.
+"""The real platform changes runs in its own ways, and the API shows each change at once.
 
 A worker reports to `/progress-reporter`, a person uses the web pages; nothing of that goes through the API. Needs the
 platform itself: set SAMPLE_PLATFORM to a checkout.
@@ -117,7 +117,7 @@ def test_the_platform_queues_runs(worker: Worker) -> None:
     assert [found["platform"] for found in everything["data"]] == ["windows", "linux"]
 
 
-def test_a_run_passes(worker: Worker) -> None:
+def test_a_run_reported_by_a_worker_passes(worker: Worker) -> None:
     assert worker.progress("preparation") == "OK"
     assert worker.state == ("running", "unknown")
     assert worker.run()["started_at"] is None

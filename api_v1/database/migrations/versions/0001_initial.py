@@ -113,8 +113,6 @@ def upgrade() -> None:
         sa.Column("expected_tests", _exact(64), nullable=False),
         sa.Column("newest_old_run", sa.Integer, nullable=False),
         sa.Column("audit_position", sa.Integer, nullable=False),
-        sa.Column("audited_at", sa.DateTime),
-        sa.Column("audit_began_at", sa.DateTime),
         sa.Column("audit_ended_at", sa.DateTime),
     )
     _create(

@@ -1,0 +1,49 @@
+"""The table of operations, scopes and roles (docs/operations.md), generated from the registry of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from api_v1.access.policy import Access, RoleName
+from api_v1.web.operation import REGISTRY, Operation
+
+_INTRODUCTION = """\
+# Operations
+
+Which scope a token needs for an operation, and which roles its owner may have. "none" needs no token; "any" needs a
+token with any scope. `flask api-v1 operations` prints this page from the registry of operations.
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown: a table of all registered operations for each tag."""
+    tags = dict.fromkeys(operation.tag for operation in REGISTRY.values())
+    return "\n".join([_INTRODUCTION, *(line for tag in tags for line in _section(tag))])
+
+
+def _section(tag: str) -> Iterator[str]:
+    yield f"## {tag}\n"
+    yield _row("operation", "summary", "scope", *RoleName)
+    yield _row(*["---"] * (3 + len(RoleName)))
+    for operation in REGISTRY.values():
+        if operation.tag == tag:
+            yield _row(f"`{operation.method} {operation.path}`", operation.summary, *_access(operation))
+    yield ""
+
+
+def _access(operation: Operation) -> Iterator[str]:
+    """Say which scope is needed, and for each role whether it may call."""
+    access = operation.access
+    yield _scope(access)
+    for role in RoleName:
+        yield "yes" if access.public or not access.roles or role in access.roles else "no"
+
+
+def _scope(access: Access) -> str:
+    if access.public:
+        return "none"
+    return "any" if access.scope is None else f"`{access.scope.value}`"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,84 @@
+"""Text filters mean the same on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from api_v1 import create_app
+from api_v1.database import platform, sql
+from tests.support import factories
+from tests.support.client import Api
+from tests.support.fixtures import platform_config
+
+#: A stored text, a filter, and whether the filter finds it by `exactly`, `equally` and `contains`.
+FILTERS = [
+    ("master", "master", True, True, True),
+    ("Master", "mASTER", False, True, True),
+    ("feature/MASTER-1", "master", False, False, True),
+    ("master", "masters", False, False, False),
+    ("master", "master ", False, False, False),
+    ("master ", "master", False, False, True),
+    ("résumé", "resume", False, False, False),
+    ("resume", "résumé", False, False, False),
+    ("straße", "strasse", False, False, False),
+    ("100%", "0%", False, False, True),
+    ("1000", "0%", False, False, False),
+    ("a_b", "_", False, False, True),
+    ("ab", "a_", False, False, False),
+    ("a\\b", "\\", False, False, True),
+    ("ab", "\\", False, False, False),
+    ("master", "😀", False, False, False),
+    ("", "😀", False, False, False),
+    ("????", "😀", False, False, False),
+    ("a😀b", "😀", False, False, True),
+    ("a😀b", "a😀b", True, True, True),
+    ("a😀b", "a😁b", False, False, False),
+    ("5x", "5", False, False, True),
+]
+
+
+@pytest.fixture(params=["utf8mb4", "utf8mb3"])
+def connected(request: pytest.FixtureRequest, engine: sa.Engine, app: object) -> Iterator[sa.Engine]:
+    """The database, by a connection of each character set that MySQL has."""
+    if request.param == "utf8mb4":
+        yield engine
+        return
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one character set")
+    old = sa.create_engine(engine.url.set(query={"charset": "utf8"}))
+    yield old
+    old.dispose()
+
+
+@pytest.mark.parametrize(("stored", "value", "exactly", "equally", "contains"), FILTERS)
+def test_text_filters_mean_the_same_everywhere(
+    stored: str,
+    value: str,
+    exactly: bool,
+    equally: bool,
+    contains: bool,
+    engine: sa.Engine,
+    connected: sa.Engine,
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.insert(platform.Category).values(name=stored, description=stored))
+    column = platform.Category.name
+    conditions = [sql.equals(column, value), sql.equals_ignoring_case(column, value), sql.contains(column, value)]
+    with connected.connect() as connection:
+        found = connection.execute(sa.select(*conditions)).one()
+    assert [bool(match) for match in found] == [exactly, equally, contains]
+
+
+def test_a_filter_with_an_emoji_finds_nothing_on_a_utf8mb3_connection(
+    connected: sa.Engine, engine: sa.Engine, api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    with api.rows() as session:
+        factories.run(session)
+    monkeypatch.setattr("database.db_engine", connected)
+    old = Api(create_app(platform_config(connected.url.render_as_string(hide_password=False), tmp_path)))
+    response = old.get("/runs", query={"branch": "😀"}, headers=api.bearer())
+    assert response.json["pagination"]["total"] == 0
