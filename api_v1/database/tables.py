@@ -142,11 +142,15 @@ class RunFailure(ApiBase):
     outside (with a result, but not in the run's recorded set). It allows filtering and counting a test's history
     without deriving the verdict of every result. `errors` is the number of entries about the test's result in the run's
     error list.
+
+    The observed result is kept for a test with a result in the set: its exit code, whether that is wrong, and a digest
+    of the exit code and all outputs (`verdicts/observed.py`).
     """
 
     __tablename__ = "api_v1_run_failure"
     __table_args__ = (
         sa.Index("api_v1_run_failure_history", "regression_id", "test_id", "verdict"),
+        sa.Index("api_v1_run_failure_observed", "regression_id", "observed", "test_id"),
         {"mysql_engine": "InnoDB"},
     )
 
@@ -154,6 +158,28 @@ class RunFailure(ApiBase):
     regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     verdict: Mapped[str] = mapped_column(exact(14))
     errors: Mapped[int] = mapped_column(default=0)
+    exit_code: Mapped[int | None]
+    wrong_exit_code: Mapped[bool] = mapped_column(default=False)
+    observed: Mapped[str | None] = mapped_column(exact(32))
+
+
+class RunFailureOutput(ApiBase):
+    """An output of a `RunFailure` that is neither equal nor an accepted variant; derived and disposable like it.
+
+    `hash` is the stored hash of the worker's file. A stored text that is no hash is replaced by a digest, which no hash
+    is equal to (`verdicts/observed.py`).
+    """
+
+    __tablename__ = "api_v1_run_failure_output"
+    __table_args__ = (
+        sa.Index("api_v1_run_failure_output_hash", "regression_id", "output_id", "hash", "test_id"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    output_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(exact(64))
 
 
 class Change(ApiBase):
@@ -174,7 +200,7 @@ class Change(ApiBase):
 class Refresh(ApiBase):
     """The progress of storing states: one row, whose lock allows one refresher at a time.
 
-    Each of the three tables above has a row with the same `generation`. If one lacks it, that table was emptied or
+    Each of the four tables above has a row with the same `generation`. If one lacks it, that table was emptied or
     replaced, and every state is derived again, from the newest run down to `position`.
     """
 

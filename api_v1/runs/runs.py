@@ -246,9 +246,9 @@ def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bo
     return [rules[name](name) for name in sorted(filters)]
 
 
-def of_repository(name: str) -> sa.ColumnElement[bool]:
+def of_repository(name: str, fork: Any = Fork) -> sa.ColumnElement[bool]:
     """Be true for a fork of this name; GitHub's names ignore case."""
-    return sa.or_(*(sql.equals_ignoring_case(Fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
+    return sa.or_(*(sql.equals_ignoring_case(fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
 
 
 def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:

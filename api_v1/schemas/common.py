@@ -10,9 +10,12 @@ from api_v1.web.validation import FullMatch, Text, UtcDateTime, choice
 
 PLATFORMS = ("linux", "windows")
 RUN_STATUSES = ("queued", "running", "pass", "fail", "canceled", "error", "incomplete")
+RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 
 HASH_PATTERN = "^[a-fA-F0-9]{64}$"
 COMMIT_PATTERN = "^[a-fA-F0-9]{40}$"
+#: The platform stores abbreviations, too.
+STORED_COMMIT_PATTERN = "^[a-fA-F0-9]{7,40}$"
 REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
 
 

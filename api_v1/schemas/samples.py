@@ -8,6 +8,7 @@ from api_v1.schemas.common import (
     COMMIT_PATTERN,
     HASH_PATTERN,
     PLATFORMS,
+    RESULT_STATUSES,
     Count,
     ResponseSchema,
     RunFilter,
@@ -19,7 +20,6 @@ from api_v1.schemas.common import (
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import FullMatch, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
-RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
 
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from api_v1.database.platform import DbSession, Test, TestProgress, TestResult, TestStatus, TestType
 from api_v1.database.sql import epoch, group_key
 from api_v1.database.tables import RunCreation
-from api_v1.verdicts import run_sets
+from api_v1.verdicts import failure_details, run_sets
 from api_v1.verdicts.narrowing import to_runs
 from api_v1.verdicts.rule import FINISHED, Failure, RunStatus, Verdict, deviations, failures_of, phase_of, run_status
 from api_v1.verdicts.run_sets import RunSet
@@ -81,20 +81,21 @@ def derive(session: DbSession | sa.Connection, ids: Sequence[int]) -> list[State
     for row in session.execute(_deviations_of_some(), asked):
         found[row.test_id].append(row)
     outside = run_sets.outside(session, sets, results)
+    inside = {run: [one for one in rows if one.regression_id not in outside[run]] for run, rows in found.items()}
+    judged = failure_details.observe(session, {run: failures_of(rows) for run, rows in inside.items()})
     return [
         _state(
             row,
             results.get(row.test_id, 0),
             sets.get(row.test_id) or RunSet(results.get(row.test_id, 0) + missing[row.test_id], missing[row.test_id]),
-            [one for one in found[row.test_id] if one.regression_id not in outside[row.test_id]],
+            judged.get(row.test_id, {}),
             outside[row.test_id],
         )
         for row in facts
     ]
 
 
-def _state(facts: Any, results: int, members: RunSet, deviating: Sequence[Any], outside: set[int]) -> State:
-    judged = failures_of(deviating)
+def _state(facts: Any, results: int, members: RunSet, judged: Mapping[int, Failure], outside: set[int]) -> State:
     last = None if facts.last_status is None else facts.last_status.value
     counted = count(judged.values(), last, results=results, total=members.total, absent=members.absent)
     skipped = members.skipped if counted["status"] in FINISHED else ()
@@ -113,7 +114,7 @@ def _state(facts: Any, results: int, members: RunSet, deviating: Sequence[Any], 
         fork_id=facts.fork_id,
         of_pull_request=bool(facts.of_pull_request),
         branch_key=facts.branch_key,
-        failures=judged
+        failures=dict(judged)
         | dict.fromkeys(skipped, Failure(Verdict.SKIPPED.value))
         | dict.fromkeys(outside, Failure(OUTSIDE)),
         **counted,
