@@ -9,7 +9,7 @@ result of every test of its set.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -107,7 +107,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class MasterRun:
-    """A complete run of master, and the tests that failed in it, each without its differing outputs."""
+    """A run, usually a complete one of master, and the tests that failed in it, each without its differing outputs."""
 
     run: Run
     failures: Mapping[int, Failure]
@@ -166,14 +166,14 @@ def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject
     if row is None:
         raise NotFound("run", run_id)
     forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
-    return Subject(_run(row), Context(main_repository, forks, source))
+    return Subject(run_of(row), Context(main_repository, forks, source))
 
 
 def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
     """Select the run that the parameter `run_id` names, and the ids of the main repository's fork rows in one text."""
     main = sa.orm.aliased(Fork)
     forks = sa.select(sa.func.group_concat(main.id)).where(of_repository(main_repository, main)).scalar_subquery()
-    rows = _runs(source.state).where(source.state.test_id == sa.bindparam("run_id"))
+    rows = select_runs(source.state).where(source.state.test_id == sa.bindparam("run_id"))
     return rows.add_columns(forks.label("main_forks"))
 
 
@@ -183,8 +183,8 @@ _STATE = (
 )
 
 
-def _runs(state: Any) -> sa.Select[Any]:
-    """Select what a `Run` is made of."""
+def select_runs(state: Any) -> sa.Select[Any]:
+    """Select what `run_of` makes a run of; the platform's row of the run and of its fork are joined."""
     owned = sa.select(TestFork.id).where(TestFork.test_id == Test.id).limit(1).correlate(Test).scalar_subquery()
     author = sa.select(RunCreation.user_id).where(RunCreation.test_id == Test.id).correlate(Test).scalar_subquery()
     return (
@@ -198,7 +198,8 @@ def _runs(state: Any) -> sa.Select[Any]:
     )
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """Return the run of a row of `select_runs`."""
     return Run(
         run_id=row.test_id,
         platform=row.platform.value,
@@ -262,11 +263,42 @@ def masters(session: DbSession, context: Context, *, platform: str, before: int,
         most: how many runs.
     """
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
+    return _with_failures(session.execute(context.source.built(_masters), asked))
+
+
+def masters_before_each(
+    session: DbSession, context: Context, runs: Sequence[Run]
+) -> tuple[dict[int, list[MasterRun]], dict[int, Mapping[int, Failure]]]:
+    """Return for each of some runs the newest complete runs of master before it, newest first: its base, and the older
+    ones; and the failures of the runs themselves. One statement, however many there are.
+    """
+    parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks, "most": 1 + OLDER}
+    for index, run in enumerate(runs):
+        parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
+    found = _with_failures(session.execute(context.source.built(_masters_before_each, len(runs)), parameters))
+    by_id = {each.run.run_id: each for each in found}
+    own = {run.run_id: by_id[run.run_id].failures for run in runs}
+    masters = [each for each in found if _is_of_master(each.run, context)]
+    return {run.run_id: _before(run, masters) for run in runs}, own
+
+
+def _is_of_master(run: Run, context: Context) -> bool:
+    """The conditions of `of_master` and `is_complete`, of a run that was read."""
+    is_main = run.branch == MASTER and not run.of_pull_request and run.fork_id in context.main_forks
+    return is_main and run.by_platform and run.is_complete
+
+
+def _before(run: Run, masters: Iterable[MasterRun]) -> list[MasterRun]:
+    return [one for one in masters if one.run.platform == run.platform and one.run.run_id < run.run_id][: 1 + OLDER]
+
+
+def _with_failures(rows: Iterable[Any]) -> list[MasterRun]:
+    """Return runs with their failures from rows of `_failing`."""
     runs: dict[int, Run] = {}
     failures: dict[int, dict[int, Failure]] = {}
-    for row in session.execute(context.source.built(_masters), asked):
+    for row in rows:
         if row.test_id not in runs:
-            runs[row.test_id], failures[row.test_id] = _run(row), {}
+            runs[row.test_id], failures[row.test_id] = run_of(row), {}
         if row.regression_id is not None:
             seen = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed)
             failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, seen)
@@ -278,23 +310,47 @@ _FAILURE = ("regression_id", "verdict", "errors", "exit_code", "wrong_exit_code"
 
 def _masters(source: Sources) -> sa.Select[Any]:
     """Select the newest complete runs of master of a platform before a run, each with its failures, if any."""
-    state, failure = source.state, source.failure
-    chosen = (
+    return _failing(source, _masters_before(source, "before", "platform"))
+
+
+def _masters_before_each(source: Sources, runs: int) -> sa.Select[Any]:
+    """Select the runs that the parameter `runs` names and the newest runs of master before each, with their failures.
+
+    Args:
+        runs: of how many runs there are the parameters `before_0`, `platform_0` and so on.
+    """
+    windows = (_masters_before(source, f"before_{index}", f"platform_{index}") for index in range(runs))
+    named = sa.select(source.state.test_id).where(source.state.test_id.in_(sa.bindparam("runs", expanding=True)))
+    return _failing(source, sa.union(named, *(sa.select(window.subquery()) for window in windows)))
+
+
+def _masters_before(source: Sources, before: str, platform: str) -> sa.Select[Any]:
+    """Select the ids of the newest complete runs of master before a run; the arguments name the parameters."""
+    state = source.state
+    return (
         sa.select(state.test_id)
         .join(Test, Test.id == state.test_id)
         .where(
             *of_master(state),
             *is_complete(state),
-            Test.platform == sa.bindparam("platform"),
-            state.test_id < sa.bindparam("before"),
+            Test.platform == sa.bindparam(platform),
+            state.test_id < sa.bindparam(before),
         )
         .order_by(state.test_id.desc())
         .limit(sa.bindparam("most", type_=sa.Integer))
-        .subquery("chosen")
     )
+
+
+def _failing(source: Sources, ids: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[Any]:
+    """Select runs with their failures, if any, newest first.
+
+    Args:
+        ids: selects which.
+    """
+    state, failure, chosen = source.state, source.failure, ids.subquery("chosen")
     failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
     return (
-        _runs(state)
+        select_runs(state)
         .join(chosen, chosen.c.test_id == state.test_id)
         .outerjoin(failure.test_id.table, failed)
         .add_columns(*(failure[name] for name in _FAILURE))
@@ -351,7 +407,7 @@ def _previous(session: DbSession, subject: Subject) -> Base:
     row = session.execute(query, asked).first()
     of = f"pull request {run.pull_request}" if run.of_pull_request else f"branch {run.branch}"
     what = f"complete run of {run.repository} {of} on {run.platform} before this run"
-    return Base(_run(row), f"The newest {what}.") if row is not None else Base(None, f"There is no {what}.")
+    return Base(run_of(row), f"The newest {what}.") if row is not None else Base(None, f"There is no {what}.")
 
 
 def _previous_run(source: Sources) -> sa.Select[Any]:
@@ -359,7 +415,7 @@ def _previous_run(source: Sources) -> sa.Select[Any]:
     same = (state[name] == sa.bindparam(name) for name in ("fork_id", "branch_key", "of_pull_request"))
     of_pull_request = sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request")
     return (
-        _runs(state)
+        select_runs(state)
         .where(*same, *is_complete(state), of_pull_request, Test.platform == sa.bindparam("platform"))
         .where(state.test_id < sa.bindparam("before"))
         .order_by(state.test_id.desc())
@@ -379,7 +435,7 @@ def _candidates(session: DbSession, subject: Subject, asked: str) -> list[Run]:
     commit = asked.lower() if _COMMIT.fullmatch(asked) else ""
     query = subject.context.source.built(_named)
     rows = session.execute(query, {"run_id": run_id, "prefix": f"{commit or '-'}%", "shorter": _shorter(commit)}).all()
-    runs = [_run(row) for row in rows]
+    runs = [run_of(row) for row in rows]
     if named := [run for run in runs if run.run_id == run_id]:
         return named
     found = [run for run in runs if commit and _is_of_commit(run, commit)]
@@ -409,7 +465,7 @@ def _named(source: Sources) -> sa.Select[Any]:
     newest = sa.select(state.test_id).where(of_commit).order_by(state.test_id.desc()).limit(OF_ONE_COMMIT)
     by_id = sa.select(state.test_id).where(state.test_id == sa.bindparam("run_id"))
     chosen = sa.union(by_id, sa.select(newest.subquery())).subquery("named")
-    return _runs(state).join(chosen, chosen.c.test_id == state.test_id)
+    return select_runs(state).join(chosen, chosen.c.test_id == state.test_id)
 
 
 def _what_was_asked(run: Run, asked: str) -> str:

@@ -84,16 +84,11 @@ class Run:
             return StatusReason("tests_without_result", f"{self.absent} of {self.total} tests have no result.")
         if self.status == RunStatus.CANCELED:
             return StatusReason("canceled", self.last_message or "Canceled without a message.")
-        if self.status == RunStatus.RUNNING and self._is_stalled():
+        if self.status == RunStatus.RUNNING and is_stalled(self.last_at, self.machine_minutes):
             return StatusReason(
                 "stalled", f"No progress since {iso(self.last_at or self.created_at)}; no worker will finish it."
             )
         return None
-
-    def _is_stalled(self) -> bool:
-        """Whether the last progress is older than the maximum lifetime of a machine and half an hour."""
-        patience = timedelta(minutes=self.machine_minutes + STALLED_AFTER)
-        return self.last_at is not None and now() - self.last_at > patience
 
     @property
     def commit_short(self) -> str:
@@ -109,6 +104,11 @@ class Run:
     def duration_ms(self) -> int | None:
         """From the first test to the end; None while either is missing, or when the end came first."""
         return duration_ms(self.started_at, self.completed_at)
+
+
+def is_stalled(last_at: datetime | None, machine_minutes: int) -> bool:
+    """Tell whether the last progress of a running run is older than a machine's maximum lifetime and half an hour."""
+    return last_at is not None and now() - last_at > timedelta(minutes=machine_minutes + STALLED_AFTER)
 
 
 def duration_ms(started: datetime | None, ended: datetime | None) -> int | None:

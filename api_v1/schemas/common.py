@@ -109,6 +109,34 @@ class RunReference(ResponseSchema):
     created_at = UtcDateTime(required=True, metadata={"description": "When it was created."})
 
 
+class FlakeFields(ResponseSchema):
+    """How often a test flips, as the attribute `flakiness` says."""
+
+    flake_score = fields.Float(
+        required=True,
+        allow_none=True,
+        validate=validate.Range(0, 1),
+        attribute="flakiness.score",
+        metadata={
+            "description": "Of adjacent results of the same commit on the platform, of which the same was expected, "
+            "the share that gave different verdicts; null below 5 such pairs."
+        },
+    )
+    flake_pairs = Count(
+        required=True,
+        attribute="flakiness.pairs",
+        metadata={"description": "The number of such pairs among the newest 2000 runs, of any branch."},
+    )
+    flake_flips = Count(
+        required=True, attribute="flakiness.flips", metadata={"description": "The pairs with different verdicts."}
+    )
+    flipped_on_master = fields.Boolean(
+        required=True,
+        attribute="flakiness.flipped_on_master",
+        metadata={"description": "Whether its verdict changed within master's last 20 complete runs on the platform."},
+    )
+
+
 def tags_field() -> TruncatedList:
     """Return the field of a sample's tags."""
     return TruncatedList(50, Truncated(50))

@@ -9,6 +9,7 @@ from api_v1.web.operation import REGISTRY
 
 if TYPE_CHECKING:
     from api_v1.files.artifacts import Artifact
+    from api_v1.findings.pull_requests import FailingTest
     from api_v1.runs.runs import Run
 
 _OF_RUN = {
@@ -29,6 +30,13 @@ def of_artifact(artifact: Artifact) -> str | None:
     regression_id, output_id = artifact.diff_of
     path = f"/runs/{artifact.run_id}/samples/{artifact.sample_id}/diff"
     return f"{api_root()}{path}?regression_id={regression_id}&output_id={output_id}"
+
+
+def of_failing_test(test: FailingTest) -> str | None:
+    """Return the URL of a test's result in this API; None if the test or its sample is gone."""
+    if test.sample_id is None:
+        return None
+    return f"{api_root()}/runs/{test.run_id}/samples/{test.sample_id}?regression_id={test.regression_id}"
 
 
 def of_run(run: Run) -> dict[str, str]:

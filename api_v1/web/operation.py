@@ -42,6 +42,7 @@ RESOURCES = {
     "sample_id": "sample",
     "regression_id": "regression_test",
     "approval_id": "baseline_approval",
+    "number": "pull_request",
 }
 
 
