@@ -15,8 +15,8 @@ from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from api_v1.database.tables import now
 from tests.support import triage_scenarios
-from tests.support.factories import hash_of
-from tests.support.oracle import FAILING, MAIN_FORKS, Run, Scenario
+from tests.support.factories import START, hash_of
+from tests.support.oracle import FAILING, MAIN_FORKS, File, Result, Run, Scenario
 from tests.support.triage_scenarios import MACHINE_MINUTES, Judged
 
 NUMBER = 5
@@ -64,31 +64,76 @@ class World:
             session.execute(sa.update(progress).where(progress.test_id == run_id, canceled).values(message=message))
 
 
+#: Results of a test: exit codes, got and expected, and how its files came out.
+_RESULTS = (
+    *[((0, 0), "equal")] * 4,
+    ((0, 0), "first"),
+    ((0, 0), "second"),
+    ((0, 0), "none"),
+    ((139, 0), "equal"),
+    ((1, 0), "first"),
+)
+_GOT = {"equal": None, "first": triage_scenarios.B, "second": hash_of("D")}
+
+#: What happens: a push to master or to the pull request has a run on each platform, and anybody may ask for more runs,
+#: also of its commits in another repository.
+_EVENTS = ("master",) * 4 + ("push",) * 3 + ("again",) * 2 + ("elsewhere",) * 3 + ("as drawn",)
+
+_DONE = ("preparation", "testing", "completed")
+_PROGRESS = (*[_DONE] * 12, ("preparation", "testing", "canceled"), ("preparation", "testing"), ("canceled",), ())
+
+
 @st.composite
-def worlds(draw: st.DrawFn, most_runs: int = 12) -> World:
-    """Draw a database in which most runs are of master or of one pull request."""
-    scenario = draw(triage_scenarios.scenarios(most_runs))
-    runs = tuple(draw(_placed(run)) for run in scenario.runs)
+def worlds(draw: st.DrawFn, most_runs: int = 14) -> World:
+    """Draw a database in which most runs are of master or of one pull request, and most tests fare alike in them."""
+    drawn = draw(triage_scenarios.scenarios(4))
+    usual = {(test.id, host): draw(st.sampled_from(_RESULTS)) for test in drawn.tests for host in HOSTS}
+    others = list(drawn.runs)
+    runs: list[Run] = []
+    events = ["master"] * draw(st.integers(0, 2)) + draw(st.lists(st.sampled_from(_EVENTS), min_size=4, max_size=8))
+    for event in events:
+        if event == "as drawn" and others:
+            runs.append(replace(others.pop(0), id=101 + len(runs)))
+        for host in HOSTS if event in ("master", "push") else [draw(st.sampled_from(HOSTS))]:
+            if len(runs) < most_runs:
+                runs.append(draw(_run(drawn, usual, event, host, 101 + len(runs))))
     messages = {run.id: draw(st.sampled_from(sorted(MESSAGES))) for run in runs if run.last == "canceled"}
-    return World(replace(scenario, runs=runs), messages)
+    return World(replace(drawn, runs=tuple(runs)), messages)
 
 
 @st.composite
-def _placed(draw: st.DrawFn, run: Run) -> Run:
-    """Make a run one of the pull request, or leave it; some have progress just now."""
-    if draw(st.integers(0, 2)) == 0:
-        return run
-    progress = run.progress
-    if draw(st.integers(0, 4)) == 0:
-        progress = tuple((status, now() - timedelta(minutes=5 - n)) for n, (status, _) in enumerate(progress))
-    return replace(
-        run,
-        fork=draw(st.sampled_from((1, 1, 1, 3))),
-        pull_request=NUMBER,
-        commit=draw(st.sampled_from(COMMITS)),
-        owned=False,
-        authored=draw(st.sampled_from((False, False, True))),
-        progress=progress,
+def _run(
+    draw: st.DrawFn, scenario: Scenario, usual: Mapping[tuple[int, str], Any], event: str, host: str, run_id: int
+) -> Run:
+    """Draw a run in which most tests fare as usual on its platform."""
+    begun = now() - timedelta(minutes=50) if draw(st.integers(0, 5)) == 0 else START + timedelta(hours=run_id)
+    progress = draw(st.sampled_from(_PROGRESS))
+    ids = [test.id for test in scenario.tests]
+    chosen = draw(st.sampled_from((ids, ids, ids[:1], ids[1:]))) if event == "again" else ids
+    results: dict[int, Result] = {}
+    files: list[File] = []
+    for test in scenario.tests:
+        absent = test.id not in chosen or len(progress) < 2 or draw(st.integers(0, 29)) == 0
+        if absent or (progress != _DONE and draw(st.booleans())):
+            continue
+        codes, how = usual[test.id, host] if draw(st.integers(0, 3)) else draw(st.sampled_from(_RESULTS))
+        results[test.id] = Result(codes[0], codes[1], 1200)
+        if how != "none":
+            files += [File(test.id, output.id, triage_scenarios.A, _GOT[how]) for output in test.outputs]
+    of_pull_request = event in ("push", "again")
+    return Run(
+        id=run_id,
+        host=host,
+        progress=tuple((status, begun + timedelta(minutes=5 * n)) for n, status in enumerate(progress)),
+        recorded=begun,
+        custom=draw(st.sampled_from((tuple(chosen), tuple(chosen), ()))) if chosen is ids else tuple(chosen),
+        results=results,
+        files=tuple(files),
+        machines=0,
+        fork=2 if event == "elsewhere" else draw(st.sampled_from((1, 1, 1, 3))),
+        pull_request=NUMBER if of_pull_request else 0,
+        commit=None if event == "master" else draw(st.sampled_from((COMMITS[0], COMMITS[0], *COMMITS[1:]))),
+        authored=event in ("again", "elsewhere"),
     )
 
 
@@ -255,12 +300,10 @@ class Judge:
         """The tests that both failed and passed: the newest run of each."""
         found = {}
         for test, runs in with_result.items():
-            newest = {
-                failed: next((run.id for run in runs if self.failed(run, test) is failed), None)
-                for failed in (True, False)
-            }
-            if newest[True] is not None and newest[False] is not None:
-                found[test] = (newest[True], newest[False])
+            failed = [run.id for run in runs if self.failed(run, test)]
+            passed = [run.id for run in runs if not self.failed(run, test)]
+            if failed and passed:
+                found[test] = (failed[0], passed[0])
         return found
 
 

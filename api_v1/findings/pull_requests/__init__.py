@@ -57,10 +57,9 @@ class Platform:
 
 
 @dataclass(frozen=True)
-class FirstFailure:
+class FirstFailure(RunReference):
     """The first run of the present streak of a test's failures, and whether that is one of master."""
 
-    run: RunReference
     on_master: bool
 
 
@@ -233,7 +232,7 @@ def _failing_test(known: Evidence, failing: Failing) -> FailingTest:
         base_run_id=None if base is None else base.run_id,
         older_master_run_id=None if older is None else older.run.run_id,
         passed_run_id=None if passed_in is None else passed_in.run_id,
-        first_failure=FirstFailure(_reference(first), on_master=not first.of_pull_request),
+        first_failure=FirstFailure(first.run_id, first.commit, first.created_at, on_master=not first.of_pull_request),
         flakiness=flakiness,
     )
 

@@ -101,9 +101,7 @@ def _incomplete(picture: Picture) -> str:
     if picture.is_cut:
         return f"The commit has more runs than were looked at, of which run {newest.run_id} is the newest."
     if picture.besides is None:
-        return (
-            f"The tests of run {newest.run_id} were chosen, and there is no run of master that tells which are missing."
-        )
+        return f"The tests of run {newest.run_id} were chosen, and no run of master tells which are missing."
     missing = f"Tests without a result: {len(picture.without_result)} of {picture.total}."
     return missing if picture.lacking is None else f"{missing} {_ended(picture.lacking)}"
 
