@@ -159,7 +159,7 @@ class RunFailure(ApiBase):
     verdict: Mapped[str] = mapped_column(exact(14))
     errors: Mapped[int] = mapped_column(default=0)
     exit_code: Mapped[int | None]
-    wrong_exit_code: Mapped[bool] = mapped_column(default=False)
+    wrong_exit_code: Mapped[bool] = mapped_column(default=False, server_default=sa.text("0"))
     observed: Mapped[str | None] = mapped_column(exact(32))
 
 

@@ -1,4 +1,4 @@
-"""Which run another one is compared with, and the runs of master before it.
+"""Which run another one is compared with, and the runs of master before it (docs/decisions.md, "Base of a comparison").
 
 A run *of master* is one of the main repository's branch `master` that the platform started by itself: nobody asked for
 it on the custom page (it has no TestFork row) or through the API (nobody is recorded as its author). Only such a run is

@@ -1,11 +1,8 @@
 """How the result of a regression test changed between a base run and another one: the rule, over plain facts.
 
-The *observed result* of a test in a run is its exit code, and for each output the stored `got`, else (the worker said
-"equal") the stored `expected`; an output without a file is absent.
-
-"Equal" is not always what it says. The platform may have sent its worker the output of master's last run to compare
-with, a failing one included, while `expected` always records the approved baseline (platform, "Files"). So a result may
-have other readings than the recorded one, and a change is certain only if it is the same in all of them.
+The rule is docs/decisions.md, "Change of a test". "Equal" is not always what it says: the worker may have compared with
+another file than the recorded one (docs/platform.md, "Rolling baseline"). So a result may have other readings than the
+recorded one, and a change is certain only if it is the same in all of them.
 """
 
 from __future__ import annotations

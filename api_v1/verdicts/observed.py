@@ -1,7 +1,6 @@
 """What was observed of tests that did not plainly pass: exit codes and the hashes of their outputs.
 
-The *observed result* of a test in a run is its exit code, and for each output the stored `got`, else (the worker said
-"equal") the stored `expected`; an output without a file is absent.
+See docs/decisions.md, "Observed result".
 """
 
 from __future__ import annotations
