@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests import servers
-from tests.fixtures import platform_config
-from tests.packages import copy_sources
-from verify.platform_copy import PlatformCopy, configure, copy_files, follow, recipe, run, served
+from tests.support import servers
+from tests.support.fixtures import platform_config
+from tests.support.packages import copy_sources
+from tests.support.platform_copy import PlatformCopy, configure, copy_files, follow, recipe, run, served
 
 pytestmark = pytest.mark.skipif(not os.environ.get("SAMPLE_PLATFORM"), reason="SAMPLE_PLATFORM names no checkout")
 

@@ -7,6 +7,8 @@ Revision ID: 0002
 Revises: 0001
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -25,7 +27,7 @@ def _exact(length: int) -> sa.types.TypeEngine[str]:
     return sa.String(length).with_variant(binary, "mysql", "mariadb")
 
 
-def _columns() -> list[sa.Column]:
+def _columns() -> list[sa.Column[Any]]:
     return [
         sa.Column("exit_code", sa.Integer),
         sa.Column("wrong_exit_code", sa.Boolean, nullable=False, server_default=sa.text("0")),

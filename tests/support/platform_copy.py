@@ -101,7 +101,7 @@ def configure(folder: Path, config: Mapping[str, Any]) -> None:
 
 def recipe(part: str) -> str:
     """Return the one block of shell commands in docs/deploy.md that has this in it."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
     (found,) = [block for block in blocks if part in block]
     return str(found)
 
