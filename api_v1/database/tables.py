@@ -54,9 +54,10 @@ class Token(ApiBase):
 
 
 class RunCreation(ApiBase):
-    """When a run was created and by whom, which the platform does not store.
+    """When a run was created and by whom, and of which run it is a retry; the platform stores none of it.
 
-    See docs/decisions.md, "When a run was created".
+    See docs/decisions.md, "When a run was created" and "Retrying". `retry_of` is no foreign key, because checking it
+    would wait for a transaction that has locked the other run's row; readers look whether that run still exists.
     """
 
     __tablename__ = "api_v1_run_creation"
@@ -69,6 +70,7 @@ class RunCreation(ApiBase):
     )
     created_at: Mapped[datetime] = mapped_column(sa.DateTime)
     user_id: Mapped[int | None] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="SET NULL"))
+    retry_of: Mapped[int | None]
 
 
 #: Alembic's own bookkeeping. It is declared so that an autogenerate on the platform's metadata does not propose to

@@ -156,9 +156,7 @@ def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
         ),
         of_files(EXPECTED, 3, expected).where(file.expected != ""),
         of_files(ACTUAL, 4, actual).where(file.got.is_not(None), file.got != ""),
-        of_files(DIFF, 5, expected, actual).where(
-            file.got.is_not(None), file.got != "", file.expected != "", output.regression_id == test.id
-        ),
+        of_files(DIFF, 5, expected, actual).where(file.got.is_not(None), file.got != "", file.expected != ""),
     )
 
 
