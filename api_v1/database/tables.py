@@ -103,6 +103,7 @@ class RunState(ApiBase):
         sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
         sa.Index("api_v1_run_state_branch", "branch_key", "fork_id", "of_pull_request", "test_id"),
         sa.Index("api_v1_run_state_known", "created_known"),
+        sa.Index("api_v1_run_state_pull_request", "pull_request", "test_id"),
         {"mysql_engine": "InnoDB"},
     )
 
@@ -128,10 +129,11 @@ class RunState(ApiBase):
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     #: Copies of platform columns that have no index there: `commit` in lower case, the fork, whether the run tests a
-    #: pull request, and the `sql.group_key` of the branch.
+    #: pull request and which (NULL for none, and for one without number), and the `sql.group_key` of the branch.
     commit_key: Mapped[str | None] = mapped_column(sa.String(64))
     fork_id: Mapped[int | None]
     of_pull_request: Mapped[bool | None]
+    pull_request: Mapped[int | None]
     branch_key: Mapped[bytes | None] = mapped_column(
         sa.LargeBinary().with_variant(mysql.VARBINARY(32), "mysql", "mariadb")
     )

@@ -318,6 +318,33 @@ def test_observed_results_are_derived_for_failures_of_an_older_version(
         assert [tuple(row) for row in rows] == [(7, "fail", 139, 1, observed.digest(139, {}))]
 
 
+@pytest.mark.parametrize(
+    "left", [(), ("ALTER TABLE api_v1_run_state ADD COLUMN pull_request INTEGER",)], ids=["whole", "cut short before"]
+)
+def test_pull_requests_are_derived_for_states_of_an_older_version(
+    left: tuple[str, ...], own_app: Flask, own_cli: Cli
+) -> None:
+    with own_app.app_context():
+        insert_runs(db.engine)
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE test SET test_type = 'pr', pr_nr = 7 WHERE id = 2")
+    own_cli("db", "upgrade")
+    own_cli("db", "downgrade", "0002")
+    with own_app.app_context(), db.engine.begin() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_run_state")}
+        assert "pull_request" not in columns
+        for statement in left:
+            connection.exec_driver_sql(statement)
+    own_cli("db", "upgrade")
+    assert state(own_app) == UPGRADED
+    with own_app.app_context(), db.engine.connect() as connection:
+        assert differences(connection) == []
+        rows = connection.exec_driver_sql(
+            "SELECT test_id, pull_request FROM api_v1_run_state WHERE test_id <> 0 ORDER BY test_id"
+        ).all()
+        assert [tuple(row) for row in rows] == [(1, None), (2, 7)]
+
+
 @pytest.mark.parametrize("revision", ["base", "-1", "0000", "none"])
 def test_downgrade_to_an_unknown_revision_names_the_known(own_app: Flask, own_cli: Cli, revision: str) -> None:
     own_cli("db", "upgrade")

@@ -93,7 +93,7 @@ RUN_KEYS: Mapping[Any, str] = {
 
 #: The columns of which a change matters; those of other models all do.
 RELEVANT: Mapping[Any, frozenset[str]] = {
-    Test: frozenset({"fork_id", "branch", "commit", "platform", "test_type"}),
+    Test: frozenset({"fork_id", "branch", "commit", "platform", "test_type", "pr_nr"}),
     RegressionTest: frozenset({"active", "categories", "id"}),
     RegressionTestOutput: frozenset({"ignore", "regression_id", "correct", "id"}),
     RegressionTestOutputFiles: frozenset({"file_hashes", "regression_test_output_id"}),
