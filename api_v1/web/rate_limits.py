@@ -79,6 +79,7 @@ class Limits:
         self.limiter.shared_limit(lambda: self.current().limit, scope=lambda _endpoint: self.current().group.value)(
             blueprint
         )
+        self.limiter.request_filter(is_uncounted)
         with _platform_limits_hidden(app):
             self.limiter.init_app(app)
 
@@ -97,6 +98,9 @@ class Limits:
 
     def state(self) -> tuple[RateLimitItem, int, float]:
         """Return the current request's limit, the requests that remain, and when it resets (Unix seconds)."""
+        if is_uncounted():
+            item = parse_many(self.current().limit)[0]
+            return item, item.amount, time.time() + item.get_expiry()
         try:
             return self._counted()
         except Exception as error:  # each storage has its own errors; the request is served despite an outage
@@ -142,6 +146,12 @@ class Limits:
         """Return the details of a 429 about the current request's limit."""
         item, _, _ = self.state()
         return {"limit": item.amount, "window": f"{item.get_expiry()}s"}
+
+
+def is_uncounted() -> bool:
+    """Tell whether the current request counts against no limit: a probe that touches nothing, not even the counts."""
+    declared = operation.current()
+    return declared is not None and declared.uncounted is not None and declared.uncounted(request.args)
 
 
 @contextmanager
