@@ -17,6 +17,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median, quantiles
 from typing import Any
 
@@ -78,6 +79,14 @@ CASES = (
     Case("/samples", 6, 10),
     Case("/samples/{sample}", 6),
     Case("/regression-tests", 6, 6),
+    Case("/regression-tests/{test}", 6, 6),
+    Case("/regression-tests/{test}/health", 8, 20),
+    Case("/regression-tests/{test}/health?platform=linux", 8, 20),
+    Case("/runs/{run}/comparison", 8, 20),
+    Case("/runs/{run}/comparison?base=previous", 8, 20),
+    Case("/runs/{run}/comparison?change=failing_identically&limit=100", 8, 20),
+    Case("/failure-clusters?created_before={end}", 8, 20),
+    Case("/failure-clusters?created_before={end}&created_after={start}", 8, 20),
     Case("/system/queue", 6, 6),
     Case("/branches", 6, 6),
     Case("/environments", 6, 6),
@@ -114,6 +123,7 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
     from api_v1.database import migrations
     from api_v1.database.platform import RegressionTest, Test, TestProgress, TestResult, TestStatus, User
     from api_v1.database.session import db
+    from api_v1.database.tables import RunFailure, RunState
     from api_v1.verdicts import refresher
 
     with app.app_context():
@@ -140,7 +150,19 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
             .limit(1)
         ).one()
         db.session.commit()
-    return {"run": run.id, "commit": run.commit, "sample": sample}, issued.token
+        # The test that fails most often.
+        test = db.session.scalars(
+            sa.select(RunFailure.regression_id)
+            .where(RunFailure.verdict == "fail")
+            .group_by(RunFailure.regression_id)
+            .order_by(sa.func.count().desc())
+            .limit(1)
+        ).one()
+        newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at))).one()
+        db.session.commit()
+    period = {"end": newest, "start": newest - timedelta(days=90)}
+    times = {name: f"{time.isoformat()}Z" for name, time in period.items()}
+    return {"run": run.id, "commit": run.commit, "sample": sample, "test": test, **times}, issued.token
 
 
 def add_select_route(app: Flask, run_id: int) -> None:

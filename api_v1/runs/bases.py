@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from api_v1.database import sql
 from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatform
-from api_v1.database.tables import RunCreation, RunFailure
+from api_v1.database.tables import RunCreation
 from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs.runs import of_repository, repository_name
 from api_v1.verdicts import stored
@@ -89,13 +89,20 @@ COMPLETE = (RunStatus.PASS.value, RunStatus.FAIL.value)
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A run, the repository that the platform tests, and what to read the states of runs from."""
+class Context:
+    """The repository that the platform tests, its fork rows, and what to read the states of runs from."""
 
-    run: Run
     main_repository: str
     main_forks: Sequence[int]
     source: Sources
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run that is compared."""
+
+    run: Run
+    context: Context
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,24 @@ class Base:
     older: Sequence[MasterRun] | None = None
 
 
+def context(session: DbSession, main_repository: str) -> Context:
+    """Return what runs are compared in.
+
+    Args:
+        main_repository: owner/name of the repository that the platform tests.
+
+    Raises:
+        VerdictsRebuilding: the states of runs are not known at the moment.
+    """
+    source = stored.sources(session, failures=True)
+    return Context(main_repository, fork_ids(session, main_repository), source)
+
+
+def fork_ids(session: DbSession, repository: str) -> Sequence[int]:
+    """Return the ids of a repository's fork rows: one, or two where its URL is stored with and without `.git`."""
+    return session.scalars(sa.select(Fork.id).where(of_repository(repository))).all()
+
+
 def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject:
     """Return a run, ready to be compared.
 
@@ -136,12 +161,12 @@ def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject
         NotFound: there is no such run.
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
-    source = stored.sources(session, status=RunStatus.PASS)
+    source = stored.sources(session, failures=True)
     row = session.execute(source.built(_subject, main_repository), {"run_id": run_id}).first()
     if row is None:
         raise NotFound("run", run_id)
     forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
-    return Subject(_run(row), main_repository, forks, source)
+    return Subject(_run(row), Context(main_repository, forks, source))
 
 
 def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
@@ -224,28 +249,25 @@ def older_masters(session: DbSession, subject: Subject, base: Base) -> Sequence[
     """Return the newest complete runs of master before the base, newest first: a branch may be that far behind."""
     if base.older is not None:
         return base.older
-    return [] if base.run is None else masters(session, subject, before=base.run.run_id)
+    if base.run is None:
+        return []
+    return masters(session, subject.context, platform=base.run.platform, before=base.run.run_id)
 
 
-def masters(session: DbSession, subject: Subject, *, before: int, most: int = OLDER) -> list[MasterRun]:
-    """Return the newest complete runs of master on the subject's platform, newest first, each with its failures.
+def masters(session: DbSession, context: Context, *, platform: str, before: int, most: int = OLDER) -> list[MasterRun]:
+    """Return the newest complete runs of master on a platform, newest first, each with its failures.
 
     Args:
         before: the id that those of the runs are below.
         most: how many runs.
     """
-    source = subject.source
-    asked = {"forks": subject.main_forks, "platform": getattr(TestPlatform, subject.run.platform)}
-    asked |= {"before": before, "most": most}
-    derived = {state.test_id: state.failures for state in source.derived}
+    asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
     runs: dict[int, Run] = {}
     failures: dict[int, dict[int, Failure]] = {}
-    for row in session.execute(source.built(_masters), asked):
+    for row in session.execute(context.source.built(_masters), asked):
         if row.test_id not in runs:
-            runs[row.test_id] = _run(row)
-            known = derived.get(row.test_id, {})
-            failures[row.test_id] = {test: found for test, found in known.items() if found.verdict in FAILING}
-        if row.regression_id is not None and row.test_id not in derived:
+            runs[row.test_id], failures[row.test_id] = _run(row), {}
+        if row.regression_id is not None:
             seen = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed)
             failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, seen)
     return [MasterRun(run, failures[run_id]) for run_id, run in runs.items()]
@@ -256,7 +278,7 @@ _FAILURE = ("regression_id", "verdict", "errors", "exit_code", "wrong_exit_code"
 
 def _masters(source: Sources) -> sa.Select[Any]:
     """Select the newest complete runs of master of a platform before a run, each with its failures, if any."""
-    state = source.state
+    state, failure = source.state, source.failure
     chosen = (
         sa.select(state.test_id)
         .join(Test, Test.id == state.test_id)
@@ -270,12 +292,12 @@ def _masters(source: Sources) -> sa.Select[Any]:
         .limit(sa.bindparam("most", type_=sa.Integer))
         .subquery("chosen")
     )
-    failed = sa.and_(RunFailure.test_id == state.test_id, RunFailure.verdict.in_(FAILING))
+    failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
     return (
         _runs(state)
         .join(chosen, chosen.c.test_id == state.test_id)
-        .outerjoin(RunFailure, failed)
-        .add_columns(*(RunFailure.__table__.c[name] for name in _FAILURE))
+        .outerjoin(failure.test_id.table, failed)
+        .add_columns(*(failure[name] for name in _FAILURE))
         .order_by(state.test_id.desc())
     )
 
@@ -312,14 +334,14 @@ def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
 
 def _of_master(session: DbSession, subject: Subject) -> Base:
     run = subject.run
-    found = masters(session, subject, before=run.run_id, most=1 + OLDER)
-    what = f"complete run of {subject.main_repository} {MASTER} on {run.platform} before this run"
+    found = masters(session, subject.context, platform=run.platform, before=run.run_id, most=1 + OLDER)
+    what = f"complete run of {subject.context.main_repository} {MASTER} on {run.platform} before this run"
     return Base(found[0].run, f"The newest {what}.", found[1:]) if found else Base(None, f"There is no {what}.")
 
 
 def _previous(session: DbSession, subject: Subject) -> Base:
     run = subject.run
-    query = subject.source.built(_previous_run)
+    query = subject.context.source.built(_previous_run)
     asked = {
         "platform": getattr(TestPlatform, run.platform),
         "before": run.run_id,
@@ -355,7 +377,7 @@ def _candidates(session: DbSession, subject: Subject, asked: str) -> list[Run]:
     """
     run_id = int(asked) if _RUN_ID.fullmatch(asked) and int(asked) <= _LARGEST_ID else 0
     commit = asked.lower() if _COMMIT.fullmatch(asked) else ""
-    query = subject.source.built(_named)
+    query = subject.context.source.built(_named)
     rows = session.execute(query, {"run_id": run_id, "prefix": f"{commit or '-'}%", "shorter": _shorter(commit)}).all()
     runs = [_run(row) for row in rows]
     if named := [run for run in runs if run.run_id == run_id]:

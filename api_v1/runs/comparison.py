@@ -25,11 +25,10 @@ from api_v1.database.platform import (
     TestResult,
     TestResultFile,
 )
-from api_v1.database.tables import RunFailure
 from api_v1.hashes import stored_hash
 from api_v1.paging import Page
 from api_v1.runs import bases, changes
-from api_v1.runs.bases import MASTER, Base, MasterRun, Run, Subject
+from api_v1.runs.bases import MASTER, Base, Context, MasterRun, Run, Subject
 from api_v1.runs.changes import Change, File, Outcome
 from api_v1.verdicts import observed
 from api_v1.verdicts.derivation import OUTSIDE
@@ -162,7 +161,7 @@ def compare(
     subject = bases.subject(session, run_id, main_repository=main_repository)
     chosen = bases.choose(session, subject, base)
     runs = [subject.run] if chosen.run is None else [subject.run, chosen.run]
-    found = outcomes(session, subject, runs, machine_minutes=machine_minutes)
+    found = outcomes(session, subject.context, runs, machine_minutes=machine_minutes)
     there = {} if chosen.run is None else found[chosen.run.run_id]
     return Comparison(subject, chosen, found[run_id], there, bases.older_masters(session, subject, chosen))
 
@@ -250,29 +249,25 @@ def _differing(here: Outcome | None, base: Outcome | None) -> list[ComparedOutpu
 
 
 def outcomes(
-    session: DbSession, subject: Subject, runs: Sequence[Run], *, machine_minutes: int
+    session: DbSession, context: Context, runs: Sequence[Run], *, machine_minutes: int
 ) -> dict[int, dict[int, Outcome]]:
     """Return the tests of the sets of some runs, by run: in two statements, however many there are.
 
     Args:
-        subject: what to read the states of runs from.
         runs: of any platform.
         machine_minutes: for how long the platform lets a worker's machine live.
     """
-    files, rolling = _stored_files(session, subject, runs, machine_minutes)
-    known = {state.test_id: state.failures for state in subject.source.derived}
+    files, rolling = _stored_files(session, context, runs, machine_minutes)
     by_id = {run.run_id: run for run in runs}
     found: dict[int, dict[int, Outcome]] = {run.run_id: {} for run in runs}
-    for row in session.execute(_members(), _asked(runs)):
-        own = known.get(row.test_id)
-        verdict = row.verdict if own is None else own[row.regression_id].verdict if row.regression_id in own else None
-        if verdict == OUTSIDE or not row.counts:
+    for row in session.execute(context.source.built(_members), _asked(runs)):
+        if row.verdict == OUTSIDE or not row.counts:
             continue
         key = row.test_id, row.regression_id
         if row.has_result:
             sent = [each[row.regression_id] for each in rolling[row.test_id] if row.regression_id in each]
             found[row.test_id][row.regression_id] = Outcome(
-                verdict or Verdict.PASS.value, True, row.exit_code, row.expected_rc, files[key], sent
+                row.verdict or Verdict.PASS.value, True, row.exit_code, row.expected_rc, files[key], sent
             )
         else:
             verdict = _absent_verdict(by_id[row.test_id], has_files=key in files)
@@ -300,8 +295,7 @@ def _ids(name: str) -> Any:
     return sa.bindparam(name, expanding=True, type_=sa.Integer)
 
 
-@functools.cache
-def _members() -> sa.CompoundSelect[Any]:
+def _members(source: Sources) -> sa.CompoundSelect[Any]:
     """Select the tests of the sets of the runs that the parameter `runs` names; those in `finished` and `unfinished`
     have no recorded set.
 
@@ -309,17 +303,17 @@ def _members() -> sa.CompoundSelect[Any]:
         Rows of test_id, regression_id, counts (whether it belongs to the set if it has no result), has_result,
         exit_code, expected_rc, verdict (None for a pass).
     """
-    result = TestResult
-    own = sa.and_(RunFailure.test_id == result.test_id, RunFailure.regression_id == result.regression_test_id)
+    result, failure = TestResult, source.failure
+    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
     with_result = (
         sa.select(
             result.test_id,
             result.regression_test_id.label("regression_id"),
             sa.true().label("counts"),
             sa.true().label("has_result"),
-            *(result.exit_code, result.expected_rc, RunFailure.verdict),
+            *(result.exit_code, result.expected_rc, failure.verdict),
         )
-        .outerjoin(RunFailure, own)
+        .outerjoin(failure.test_id.table, own)
         .where(result.test_id.in_(_ids("runs")))
     )
     return sa.union_all(with_result, _recorded_without_result(), _expected_without_result())
@@ -369,16 +363,16 @@ Rolling = Sequence[Mapping[int, Mapping[int, File]]]
 
 
 def _stored_files(
-    session: DbSession, subject: Subject, runs: Sequence[Run], machine_minutes: int
+    session: DbSession, context: Context, runs: Sequence[Run], machine_minutes: int
 ) -> tuple[FilesOfRuns, dict[int, Rolling]]:
     """Return the files of runs, and what their workers may have been sent as baselines."""
-    parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": subject.main_forks}
+    parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
     for index, run in enumerate(runs):
         values = {"run": run.run_id, "at": run.begun_at, "platform": getattr(TestPlatform, run.platform)}
         parameters |= {f"{name}_{index}": value for name, value in values.items()}
     files: FilesOfRuns = defaultdict(dict)
     candidates: list[list[Any]] = [[] for _ in runs]
-    for row in session.execute(subject.source.built(_files, len(runs)), parameters):
+    for row in session.execute(context.source.built(_files, len(runs)), parameters):
         if row.of_run is None:
             files[row.test_id, row.regression_id][row.output_id] = _file(row)
         else:

@@ -11,10 +11,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
-from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOutput, Tag, Upload, sample_tags
+from api_v1.database.platform import (
+    DbSession,
+    RegressionTest,
+    RegressionTestOutput,
+    RegressionTestOutputFiles,
+    Tag,
+    Upload,
+    sample_tags,
+)
 from api_v1.database.platform import Sample as SampleRow
 from api_v1.errors import NotFound, StorageUnavailable
 from api_v1.files.storage import RESULTS, Storage, media_type
+from api_v1.hashes import stored_hash
 from api_v1.paging import Page, paginate
 from api_v1.runs.labels import Labels, in_category, tagged
 from api_v1.samples import media_info
@@ -74,6 +83,33 @@ class Definition:
     category: str | None
     tags: Sequence[str]
     expected_outputs: Sequence[BaselineReference]
+
+
+@dataclass(frozen=True)
+class ExpectedOutput:
+    """An output of a regression test.
+
+    Attributes:
+        ignored: whether it need not be produced.
+        baseline_hash: that of the approved baseline; None where none of 64 hex digits is stored.
+        filename_suffix: what is appended to the name of the output file, before the extension.
+        accepted_hashes: those of the accepted variants.
+    """
+
+    output_id: int
+    ignored: bool
+    baseline_hash: str | None
+    extension: str
+    filename_suffix: str
+    accepted_hashes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class DefinitionDetails(Definition):
+    """What a regression test runs and expects, with all outputs: also those that are ignored or have no baseline."""
+
+    expected_exit_code: int | None
+    outputs: Sequence[ExpectedOutput]
 
 
 def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Sample]:
@@ -181,21 +217,89 @@ def definitions(
     query, number = _definitions(frozenset(filters))
     rows = session.execute(query, {**filters, "limit": limit, "offset": offset}).all()
     total = session.scalar(number, filters)
+    return Page([Definition(**values) for values in _described(session, storage, rows)], total or 0)
+
+
+def definition(session: DbSession, storage: Storage, regression_id: int) -> DefinitionDetails:
+    """Return a regression test with all of its outputs.
+
+    Args:
+        storage: where the baselines are.
+
+    Raises:
+        NotFound: there is no such test.
+    """
+    row = session.execute(_DEFINITION, {"regression_id": regression_id}).first()
+    if row is None:
+        raise NotFound("regression_test", regression_id)
+    [values] = _described(session, storage, [row])
+    return DefinitionDetails(**values, expected_exit_code=row.expected_rc, outputs=_outputs(session, regression_id))
+
+
+_DEFINITION = sa.select(
+    RegressionTest.id,
+    RegressionTest.sample_id,
+    RegressionTest.command,
+    RegressionTest.active,
+    RegressionTest.expected_rc,
+).where(RegressionTest.id == sa.bindparam("regression_id"))
+
+
+def _described(session: DbSession, storage: Storage, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the fields of a `Definition` for each of some tests, in two statements."""
     labels = Labels.load(session, [row.id for row in rows])
     baselines = _baselines(session, storage, {row.id: row.sample_id for row in rows})
-    found = [
-        Definition(
-            regression_id=row.id,
-            sample_id=row.sample_id,
-            command=row.command,
-            active=bool(row.active),
-            category=labels.category(row.id),
-            tags=labels.tags(row.id),
-            expected_outputs=baselines[row.id],
-        )
+    return [
+        {
+            "regression_id": row.id,
+            "sample_id": row.sample_id,
+            "command": row.command,
+            "active": bool(row.active),
+            "category": labels.category(row.id),
+            "tags": labels.tags(row.id),
+            "expected_outputs": baselines[row.id],
+        }
         for row in rows
     ]
-    return Page(found, total or 0)
+
+
+_OUTPUTS = (
+    sa.select(
+        RegressionTestOutput.id,
+        RegressionTestOutput.ignore,
+        RegressionTestOutput.correct,
+        RegressionTestOutput.correct_extension,
+        RegressionTestOutput.expected_filename,
+        RegressionTestOutputFiles.file_hashes,
+    )
+    .outerjoin(
+        RegressionTestOutputFiles, RegressionTestOutputFiles.regression_test_output_id == RegressionTestOutput.id
+    )
+    .where(RegressionTestOutput.regression_id == sa.bindparam("regression_id"))
+    .order_by(RegressionTestOutput.id, RegressionTestOutputFiles.id)
+)
+
+
+def _outputs(session: DbSession, regression_id: int) -> list[ExpectedOutput]:
+    """Return the outputs of a test, each with the accepted variants that are stored as hashes."""
+    variants: defaultdict[int, list[str]] = defaultdict(list)
+    rows = {}
+    for row in session.execute(_OUTPUTS, {"regression_id": regression_id}):
+        rows[row.id] = row
+        accepted = stored_hash(row.file_hashes)
+        if accepted is not None and accepted not in variants[row.id]:
+            variants[row.id].append(accepted)
+    return [
+        ExpectedOutput(
+            output_id=row.id,
+            ignored=row.ignore is not False,
+            baseline_hash=stored_hash(row.correct),
+            extension=row.correct_extension,
+            filename_suffix=row.expected_filename or "",
+            accepted_hashes=variants[row.id],
+        )
+        for row in rows.values()
+    ]
 
 
 @functools.cache

@@ -96,6 +96,19 @@ class TruncatedList(fields.List[Any]):
         return super()._serialize(None if value is None else list(value)[: self._length], attr, obj, **kwargs)
 
 
+class RunReference(ResponseSchema):
+    """A run that an answer about something else names."""
+
+    run_id = entity_id(required=True, metadata={"description": "The run."})
+    commit_sha = fields.String(
+        required=True,
+        attribute="commit",
+        validate=validate.Regexp(STORED_COMMIT_PATTERN),
+        metadata={"description": "Its commit, as the platform stores it."},
+    )
+    created_at = UtcDateTime(required=True, metadata={"description": "When it was created."})
+
+
 def tags_field() -> TruncatedList:
     """Return the field of a sample's tags."""
     return TruncatedList(50, Truncated(50))

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.schemas.common import ResponseSchema, Truncated, TruncatedList, entity_id, tags_field
+from api_v1.schemas.common import (
+    HASH_PATTERN,
+    PLATFORMS,
+    Count,
+    ResponseSchema,
+    RunReference,
+    Truncated,
+    TruncatedList,
+    entity_id,
+    repository,
+    tags_field,
+)
 from api_v1.schemas.outputs import OutputFile
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import QueryBoolean, QueryInteger, Text
+from api_v1.web.validation import QueryBoolean, QueryInteger, RequestSchema, Text, choice
 
 
 class RegressionTestQuery(PageQuery):
@@ -29,3 +40,133 @@ class RegressionTest(ResponseSchema):
     category = Truncated(100)
     tags = tags_field()
     expected_outputs = TruncatedList(20, fields.Nested(OutputFile))
+
+
+class ExpectedOutput(ResponseSchema):
+    """An output of a regression test."""
+
+    output_id = entity_id(required=True, metadata={"description": "The output."})
+    ignored = fields.Boolean(required=True, metadata={"description": "Whether it need not be produced."})
+    baseline_hash = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.Regexp(HASH_PATTERN),
+        metadata={"description": "The hash of the approved baseline; null where none is recorded."},
+    )
+    extension = Truncated(64, required=True, metadata={"description": "Its file extension, with the dot."})
+    filename_suffix = Truncated(
+        255, required=True, metadata={"description": "What is appended to the output file's name before the extension."}
+    )
+    accepted_hashes = fields.List(
+        fields.String(validate=validate.Regexp(HASH_PATTERN)),
+        required=True,
+        metadata={"description": "The hashes of the accepted variants."},
+    )
+
+
+class RegressionTestDetails(RegressionTest):
+    """The definition of a regression test, with all of its outputs."""
+
+    expected_exit_code = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "The exit code that it has to return."}
+    )
+    outputs = fields.List(
+        fields.Nested(ExpectedOutput),
+        required=True,
+        metadata={"description": "All of its outputs, also those that are ignored or have no baseline."},
+    )
+
+
+class HealthQuery(RequestSchema):
+    """Which runs count."""
+
+    platform = fields.String(validate=choice(PLATFORMS), metadata={"description": "One platform; by default each."})
+    branch = Text(
+        load_default="master",
+        validate=validate.Length(max=100),
+        metadata={"description": "The branch; pull_request for all pull requests."},
+    )
+    repository = repository()
+
+
+class Transition(ResponseSchema):
+    """A change of the test's verdict between two runs."""
+
+    run = fields.Nested(RunReference, required=True, metadata={"description": "The run with the new verdict."})
+    previous_run = fields.Nested(
+        RunReference,
+        required=True,
+        attribute="previous",
+        metadata={"description": "The run of the test before it, with the old verdict."},
+    )
+    from_status = fields.String(
+        required=True, validate=choice(("pass", "fail")), metadata={"description": "The old verdict."}
+    )
+    to_status = fields.String(
+        required=True, validate=choice(("pass", "fail")), metadata={"description": "The new verdict."}
+    )
+
+
+class PlatformHealth(ResponseSchema):
+    """How a test fares on a platform."""
+
+    platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "The platform."})
+    pass_count = Count(required=True, attribute="passes", metadata={"description": "Results that passed."})
+    fail_count = Count(
+        required=True, attribute="failures", metadata={"description": "Results that failed or had no output."}
+    )
+    last_good = fields.Nested(
+        RunReference,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The newest run in which it passed; null where it passed in none."},
+    )
+    first_bad = fields.Nested(
+        RunReference,
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The first run after last_good in which it failed, or the first one considered where it "
+            "passed in none; null while it passes."
+        },
+    )
+    transition_count = Count(required=True, metadata={"description": "How often its verdict changed."})
+    transitions = fields.List(
+        fields.Nested(Transition),
+        required=True,
+        metadata={"description": "The newest changes of its verdict, newest first, at most 50."},
+    )
+    flake_score = fields.Float(
+        required=True,
+        allow_none=True,
+        validate=validate.Range(0, 1),
+        attribute="flakiness.score",
+        metadata={
+            "description": "Of adjacent results of the same commit on the platform, of which the same was expected, "
+            "the share that gave different verdicts; null below 5 such pairs."
+        },
+    )
+    flake_pairs = Count(
+        required=True,
+        attribute="flakiness.pairs",
+        metadata={"description": "The number of such pairs among the newest 2000 runs, of any branch."},
+    )
+    flake_flips = Count(
+        required=True, attribute="flakiness.flips", metadata={"description": "The pairs with different verdicts."}
+    )
+    flipped_on_master = fields.Boolean(
+        required=True,
+        attribute="flakiness.flipped_on_master",
+        metadata={"description": "Whether its verdict changed within master's last 20 complete runs on the platform."},
+    )
+
+
+class RegressionTestHealth(ResponseSchema):
+    """How a regression test fares over time."""
+
+    regression_id = entity_id(required=True, metadata={"description": "The regression test."})
+    repository = Truncated(100, required=True, metadata={"description": "The repository whose runs count."})
+    branch = Truncated(100, required=True, metadata={"description": "The branch whose runs count."})
+    platforms = fields.List(
+        fields.Nested(PlatformHealth), required=True, metadata={"description": "How it fares on each platform."}
+    )

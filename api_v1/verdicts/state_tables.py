@@ -41,22 +41,30 @@ def insert_failures(connection: sa.Connection, found: Iterable[tuple[int, Mappin
     rows: list[dict[str, Any]] = []
     outputs: list[dict[str, Any]] = []
     for run, failures in found:
-        for test, (verdict, errors, observed) in failures.items():
-            key = {"test_id": run, "regression_id": test}
-            rows.append(
-                {
-                    **key,
-                    "verdict": verdict,
-                    "errors": errors,
-                    "exit_code": observed.exit_code,
-                    "wrong_exit_code": observed.wrong_exit_code,
-                    "observed": observed.digest,
-                }
-            )
-            outputs += [{**key, "output_id": output, "hash": hash_} for output, hash_ in observed.outputs]
+        rows += [failure_row(run, test, failure) for test, failure in failures.items()]
+        outputs += [row for test, failure in failures.items() for row in output_rows(run, test, failure)]
     for table, values in zip(FAILURES, (rows, outputs), strict=True):
         if values:
             connection.execute(sa.insert(table), values)
+
+
+def failure_row(run_id: int, regression_id: int, failure: Failure) -> dict[str, Any]:
+    """Return the row of `RunFailure` for a failure, in the order of its columns."""
+    return {
+        "test_id": run_id,
+        "regression_id": regression_id,
+        "verdict": failure.verdict,
+        "errors": failure.errors,
+        "exit_code": failure.observed.exit_code,
+        "wrong_exit_code": failure.observed.wrong_exit_code,
+        "observed": failure.observed.digest,
+    }
+
+
+def output_rows(run_id: int, regression_id: int, failure: Failure) -> list[dict[str, Any]]:
+    """Return the rows of `RunFailureOutput` for a failure, in the order of its columns."""
+    key = {"test_id": run_id, "regression_id": regression_id}
+    return [{**key, "output_id": output, "hash": hash_} for output, hash_ in failure.observed.outputs]
 
 
 def stored_failures(

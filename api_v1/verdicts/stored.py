@@ -23,16 +23,19 @@ import sqlalchemy as sa
 
 from api_v1.database import sql
 from api_v1.database.platform import DbSession, Test
-from api_v1.database.tables import Change, Refresh, RunState
+from api_v1.database.tables import Change, Refresh, RunFailure, RunFailureOutput, RunState
 from api_v1.date_times import iso
 from api_v1.errors import VerdictsRebuilding
-from api_v1.verdicts import derivation, freshness, refresher
+from api_v1.verdicts import derivation, freshness, refresher, state_tables
 from api_v1.verdicts.change_log import Kind
 from api_v1.verdicts.derivation import State
 from api_v1.verdicts.rule import FINISHED, RunStatus
 
 #: Maximum number of runs that are derived for an answer if they cannot be stored; with more the states are unknown.
 DERIVED_AT_MOST = 100
+
+#: Maximum number of failures of such runs that are put into a statement; SQLite takes 500 terms of a UNION.
+FAILURES_AT_MOST = 400
 
 #: Seconds between looks for changes missing in the change log; one look takes longer than most requests in all.
 LOOK_EVERY = 1.0
@@ -133,6 +136,7 @@ class Sources:
             not depend on the results of a run.
         complete: whether it has all columns of `RunState`.
         derived: the states of runs that could not be stored.
+        failure: columns of `RunFailure`, and `output` those of `RunFailureOutput`; not while the states are not known.
     """
 
     def __init__(self, derived: Sequence[State] = (), *, changed: Sequence[int] = (), complete: bool = True) -> None:
@@ -146,6 +150,8 @@ class Sources:
         self.complete = complete
         self.derived = derived
         self._changed = list(changed)
+        self.failure = self._current(RunFailure.__table__, _failure_rows)
+        self.output = self._current(RunFailureOutput.__table__, _output_rows)
         if not complete:
             self.state: Any = derivation.facts_of_all().subquery("state").c
         elif not changed:
@@ -154,6 +160,14 @@ class Sources:
             kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS))
             kept = kept.where(RunState.test_id.not_in(self._changed))
             self.state = sa.union_all(kept, *literals(derived)).subquery("state").c
+
+    def _current(self, table: sa.Table, rows: Callable[[State], Iterable[Mapping[str, Any]]]) -> Any:
+        """Return the columns of a table of failures, with the rows of the derived states instead of the stored ones."""
+        if not self._changed:
+            return table.c
+        kept = sa.select(table).where(table.c.test_id.not_in(self._changed))
+        current = (_literal_row(row, table.c) for state in self.derived for row in rows(state))
+        return sa.union_all(kept, *current).subquery(table.name).c
 
     def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
         """Return `build(sources, *form)`, cached while our tables suffice: to build it takes as long as to run it.
@@ -171,9 +185,18 @@ class Sources:
         return [run_id.not_in(self._changed)] if self._changed else []
 
 
+def _failure_rows(state: State) -> Iterable[Mapping[str, Any]]:
+    return (state_tables.failure_row(state.test_id, test, failure) for test, failure in state.failures.items())
+
+
+def _output_rows(state: State) -> Iterable[Mapping[str, Any]]:
+    for test, failure in state.failures.items():
+        yield from state_tables.output_rows(state.test_id, test, failure)
+
+
 def literals(states: Iterable[State]) -> list[sa.Select[Any]]:
     """Return derived states as rows of a statement."""
-    return [_literal_row(state.columns()) for state in states]
+    return [_literal_row(state.columns(), RunState.__table__.c) for state in states]
 
 
 def of_states(states: Sequence[State]) -> Any:
@@ -181,11 +204,8 @@ def of_states(states: Sequence[State]) -> Any:
     return sa.union_all(*literals(states)).subquery("state").c
 
 
-def _literal_row(values: Mapping[str, Any]) -> sa.Select[Any]:
-    types = RunState.__table__.c
-    return sa.select(
-        *(sql.literal(value, types[name].type if name in types else None).label(name) for name, value in values.items())
-    )
+def _literal_row(values: Mapping[str, Any], columns: Any) -> sa.Select[Any]:
+    return sa.select(*(sql.literal(value, columns[name].type).label(name) for name, value in values.items()))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -193,16 +213,17 @@ def _built(build: Callable[..., Any], *form: Hashable) -> Any:
     return build(Sources(), *form)
 
 
-def sources(session: DbSession, *, status: str | None = None) -> Sources:
+def sources(session: DbSession, *, status: str | None = None, failures: bool = False) -> Sources:
     """Refresh the stored states, and return what to read: our tables, and the current states that could not be stored.
 
     Ends the session's transaction if there was something to store, so that the next read sees it.
 
     Args:
         status: the run status that is filtered by, if any.
+        failures: whether the failures of runs are read.
 
     Raises:
-        VerdictsRebuilding: the filter depends on the results of more runs than one request can derive.
+        VerdictsRebuilding: the filter or the failures depend on the results of more runs than one request can derive.
     """
     engine = session.get_bind().engine
     found = pending(session, look=_is_time_to_look(engine))
@@ -218,9 +239,11 @@ def sources(session: DbSession, *, status: str | None = None) -> Sources:
     if found:
         # Some of the changes are missing in the change log: the next request has to look again.
         _looked.pop(engine, None)
-    if not found.unknown:
-        return Sources(derivation.derive(session, found.runs), changed=found.runs)
-    if status in OF_RESULTS:
+    derived = [] if found.unknown else derivation.derive(session, found.runs)
+    too_many = failures and sum(len(state.failures) for state in derived) > FAILURES_AT_MOST
+    if not found.unknown and not too_many:
+        return Sources(derived, changed=found.runs)
+    if failures or status in OF_RESULTS:
         raise VerdictsRebuilding(*progress(session, found))
     return Sources(complete=False)
 

@@ -37,7 +37,12 @@ from api_v1.web.request_context import required_caller
 logger = logging.getLogger(__name__)
 
 #: The path parameters that are ids, and the resource that the 404 of an impossible id names.
-RESOURCES = {"run_id": "run", "sample_id": "sample", "approval_id": "baseline_approval"}
+RESOURCES = {
+    "run_id": "run",
+    "sample_id": "sample",
+    "regression_id": "regression_test",
+    "approval_id": "baseline_approval",
+}
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -50,6 +50,9 @@ ADDED = {
     "POST /baseline-approvals/{approval_id}/revert": Rule(scope="baselines:write", roles=ADMIN),
     "GET /audit-log": Rule(scope="system:read", roles=ADMIN),
     "GET /runs/{run_id}/comparison": Rule(scope="results:read"),
+    "GET /regression-tests/{regression_id}": Rule(scope="results:read"),
+    "GET /regression-tests/{regression_id}/health": Rule(scope="results:read"),
+    "GET /failure-clusters": Rule(scope="results:read"),
     "GET /openapi.json": Rule(public=True),
 }
 

@@ -14,10 +14,10 @@ from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs import bases
 from tests.support import factories, oracle, triage_scenarios
 from tests.support.client import Api
+from tests.support.factories import MAIN_REPOSITORY
 from tests.support.oracle import Scenario
 from tests.support.scenarios import examples
 
-MAIN = "CCExtractor/ccextractor"
 DONE = ("preparation", "testing", "completed")
 
 
@@ -37,7 +37,7 @@ def fill(session: DbSession, scenario: Scenario) -> None:
 
 def chosen(session: DbSession, run_id: int, asked: str) -> int | None:
     """The id of the base of a run."""
-    base = bases.choose(session, bases.subject(session, run_id, main_repository=MAIN), asked)
+    base = bases.choose(session, bases.subject(session, run_id, main_repository=MAIN_REPOSITORY), asked)
     assert base.reason.endswith(".")
     return None if base.run is None else base.run.run_id
 
@@ -58,10 +58,9 @@ def test_the_base_is_the_one_that_brute_force_finds(session: DbSession, scenario
 def test_the_runs_of_master_are_those_that_brute_force_finds(session: DbSession, scenario: Scenario) -> None:
     fill(session, scenario)
     for host in {run.host for run in scenario.runs}:
-        of_host = next(run for run in scenario.runs if run.host == host)
-        subject = bases.subject(session, of_host.id, main_repository=MAIN)
+        context = bases.context(session, MAIN_REPOSITORY)
         for most in (1, 3, 20):
-            found = bases.masters(session, subject, before=scenario.runs[-1].id, most=most)
+            found = bases.masters(session, context, platform=host, before=scenario.runs[-1].id, most=most)
             expected = triage_scenarios.masters_before(scenario, scenario.runs[-1].id, host)[:most]
             assert [master.run.run_id for master in found] == [run.id for run in expected]
             for master, run in zip(found, expected, strict=True):
@@ -173,7 +172,7 @@ def test_what_a_base_lacks_is_said(kind: str, session: DbSession) -> None:
     if kind in ("incomplete", "canceled"):
         factories.result(session, other, tests[0])
     session.commit()
-    subject = bases.subject(session, here.id, main_repository=MAIN)
+    subject = bases.subject(session, here.id, main_repository=MAIN_REPOSITORY)
     base = bases.choose(session, subject, str(other.id))
     assert base.reason == f"The run that was asked for; {text}"
 
@@ -185,7 +184,7 @@ def test_reasons(session: DbSession) -> None:
     for run in runs:
         factories.result(session, run, test)
     session.commit()
-    subject = bases.subject(session, runs[2].id, main_repository=MAIN)
+    subject = bases.subject(session, runs[2].id, main_repository=MAIN_REPOSITORY)
     what = "complete run of CCExtractor/ccextractor {} on linux before this run."
     base = bases.choose(session, subject)
     assert (base.run and base.run.run_id, base.reason) == (runs[1].id, f"The newest {what.format('master')}")

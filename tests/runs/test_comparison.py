@@ -17,11 +17,11 @@ from api_v1.runs.changes import Change
 from api_v1.runs.comparison import Comparison, Row
 from tests.support import factories, oracle, triage_scenarios
 from tests.support.client import Api
+from tests.support.factories import MAIN_REPOSITORY
 from tests.support.oracle import Run, Scenario
 from tests.support.scenarios import examples
 from tests.support.triage_scenarios import MACHINE_MINUTES, Judged
 
-MAIN = "CCExtractor/ccextractor"
 DONE = ("preparation", "testing", "completed")
 
 
@@ -34,7 +34,9 @@ def session(api: Api) -> Iterator[DbSession]:
 
 def compare(session: DbSession, run_id: int, base: str) -> Comparison:
     """Compare a run."""
-    return comparison.compare(session, run_id, main_repository=MAIN, machine_minutes=MACHINE_MINUTES, base=base)
+    return comparison.compare(
+        session, run_id, main_repository=MAIN_REPOSITORY, machine_minutes=MACHINE_MINUTES, base=base
+    )
 
 
 # --- Brute force ----------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from api_v1.database.tables import RunCreation
 
 #: When the runs of tests begin unless they say otherwise.
 START = datetime(2026, 1, 1, 12, 0, 0)
-MAIN_FORK = "https://github.com/CCExtractor/ccextractor.git"
+MAIN_REPOSITORY = "CCExtractor/ccextractor"
+MAIN_FORK = f"https://github.com/{MAIN_REPOSITORY}.git"
 _numbers = itertools.count(1)
 
 

@@ -6,8 +6,9 @@ that results are often observed alike, and baselines were approved between the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -260,3 +261,83 @@ def failed_before(scenario: Scenario, base: Run, test_id: int, observed: Judged)
         ):
             return run.id
     return None
+
+
+def with_result(scenario: Scenario, run: Run, test_id: int) -> bool:
+    """Whether a run has a result of a test that is in its set."""
+    return test_id in run.results and test_id in {test.id for test in scenario.members(run)}
+
+
+def failed(scenario: Scenario, run: Run, test_id: int) -> bool:
+    """Whether a test failed in a run, or had no output."""
+    return scenario.verdict(run, scenario.test(test_id)) in FAILING
+
+
+def expected_hashes(scenario: Scenario, run: Run, test_id: int) -> dict[int, str]:
+    """The baselines that a run recorded, by output."""
+    return {file.output: file.expected for file in scenario.files(run, scenario.test(test_id))}
+
+
+def flake_counts(scenario: Scenario, test_id: int, host: str) -> tuple[int, int]:
+    """The adjacent pairs of results of one commit of which the same was expected, and how many of them are flips."""
+    pairs = flips = 0
+    for commit in {run.sha for run in scenario.runs}:
+        same = [run for run in scenario.runs if run.sha == commit and run.host == host]
+        same = [run for run in same if with_result(scenario, run, test_id)]
+        for one, other in pairwise(same):
+            files = [
+                {file.output: file.expected for file in scenario.files(run, scenario.test(test_id))}
+                for run in (one, other)
+            ]
+            hashes = all(files[0][output] == files[1][output] for output in files[0].keys() & files[1].keys())
+            if hashes and one.results[test_id].expected_rc == other.results[test_id].expected_rc:
+                pairs += 1
+                flips += failed(scenario, one, test_id) != failed(scenario, other, test_id)
+    return pairs, flips
+
+
+def flipped_on_master(scenario: Scenario, test_id: int, host: str) -> bool:
+    """Whether a test both passed and failed in master's last 20 complete runs."""
+    masters = masters_before(scenario, 10**6, host)[:20]
+    return len({failed(scenario, run, test_id) for run in masters if with_result(scenario, run, test_id)}) > 1
+
+
+def of_branch(scenario: Scenario, host: str, branch: str, forks: tuple[int, ...]) -> list[Run]:
+    """The runs of a branch, oldest first; of the main repository's master those that nobody asked for."""
+    by_itself = branch == "master" and forks == MAIN_FORKS
+    return [
+        run
+        for run in scenario.runs
+        if run.host == host
+        and run.fork in forks
+        and ("pull_request" if run.pull_request else run.branch) == branch
+        and not (by_itself and (run.owned or run.authored))
+    ]
+
+
+def streak(scenario: Scenario, test_id: int, host: str, before: int) -> tuple[int, int | None, int | None]:
+    """The failures of a test in master's newest runs, the run before them if it has a result, and the first of them."""
+    masters = masters_before(scenario, before, host)
+    length = 0
+    for run in masters:
+        if not (with_result(scenario, run, test_id) and failed(scenario, run, test_id)):
+            break
+        length += 1
+    last = masters[length] if length < len(masters) else None
+    passed = last.id if last is not None and with_result(scenario, last, test_id) else None
+    return length, passed, masters[length - 1].id if length else None
+
+
+def failures(scenario: Scenario, run: Run) -> Iterator[tuple[str, int, int | None, str | None, int | None]]:
+    """What a run fails of: kind, test, output, hash, exit code."""
+    for test in scenario.members(run):
+        result = run.results.get(test.id)
+        if result is None:
+            continue
+        for file in scenario.files(run, test):
+            if scenario.wrong(file):
+                yield "output", test.id, file.output, file.got, None
+        if result.exit_code != result.expected_rc:
+            yield "exit_code", test.id, None, None, result.exit_code
+        elif scenario.verdict(run, test) == "missing_output":
+            yield "missing_output", test.id, None, None, None

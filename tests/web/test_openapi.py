@@ -26,6 +26,9 @@ ADDED = {
     "POST /baseline-approvals/{approval_id}/revert",
     "GET /audit-log",
     "GET /runs/{run_id}/comparison",
+    "GET /regression-tests/{regression_id}",
+    "GET /regression-tests/{regression_id}/health",
+    "GET /failure-clusters",
     "GET /openapi.json",
 }
 

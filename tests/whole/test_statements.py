@@ -106,6 +106,19 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     "get_diff": (6, OF_ONE_TEST),
     "list_baseline_approvals": (6, [*PLAIN, {"status": "pending_review"}, {"run_id": "{run_id}"}]),
     "get_baseline_approval": (4, PLAIN),
+    "get_regression_test": (6, PLAIN),
+    "get_regression_test_health": (
+        8,
+        [*PLAIN, {"platform": "linux"}, {"branch": "other"}, {"repository": "someone/ccextractor"}],
+    ),
+    "list_failure_clusters": (
+        8,
+        [
+            {"created_before": "2026-01-10T00:00:00Z"},
+            {"created_after": "2025-12-01T00:00:00Z", "created_before": "2026-02-01T00:00:00Z"},
+            {"created_before": "2026-01-10T00:00:00Z", "platform": "linux", "repository": "CCExtractor/ccextractor"},
+        ],
+    ),
     "compare_run": (8, [*PLAIN, {"base": "previous"}, {"base": "{other_id}"}, {"change": "broken_here"}]),
     "list_audit_log": (6, [*PLAIN, {"action": "run.cancel"}, {"created_after": "2020-01-01T00:00:00Z"}]),
 }
@@ -156,6 +169,7 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
             (repository / folder / name).write_text(text)
         ids = {
             "run_id": made[-1].id,
+            "regression_id": cases[0].id,
             "other_id": made[0].id,
             "sample_id": first.id,
             "test": cases[0].id,
