@@ -159,6 +159,7 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
             .limit(1)
         ).one()
         newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at))).one()
+        assert newest is not None, "the data set has no run"
         db.session.commit()
     period = {"end": newest, "start": newest - timedelta(days=90)}
     times = {name: f"{time.isoformat()}Z" for name, time in period.items()}
