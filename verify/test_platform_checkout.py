@@ -64,7 +64,7 @@ def after(before: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The same with the documented change committed to it, and nothing else."""
     folder = tmp_path_factory.mktemp("after") / "platform"
     run(*GIT, "clone", "-q", before, folder, cwd=before)
-    follow(recipe(">> requirements.txt").replace(PUBLISHED, wheel.as_uri()), folder)
+    follow(recipe("# The package.").replace(PUBLISHED, wheel.as_uri()), folder)
     run(*GIT, "commit", "-q", "--all", "-m", "Mount the REST API", cwd=folder)
     return folder
 
@@ -150,14 +150,14 @@ echo "$@" >> "$0.log"
 """
 
 
-def deploy(platform: PlatformCopy, tmp_path: Path) -> None:
-    """Run the platform's own deploy script, with a `systemctl` that only notes what it is told."""
+def deploy(platform: PlatformCopy, tmp_path: Path) -> str:
+    """Run the platform's own deploy script, with a `systemctl` that only notes what it is told; return what it says."""
     commands = tmp_path / "commands"
     commands.mkdir(exist_ok=True)
     for name, text in {"systemctl": SYSTEMCTL, "python3": f'#!/bin/sh\nexec {platform.python} "$@"\n'}.items():
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
-    run(
+    said = run(
         "bash",
         "install/deploy/deploy.sh",
         cwd=platform.folder,
@@ -167,6 +167,7 @@ def deploy(platform: PlatformCopy, tmp_path: Path) -> None:
         DEPLOY_BRANCH="master",
     )
     assert (commands / "systemctl.log").read_text().splitlines()[-1] == "reload platform"
+    return said
 
 
 def tables(uri: str) -> dict[str, str]:
@@ -190,14 +191,25 @@ def test_the_platforms_own_deploy_brings_the_api_and_drop_takes_it_away(
     server: PlatformCopy, schema: str, tmp_path: Path
 ) -> None:
     theirs = tables(schema)
+    log = tmp_path / "gunicorn.log"
+
+    # The script that runs is the one from before, whatever it brings.
+    assert "Tables are at revision" not in deploy(server, tmp_path)
+    with served(server, "run:app", log, status=503) as api:
+        assert b"Tables of the API are missing" in api.get("/system/health").body
+    assert migrate(server) == []
+    assert tables(schema) == theirs
+
+    server.run(
+        "bash", "-euc", recipe("python3 -m flask --app api_v1 api-v1 db upgrade").replace("python3", str(server.python))
+    )
     for _ in range(2):
-        deploy(server, tmp_path)
+        assert "Tables are at revision" in deploy(server, tmp_path)
         deployed = tables(schema)
         assert {name: text for name, text in deployed.items() if not name.startswith("api_v1_")} == theirs
         assert "api_v1_token" in deployed
-        assert "api_v1.init_app(app)" in (server.folder / "run.py").read_text()
         assert migrate(server) == []
-        with served(server, "run:app", tmp_path / "gunicorn.log") as api:
+        with served(server, "run:app", log) as api:
             assert api.get("/runs").status == 401
 
     server.flask("api-v1", "db", "drop", "--yes")

@@ -60,11 +60,18 @@ class PlatformCopy:
 
 
 @contextmanager
-def served(platform: PlatformCopy, app: str, log: Path, *options: str) -> Iterator[Gunicorn]:
-    """Serve an app from the platform's folder, with the gunicorn of its environment, until the block ends."""
-    command = [platform.python, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--graceful-timeout", "1", *options, app]
-    with serving(list(map(str, command)), log, cwd=platform.folder, env=clean_environment(PATH=platform.path)) as made:
-        yield made
+def served(platform: PlatformCopy, app: str, log: Path, status: int = 200) -> Iterator[Gunicorn]:
+    """Serve an app from the platform's folder, with the gunicorn of its environment, until the block ends.
+
+    Args:
+        platform: where.
+        app: as gunicorn names it.
+        log: where its output goes.
+        status: that of the API's health.
+    """
+    command = [str(platform.python), "-m", "gunicorn", "--bind", "127.0.0.1:0", "--graceful-timeout", "1", app]
+    with serving(command, log, platform.folder, clean_environment(PATH=platform.path), status) as server:
+        yield server
 
 
 def copy_platform(folder: Path, python: Path, config: Mapping[str, Any]) -> PlatformCopy:
@@ -84,7 +91,7 @@ def copy_files(folder: Path) -> Path:
     """Copy the platform's files and history, without another API at our prefix."""
     shutil.copytree(PLATFORM, folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "venv", "config.py"))
     if "mod_api" in (folder / "run.py").read_text():
-        follow(recipe("mod_api"), folder)
+        follow(recipe("sed -i '/mod_api/d"), folder)
     return folder
 
 
@@ -99,10 +106,10 @@ def configure(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / "config.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
 
 
-def recipe(part: str) -> str:
-    """Return the one block of shell commands in docs/deploy.md that has this in it."""
+def recipe(beginning: str) -> str:
+    """Return the one block of shell commands in docs/deploy.md that begins like this."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = [block for block in blocks if part in block]
+    (found,) = [block for block in blocks if block.startswith(beginning)]
     return str(found)
 
 
