@@ -158,11 +158,10 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
             .order_by(sa.func.count().desc())
             .limit(1)
         ).one()
-        newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at))).one()
-        assert newest is not None, "the data set has no run"
+        newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at)).where(RunState.test_id > 0)).one()
         db.session.commit()
-    period = {"end": newest, "start": newest - timedelta(days=90)}
-    times = {name: f"{time.isoformat()}Z" for name, time in period.items()}
+    assert newest is not None
+    times = {"end": newest.isoformat() + "Z", "start": (newest - timedelta(days=90)).isoformat() + "Z"}
     return {"run": run.id, "commit": run.commit, "sample": sample, "test": test, **times}, issued.token
 
 

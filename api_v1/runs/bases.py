@@ -9,6 +9,7 @@ result of every test of its set.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,11 +91,26 @@ COMPLETE = (RunStatus.PASS.value, RunStatus.FAIL.value)
 
 @dataclass(frozen=True)
 class Context:
-    """The repository that the platform tests, its fork rows, and what to read the states of runs from."""
+    """What runs are compared in.
+
+    Attributes:
+        main_repository: owner/name of the repository that the platform tests.
+        source: what to read the states of runs from.
+        forks: the ids of fork rows by repository, in lower case: two where a URL is stored with and without `.git`.
+    """
 
     main_repository: str
-    main_forks: Sequence[int]
     source: Sources
+    forks: Mapping[str, Sequence[int]]
+
+    def forks_of(self, repository: str) -> Sequence[int]:
+        """Return the ids of a repository's fork rows."""
+        return self.forks.get(repository.lower(), [])
+
+    @property
+    def main_forks(self) -> Sequence[int]:
+        """The ids of the main repository's fork rows."""
+        return self.forks_of(self.main_repository)
 
 
 @dataclass(frozen=True)
@@ -133,22 +149,22 @@ class Base:
     older: Sequence[MasterRun] | None = None
 
 
-def context(session: DbSession, main_repository: str) -> Context:
+def context(session: DbSession, main_repository: str, *others: str) -> Context:
     """Return what runs are compared in.
 
     Args:
         main_repository: owner/name of the repository that the platform tests.
+        others: the names of other repositories that are asked about.
 
     Raises:
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
     source = stored.sources(session, failures=True)
-    return Context(main_repository, fork_ids(session, main_repository), source)
-
-
-def fork_ids(session: DbSession, repository: str) -> Sequence[int]:
-    """Return the ids of a repository's fork rows: one, or two where its URL is stored with and without `.git`."""
-    return session.scalars(sa.select(Fork.id).where(of_repository(repository))).all()
+    of_names = sa.or_(*(of_repository(name) for name in (main_repository, *others)))
+    forks: defaultdict[str, list[int]] = defaultdict(list)
+    for fork_id, url in session.execute(sa.select(Fork.id, Fork.github).where(of_names)):
+        forks[repository_name(url).lower()].append(fork_id)
+    return Context(main_repository, source, forks)
 
 
 def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject:
@@ -166,7 +182,7 @@ def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject
     if row is None:
         raise NotFound("run", run_id)
     forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
-    return Subject(_run(row), Context(main_repository, forks, source))
+    return Subject(_run(row), Context(main_repository, source, {main_repository.lower(): forks}))
 
 
 def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
