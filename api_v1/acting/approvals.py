@@ -30,7 +30,7 @@ from api_v1.database.platform import (
     TestResultFile,
 )
 from api_v1.database.tables import BaselineApproval, BaselineChange, now
-from api_v1.errors import Conflict, Forbidden, NotFound, Unprocessable, ValidationFailed
+from api_v1.errors import Conflict, Forbidden, NotFound, NotInside, Unprocessable, ValidationFailed
 from api_v1.files.storage import RESULTS, Storage
 from api_v1.hashes import stored_hash
 from api_v1.paging import Page
@@ -249,7 +249,7 @@ def _output(session: DbSession, regression_id: int, output_id: int) -> Any:
     # Compared here, because the number may be too large for the column, and for a parameter of SQLite.
     row = next((row for row in rows if row.id == output_id), None)
     if row is None:
-        raise NotFound("output", output_id)
+        raise NotInside("output", output_id, f"Regression test {regression_id} has no output {output_id}.")
     return row
 
 
