@@ -22,18 +22,23 @@ ACTOR_LENGTH = 255
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: `name` is the account's email, or the command line's user; the ids are None without an account."""
+    """Who acts: `name` is the account's email, or the command line's user; id and role are None without an account."""
 
     name: str
     user_id: int | None = None
-    is_admin: bool = False
+    role: str | None = None
     token_name: str | None = None
     request_id: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the account is an admin's now."""
+        return self.role == "admin"
 
     @classmethod
     def of(cls, caller: Caller, request_id: str) -> Actor:
         """Build the actor for the caller of a request."""
-        return cls(caller.email, caller.user_id, caller.role == "admin", caller.token_name, request_id)
+        return cls(caller.email, caller.user_id, caller.role, caller.token_name, request_id)
 
 
 @dataclass(frozen=True)

@@ -277,8 +277,8 @@ class IdempotentRequest(ApiBase):
 class BaselineApproval(ApiBase):
     """A request to make a run's actual output the new baseline, and its outcome.
 
-    `pending_key` is set while the request is pending. It is unique, so that a second request for the same output and
-    hash returns the first one.
+    `pending_key` is set while the request is pending: the output, and a digest of the old and the new hash. It is
+    unique, so that a second request for the same returns the first one.
     """
 
     __tablename__ = "api_v1_baseline_approval"

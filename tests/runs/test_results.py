@@ -481,16 +481,30 @@ def test_a_sample_or_test_outside_the_run_is_not_found(api: Api) -> None:
         unused_id = factories.sample(session).id
         factories.run(session, *FINISHED, tests=[elsewhere])
         sample_id, elsewhere_id, of_other_id = sample.id, elsewhere.id, of_other.id
+    not_in_run = f"Sample {unused_id} is not in run {run_id}: none of its regression tests is."
+    test_not_in_run = f"Regression test {elsewhere_id} of sample {sample_id} is not in run {run_id}."
     cases = {
-        f"{run_id}/samples/4711": ("sample", 4711),
-        f"{run_id}/samples/{unused_id}": ("sample", unused_id),
-        f"4711/samples/{sample_id}": ("run", 4711),
+        f"{run_id}/samples/4711": ("sample", 4711, "Sample 4711 not found."),
+        f"{run_id}/samples/{unused_id}": ("sample", unused_id, not_in_run),
+        f"4711/samples/{sample_id}": ("run", 4711, "Run 4711 not found."),
+        f"{run_id}/samples/{sample_id}?regression_id={elsewhere_id}": (
+            "regression_test",
+            elsewhere_id,
+            test_not_in_run,
+        ),
+        **{
+            f"{run_id}/samples/{sample_id}?regression_id={missing}": (
+                "regression_test",
+                missing,
+                f"Sample {sample_id} has no regression test {missing}.",
+            )
+            for missing in (of_other_id, 4711)
+        },
     }
-    for path, (resource, missing) in cases.items():
-        assert refused(api, f"/runs/{path}") == (404, "not_found", {"resource": resource, "id": missing})
-    for regression_id in (elsewhere_id, of_other_id, 4711):
-        expected = (404, "not_found", {"resource": "regression_test", "id": regression_id})
-        assert refused(api, f"/runs/{run_id}/samples/{sample_id}", f"regression_id={regression_id}") == expected
+    for target, (resource, missing, message) in cases.items():
+        path, _, query = target.partition("?")
+        body = api.get(f"/runs/{path}", query=query, headers=reader(api)).json
+        assert body == {"code": "not_found", "message": message, "details": {"resource": resource, "id": missing}}
     assert refused(api, f"/runs/{run_id}/samples/{sample_id}", "regression_id=0")[0] == 400
 
 
