@@ -15,6 +15,7 @@ from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOu
 from api_v1.database.platform import Sample as SampleRow
 from api_v1.errors import NotFound, StorageUnavailable
 from api_v1.files.storage import RESULTS, Storage, media_type
+from api_v1.hashes import stored_hash
 from api_v1.paging import Page, paginate
 from api_v1.runs.labels import Labels, in_category, tagged
 from api_v1.samples import media_info
@@ -31,7 +32,7 @@ class Sample:
     """
 
     sample_id: int
-    sha256: str
+    sha256: str | None
     name: str
     extension: str
     tags: Sequence[str]
@@ -44,7 +45,7 @@ class Sample:
 class BaselineReference:
     """A reference to the current baseline file of an output: an `OutputFile` without content."""
 
-    sample_id: int
+    sample_id: int | None
     regression_id: int
     output_id: int
     filename: str
@@ -68,7 +69,7 @@ class Definition:
     """What a regression test runs and expects (contract schema `RegressionTest`)."""
 
     regression_id: int
-    sample_id: int
+    sample_id: int | None
     command: str
     active: bool
     category: str | None
@@ -161,7 +162,7 @@ def _tags(session: DbSession, sample_ids: Sequence[int]) -> dict[int, list[str]]
 def _sample(row: Any, tags: Mapping[int, list[str]]) -> Sample:
     return Sample(
         sample_id=row.id,
-        sha256=row.sha,
+        sha256=stored_hash(row.sha),
         name=row.original_name,
         extension=row.extension,
         tags=tags.get(row.id, []),
@@ -226,7 +227,7 @@ _BASELINES = (
 
 
 def _baselines(
-    session: DbSession, storage: Storage, sample_of: Mapping[int, int]
+    session: DbSession, storage: Storage, sample_of: Mapping[int, int | None]
 ) -> dict[int, list[BaselineReference]]:
     """Return the baselines of regression tests, by test; outputs without a baseline are left out."""
     rows = session.execute(_BASELINES, {"regression_ids": list(sample_of)}).all()
