@@ -34,7 +34,7 @@ from api_v1.verdicts.rule import mismatch, stored_file
 
 PENDING, APPROVED, REJECTED = "pending_review", "approved", "rejected"
 
-#: How many runs a dry run of a review names.
+#: Maximum number of runs that a dry run of a review names.
 NAMED_RUNS = 20
 
 #: Texts that people type to get past a required field.

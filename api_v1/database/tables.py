@@ -54,9 +54,10 @@ class Token(ApiBase):
 
 
 class RunCreation(ApiBase):
-    """When a run was created and by whom, which the platform does not store.
+    """When a run was created and by whom, and of which run it is a retry; the platform stores none of it.
 
-    See docs/decisions.md, "When a run was created".
+    See docs/decisions.md, "When a run was created" and "Retrying". `retry_of` is no foreign key, because checking it
+    would wait for a transaction that has locked the other run's row; readers look whether that run still exists.
     """
 
     __tablename__ = "api_v1_run_creation"
@@ -69,6 +70,7 @@ class RunCreation(ApiBase):
     )
     created_at: Mapped[datetime] = mapped_column(sa.DateTime)
     user_id: Mapped[int | None] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="SET NULL"))
+    retry_of: Mapped[int | None]
 
 
 #: Alembic's own bookkeeping. It is declared so that an autogenerate on the platform's metadata does not propose to
@@ -101,6 +103,7 @@ class RunState(ApiBase):
         sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
         sa.Index("api_v1_run_state_branch", "branch_key", "fork_id", "of_pull_request", "test_id"),
         sa.Index("api_v1_run_state_known", "created_known"),
+        sa.Index("api_v1_run_state_pull_request", "pull_request", "test_id"),
         {"mysql_engine": "InnoDB"},
     )
 
@@ -126,10 +129,11 @@ class RunState(ApiBase):
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     #: Copies of platform columns that have no index there: `commit` in lower case, the fork, whether the run tests a
-    #: pull request, and the `sql.group_key` of the branch.
+    #: pull request and which (NULL for none, and for one without number), and the `sql.group_key` of the branch.
     commit_key: Mapped[str | None] = mapped_column(sa.String(64))
     fork_id: Mapped[int | None]
     of_pull_request: Mapped[bool | None]
+    pull_request: Mapped[int | None]
     branch_key: Mapped[bytes | None] = mapped_column(
         sa.LargeBinary().with_variant(mysql.VARBINARY(32), "mysql", "mariadb")
     )
@@ -142,11 +146,15 @@ class RunFailure(ApiBase):
     outside (with a result, but not in the run's recorded set). It allows filtering and counting a test's history
     without deriving the verdict of every result. `errors` is the number of entries about the test's result in the run's
     error list.
+
+    The observed result is kept for a test with a result in the set: its exit code, whether that is wrong, and a digest
+    of the exit code and all outputs (`verdicts/observed.py`).
     """
 
     __tablename__ = "api_v1_run_failure"
     __table_args__ = (
         sa.Index("api_v1_run_failure_history", "regression_id", "test_id", "verdict"),
+        sa.Index("api_v1_run_failure_observed", "regression_id", "observed", "test_id"),
         {"mysql_engine": "InnoDB"},
     )
 
@@ -154,6 +162,28 @@ class RunFailure(ApiBase):
     regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     verdict: Mapped[str] = mapped_column(exact(14))
     errors: Mapped[int] = mapped_column(default=0)
+    exit_code: Mapped[int | None]
+    wrong_exit_code: Mapped[bool] = mapped_column(default=False, server_default=sa.text("0"))
+    observed: Mapped[str | None] = mapped_column(exact(32))
+
+
+class RunFailureOutput(ApiBase):
+    """An output of a `RunFailure` that is neither equal nor an accepted variant; derived and disposable like it.
+
+    `hash` is the stored hash of the worker's file. A stored text that is no hash is replaced by a digest, which no hash
+    is equal to (`verdicts/observed.py`).
+    """
+
+    __tablename__ = "api_v1_run_failure_output"
+    __table_args__ = (
+        sa.Index("api_v1_run_failure_output_hash", "regression_id", "output_id", "hash", "test_id"),
+        {"mysql_engine": "InnoDB"},
+    )
+
+    test_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    regression_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    output_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(exact(64))
 
 
 class Change(ApiBase):
@@ -174,7 +204,7 @@ class Change(ApiBase):
 class Refresh(ApiBase):
     """The progress of storing states: one row, whose lock allows one refresher at a time.
 
-    Each of the three tables above has a row with the same `generation`. If one lacks it, that table was emptied or
+    Each of the four tables above has a row with the same `generation`. If one lacks it, that table was emptied or
     replaced, and every state is derived again, from the newest run down to `position`.
     """
 

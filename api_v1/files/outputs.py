@@ -92,7 +92,8 @@ def reference(session: DbSession, run_id: int, sample_id: int, regression_id: in
                 stored_file(),
             ),
         )
-        .where(output.id == output_id, output.regression_id == regression_id)
+        # A worker may have reported a file of another test's output.
+        .where(output.id == output_id, sa.or_(output.regression_id == regression_id, file.test_id.is_not(None)))
     ).first()
     if row is None:
         raise NotFound("output", output_id)

@@ -164,7 +164,7 @@ def _statements(
 
     Args:
         groups: how many groups of tests the parameters `tests_0` and so on name; `tests` names them all.
-        verdict: the verdict asked for, if any.
+        verdict: the verdict to filter by, if any.
         names: the other filters.
         derived: the entries of runs whose states could not be stored.
     """

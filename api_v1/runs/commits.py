@@ -32,8 +32,13 @@ def completed(session: DbSession, commits: Iterable[StoredCommit]) -> Mapping[St
     return {(commit, github): _completed(commit, known[_repository(github)]) for commit, github in asked}
 
 
+def stored_commit(text: str) -> str | None:
+    """Return a stored text if it is a commit, in full or abbreviated, else None."""
+    return text if _COMMIT.fullmatch(text) else None
+
+
 def _is_abbreviated(commit: str) -> bool:
-    return len(commit) < FULL and _COMMIT.fullmatch(commit) is not None
+    return len(commit) < FULL and stored_commit(commit) is not None
 
 
 def _repository(github: str | None) -> str | None:
@@ -43,10 +48,8 @@ def _repository(github: str | None) -> str | None:
 
 
 def _completed(commit: str, known: Mapping[str, str]) -> str | None:
-    if not _COMMIT.fullmatch(commit):
-        return None
     if not _is_abbreviated(commit):
-        return commit
+        return stored_commit(commit)
     found = [stored for key, stored in known.items() if key.startswith(commit.lower())]
     return found[0] if len(found) == 1 else commit
 
@@ -67,7 +70,7 @@ def _full_commits(session: DbSession, beginnings: Iterable[str]) -> Mapping[str 
         .distinct()
     )
     for commit, github in rows:
-        if _COMMIT.fullmatch(commit):
+        if stored_commit(commit):
             found[_repository(github)].setdefault(commit.lower(), commit)
     return found
 

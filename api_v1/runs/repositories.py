@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +21,10 @@ def repository_name(github: str | None) -> str | None:
     return match[1] if match else None
 
 
-def of_repository(name: str) -> sa.ColumnElement[bool]:
-    """Be true for a fork of this name; GitHub's names ignore case."""
-    return sa.or_(*(sql.equals_ignoring_case(Fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
+def of_repository(name: str, fork: Any = Fork) -> sa.ColumnElement[bool]:
+    """Be true for a fork of this name; GitHub's names ignore case.
+
+    Args:
+        fork: the forks, an alias of the table if need be.
+    """
+    return sa.or_(*(sql.equals_ignoring_case(fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))

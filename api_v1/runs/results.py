@@ -188,7 +188,7 @@ def _matches(phase: Phase, filters: frozenset[str]) -> PagedQuery:
 
 
 def of_sample(session: DbSession, run_id: int, sample_id: int, regression_id: int | None = None) -> Result:
-    """Return the result of a sample in a run: of the regression test asked for, else the most severe one.
+    """Return the result of a sample in a run: that of the given regression test, else the most severe one.
 
     Raises:
         NotFound: the run, the sample in it, or the regression test of the sample in it does not exist.

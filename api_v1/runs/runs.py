@@ -49,6 +49,7 @@ class Run:
         errors: the entries of its error list.
         last_at: the time of its last progress.
         last_message: what that says, without credentials; None unless the run was canceled.
+        retry_of: the run of which it is a retry; None where there is none, or that run was deleted.
     """
 
     run_id: int
@@ -59,6 +60,7 @@ class Run:
     pull_request: int | None
     platform: str
     triggered_by: str | None
+    retry_of: int | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
@@ -321,6 +323,14 @@ def _columns(state: Any) -> sa.Select[Any]:
         .correlate(Test)
         .scalar_subquery()
     )
+    source = sa.orm.aliased(Test)
+    retry_of = (
+        sa.select(source.id)
+        .join(RunCreation, RunCreation.retry_of == source.id)
+        .where(RunCreation.test_id == Test.id)
+        .correlate(Test)
+        .scalar_subquery()
+    )
     return (
         sa.select(
             Test.id,
@@ -332,6 +342,7 @@ def _columns(state: Any) -> sa.Select[Any]:
             Test.token,
             Fork.github,
             sa.func.coalesce(recorded, owner).label("triggered_by"),
+            retry_of.label("retry_of"),
             *(state[name] for name in _STATE),
             TestProgress.timestamp.label("last_at"),
             TestProgress.message.label("last_message"),
@@ -357,6 +368,7 @@ def _run(row: Any, commit: str | None, machine_minutes: int) -> Run:
         pull_request=row.pr_nr if is_pull_request else None,
         platform=row.platform.value,
         triggered_by=row.triggered_by,
+        retry_of=row.retry_of,
         last_at=row.last_at,
         last_message=_cancellation(row),
         machine_minutes=machine_minutes,

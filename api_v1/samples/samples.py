@@ -27,8 +27,8 @@ class Sample:
     """A media file that regression tests run on.
 
     Attributes:
-        media_info: None where a list was asked for, or there is no report.
-        media_info_verified: whether all stores were asked for the report; None where a list was asked for.
+        media_info: None in lists, or if there is no report.
+        media_info_verified: whether all stores were asked for the report; None in lists.
     """
 
     sample_id: int

@@ -10,6 +10,7 @@ from api_v1.web.validation import FullMatch, Text, UtcDateTime, choice
 
 PLATFORMS = ("linux", "windows")
 RUN_STATUSES = ("queued", "running", "pass", "fail", "canceled", "error", "incomplete")
+RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 
 HASH_PATTERN = "^[a-fA-F0-9]{64}$"
 COMMIT_PATTERN = "^[a-fA-F0-9]{40}$"

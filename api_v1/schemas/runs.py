@@ -113,6 +113,11 @@ class Run(ResponseSchema):
         StatusReason, allow_none=True, metadata={"description": "Why the run has its status; null where that is plain."}
     )
     triggered_by = fields.String(allow_none=True, validate=validate.Length(max=100))
+    retry_of = fields.Integer(
+        allow_none=True,
+        validate=validate.Range(min=1),
+        metadata={"description": "The run of which this is a retry; null for any other run."},
+    )
     created_at = UtcDateTime(required=True)
     queued_at = UtcDateTime(allow_none=True)
     started_at = UtcDateTime(allow_none=True)
@@ -221,7 +226,10 @@ class RetryRequest(ReasonRequest):
 
     failed_only = JsonBoolean(
         load_default=False,
-        metadata={"description": "Run only the regression tests that failed in the source run."},
+        metadata={
+            "description": "Run only the regression tests of the source run that are fail, missing_output or skipped; "
+            "it must be over."
+        },
     )
 
 

@@ -7,6 +7,7 @@ from marshmallow import fields, validate
 from api_v1.schemas.common import (
     HASH_PATTERN,
     PLATFORMS,
+    RESULT_STATUSES,
     Count,
     ResponseSchema,
     RunFilter,
@@ -19,7 +20,6 @@ from api_v1.schemas.common import (
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import FullMatch, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
-RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 NO_SAMPLE = "Null for a test whose sample is gone."
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
 

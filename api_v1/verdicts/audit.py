@@ -7,7 +7,6 @@ SQL typed by hand, a restored dump, a process that was killed between its commit
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from api_v1.database.platform import Test
-from api_v1.database.tables import RunFailure, RunState, now
+from api_v1.database.tables import RunState, now
 from api_v1.verdicts import change_log, derivation, refresh_lock, state_tables
 from api_v1.verdicts.change_log import ChangeKey, Kind
 from api_v1.verdicts.refresh_lock import Locked
 from api_v1.verdicts.refresher import failures
-from api_v1.verdicts.rule import Failure
 
 #: Runs that the audit of a process compares first, before it knows how long that takes.
 FIRST_AUDITED = 5
@@ -93,7 +91,7 @@ def differing(connection: sa.Connection, ids: Sequence[int], first: int, last: i
     """
     derived = {state.test_id: state for state in derivation.derive(connection, ids)}
     names = derivation.STATE_COLUMNS
-    state, failure = RunState.__table__.c, RunFailure.__table__.c
+    state = RunState.__table__.c
 
     def between(column: Any) -> sa.ColumnElement[bool]:
         return sa.and_(column >= first, sa.true() if last is None else column <= last)
@@ -102,11 +100,11 @@ def differing(connection: sa.Connection, ids: Sequence[int], first: int, last: i
         row.test_id: row._asdict()
         for row in connection.execute(sa.select(*(state[name] for name in names)).where(between(state.test_id)))
     }
-    failures: defaultdict[int, dict[int, Failure]] = defaultdict(dict)
-    for row in connection.execute(sa.select(*failure).where(between(failure.test_id))):
-        failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors)
+    failures = state_tables.stored_failures(connection, lambda row: between(row.test_id))
     return {
         run
         for run in {*derived, *stored, *failures}
-        if run not in derived or stored.get(run) != derived[run].columns() or failures[run] != derived[run].failures
+        if run not in derived
+        or stored.get(run) != derived[run].columns()
+        or failures.get(run, {}) != derived[run].failures
     }

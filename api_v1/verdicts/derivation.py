@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from api_v1.database.platform import DbSession, Test, TestProgress, TestResult, TestStatus, TestType
 from api_v1.database.sql import epoch, group_key
 from api_v1.database.tables import RunCreation
-from api_v1.verdicts import run_sets
+from api_v1.verdicts import failure_details, run_sets
 from api_v1.verdicts.narrowing import to_runs
 from api_v1.verdicts.rule import FINISHED, Failure, RunStatus, Verdict, deviations, failures_of, phase_of, run_status
 from api_v1.verdicts.run_sets import RunSet
@@ -50,6 +50,7 @@ class State:
     commit_key: str
     fork_id: int | None
     of_pull_request: bool
+    pull_request: int | None
     branch_key: bytes
     failures: Mapping[int, Failure] = field(default_factory=dict)
 
@@ -81,20 +82,21 @@ def derive(session: DbSession | sa.Connection, ids: Sequence[int]) -> list[State
     for row in session.execute(_deviations_of_some(), asked):
         found[row.test_id].append(row)
     outside = run_sets.outside(session, sets, results)
+    inside = {run: [one for one in rows if one.regression_id not in outside[run]] for run, rows in found.items()}
+    judged = failure_details.observe(session, {run: failures_of(rows) for run, rows in inside.items()})
     return [
         _state(
             row,
             results.get(row.test_id, 0),
             sets.get(row.test_id) or RunSet(results.get(row.test_id, 0) + missing[row.test_id], missing[row.test_id]),
-            [one for one in found[row.test_id] if one.regression_id not in outside[row.test_id]],
+            judged.get(row.test_id, {}),
             outside[row.test_id],
         )
         for row in facts
     ]
 
 
-def _state(facts: Any, results: int, members: RunSet, deviating: Sequence[Any], outside: set[int]) -> State:
-    judged = failures_of(deviating)
+def _state(facts: Any, results: int, members: RunSet, judged: Mapping[int, Failure], outside: set[int]) -> State:
     last = None if facts.last_status is None else facts.last_status.value
     counted = count(judged.values(), last, results=results, total=members.total, absent=members.absent)
     skipped = members.skipped if counted["status"] in FINISHED else ()
@@ -112,8 +114,9 @@ def _state(facts: Any, results: int, members: RunSet, deviating: Sequence[Any], 
         commit_key=facts.commit_key,
         fork_id=facts.fork_id,
         of_pull_request=bool(facts.of_pull_request),
+        pull_request=facts.pull_request,
         branch_key=facts.branch_key,
-        failures=judged
+        failures=dict(judged)
         | dict.fromkeys(skipped, Failure(Verdict.SKIPPED.value))
         | dict.fromkeys(outside, Failure(OUTSIDE)),
         **counted,
@@ -159,7 +162,7 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
 
     Returns:
         Rows of test_id, last_progress_id, last_status, last_at, started_at, created_at, created_known, commit_key,
-        fork_id, of_pull_request, branch_key.
+        fork_id, of_pull_request, pull_request, branch_key.
     """
     newest = sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test)
     testing = sa.orm.aliased(TestProgress)
@@ -172,6 +175,7 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
         .scalar_subquery()
     )
     known = _known_time(Test)
+    of_pull_request = Test.test_type == TestType.pull_request
     return (
         sa.select(
             Test.id.label("test_id"),
@@ -183,7 +187,8 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
             known.is_not(None).label("created_known"),
             sa.func.lower(Test.commit).label("commit_key"),
             Test.fork_id,
-            (Test.test_type == TestType.pull_request).label("of_pull_request"),
+            of_pull_request.label("of_pull_request"),
+            sa.case((sa.and_(of_pull_request, Test.pr_nr > 0), Test.pr_nr)).label("pull_request"),
             group_key(Test.branch).label("branch_key"),
         )
         .outerjoin(TestProgress, TestProgress.id == newest.scalar_subquery())
@@ -210,6 +215,7 @@ def facts_of_all() -> sa.Select[Any]:
         row.commit_key,
         row.fork_id,
         row.of_pull_request,
+        row.pull_request,
         row.branch_key,
     )
 

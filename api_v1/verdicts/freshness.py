@@ -1,4 +1,4 @@
-"""Changes that are missing in the change log, as far as they are seen cheaply enough to ask with every request."""
+"""Find changes that are missing in the change log, as far as a query is cheap enough for every request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database.platform import Test, TestProgress, TestResult
-from api_v1.database.tables import Change, Refresh, RunFailure, RunState
+from api_v1.database.tables import Change, Refresh, RunFailure, RunFailureOutput, RunState
 from api_v1.verdicts.change_log import Kind
 from api_v1.verdicts.rule import RunStatus
 
@@ -25,6 +25,9 @@ def intact(generation: Any) -> tuple[sa.ColumnElement[bool], ...]:
             RunState.test_id == 0, RunState.generation == generation, RunState.status.is_(None)
         ),
         sa.select(RunFailure.test_id).where(RunFailure.test_id == 0, RunFailure.regression_id == -generation),
+        sa.select(RunFailureOutput.test_id).where(
+            RunFailureOutput.test_id == 0, RunFailureOutput.regression_id == -generation
+        ),
         sa.select(Change.kind).where(Change.kind == Kind.GENERATION.value, Change.target == -generation),
     )
     return tuple(row.correlate(Refresh).exists() for row in rows)

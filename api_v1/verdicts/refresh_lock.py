@@ -21,7 +21,7 @@ from api_v1.verdicts import freshness
 #: locks the platform's row of the run.
 LOCK_TIMEOUT = 1
 
-#: MySQL's and MariaDB's errors for a row that is locked, where NOWAIT is asked for.
+#: The error codes of MySQL and MariaDB for a locked row in a NOWAIT query.
 _LOCKED = (3572, 1205)
 
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from api_v1.database.platform import Test
-from api_v1.database.tables import Change, Refresh, RunCreation, RunFailure, RunState, now
+from api_v1.database.tables import Change, Refresh, RunCreation, RunState, now
 from api_v1.verdicts import change_log, derivation, freshness, refresh_lock, rejudging, state_tables
 from api_v1.verdicts.change_log import ChangeKey, Kind
 from api_v1.verdicts.refresh_lock import Locked
@@ -176,10 +176,11 @@ def _begin_anew(connection: sa.Connection, row: Any) -> None:
     generation = secrets.randbelow(2**30) + 1
     newest = connection.scalar(sa.select(sa.func.max(Test.id))) or 0
     connection.execute(sa.delete(RunState).where(RunState.test_id == 0))
-    connection.execute(sa.delete(RunFailure).where(RunFailure.test_id == 0))
+    for table in state_tables.FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id == 0))
     connection.execute(sa.delete(Change).where(Change.kind == Kind.GENERATION.value))
     connection.execute(sa.insert(RunState).values(test_id=0, generation=generation))
-    connection.execute(sa.insert(RunFailure).values(test_id=0, regression_id=-generation, verdict="", errors=0))
+    state_tables.insert_failures(connection, [(0, {-generation: state_tables.MARKER})])
     connection.execute(
         sa.insert(Change).values(kind=Kind.GENERATION.value, target=-generation, stamp=change_log.stamp())
     )
@@ -203,7 +204,8 @@ def _next_range(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     # Delete the rows of runs that are gone, and of earlier generations.
     connection.execute(sa.delete(RunState).where(RunState.generation != row.generation))
     known = sa.select(RunState.test_id)
-    connection.execute(sa.delete(RunFailure).where(RunFailure.test_id.not_in(known)))
+    for table in state_tables.FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id.not_in(known)))
     state_tables.update_refresh(connection, complete=True, position=0, audit_ended_at=now())
     return []
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from api_v1.database.platform import CustomizedTest, RegressionTestOutput, TestResultFile
 from api_v1.database.tables import RunFailure, RunState
-from api_v1.verdicts import change_log, run_sets, state_tables
+from api_v1.verdicts import change_log, failure_details, run_sets, state_tables
 from api_v1.verdicts.change_log import ChangeKey, Kind
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FINISHED, Failure, Verdict, deviations, failures_of
@@ -46,13 +46,10 @@ def judge_test(connection: sa.Connection, regression_id: int) -> None:
     deviating = defaultdict(list)
     for found in connection.execute(_deviations_of_test(), {"regression_id": regression_id}):
         deviating[found.test_id].append(found)
-    failures = {run: failures_of(found) for run, found in deviating.items()}
+    failures = failure_details.observe(connection, {run: failures_of(found) for run, found in deviating.items()})
     judged = {run: found[regression_id] for run, found in failures.items() if found}
-    columns = (RunFailure.test_id, RunFailure.verdict, RunFailure.errors)
-    kept = {
-        row.test_id: Failure(row.verdict, row.errors)
-        for row in connection.execute(sa.select(*columns).where(RunFailure.regression_id == regression_id))
-    }
+    stored = state_tables.stored_failures(connection, lambda row: row.regression_id == regression_id)
+    kept = {run: found[regression_id] for run, found in stored.items()}
     settled = {run for run, failure in kept.items() if failure.verdict in (OUTSIDE, Verdict.SKIPPED)}
     changed = [run for run in {*kept, *judged} - settled if kept.get(run) != judged.get(run)]
     state_tables.replace_failures(connection, regression_id, changed, judged)

@@ -28,6 +28,7 @@ from api_v1.database.platform import (
 from api_v1.database.sql import equals
 from api_v1.enums import StrEnum
 from api_v1.verdicts.narrowing import Narrow
+from api_v1.verdicts.observed import NOTHING, Observed
 
 
 class Verdict(StrEnum):
@@ -268,21 +269,24 @@ def failing_results(narrow: Narrow) -> sa.Select[Any]:
 
 
 class Failure(NamedTuple):
-    """The verdict of a test that did not plainly pass in a run, and how many errors there are about its result."""
+    """A test that did not plainly pass in a run: its verdict, how many errors there are about its result, and what was
+    observed of it.
+    """
 
     verdict: str
     errors: int = 0
+    observed: Observed = NOTHING
 
 
 def failures_of(deviating: Iterable[Any]) -> dict[int, Failure]:
-    """Judge the results of a run that deviate; return the tests that did not plainly pass.
+    """Judge the results of a run that deviate; return the tests that did not plainly pass, not yet what was observed.
 
     Args:
         deviating: rows of `deviations`.
     """
     found: dict[int, Failure] = {}
     for row in deviating:
-        verdict, errors = found.get(row.regression_id, Failure(Verdict.PASS.value))
+        verdict, errors, _ = found.get(row.regression_id, Failure(Verdict.PASS.value))
         if row.kind == Deviation.NO_FILE:
             verdict = Verdict.MISSING_OUTPUT.value
         elif row.kind != Deviation.NO_OUTPUT and verdict == Verdict.PASS:

@@ -1,18 +1,25 @@
-"""Writing the tables of stored states: `RunState`, `RunFailure`, and the one row of `Refresh`."""
+"""The tables of stored states: `RunState`, `RunFailure` and `RunFailureOutput`, and the one row of `Refresh`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from api_v1.database.platform import TestStatus
-from api_v1.database.tables import Refresh, RunFailure, RunState
+from api_v1.database.tables import Refresh, RunFailure, RunFailureOutput, RunState
 from api_v1.verdicts import freshness
 from api_v1.verdicts.derivation import State
+from api_v1.verdicts.observed import Observed
 from api_v1.verdicts.rule import Failure, RunStatus, Verdict, run_status
+
+#: The tables of failures and of their outputs.
+FAILURES = (RunFailure.__table__, RunFailureOutput.__table__)
+
+#: The failure of run 0, which stands in both tables as long as they are not emptied or replaced (see `Refresh`).
+MARKER = Failure("", 0, Observed(None, False, None, ((0, ""),)))
 
 #: Runs whose rows are replaced or changed in one statement.
 RUNS_AT_ONCE = 1000
@@ -21,7 +28,8 @@ RUNS_AT_ONCE = 1000
 def replace_states(connection: sa.Connection, runs: Sequence[int], states: Sequence[State], generation: int) -> None:
     """Store the states of runs and their failures; one without a state does not exist any more, and is deleted."""
     connection.execute(sa.delete(RunState.__table__).where(RunState.test_id.in_(runs)))
-    connection.execute(sa.delete(RunFailure.__table__).where(RunFailure.test_id.in_(runs)))
+    for table in FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id.in_(runs)))
     if states:
         rows = [state.columns() | {"generation": generation} for state in states]
         connection.execute(sa.insert(RunState.__table__), rows)
@@ -30,13 +38,48 @@ def replace_states(connection: sa.Connection, runs: Sequence[int], states: Seque
 
 def insert_failures(connection: sa.Connection, found: Iterable[tuple[int, Mapping[int, Failure]]]) -> None:
     """Store failures: of each run, by test."""
-    rows = [
-        {"test_id": run, "regression_id": test, "verdict": failure.verdict, "errors": failure.errors}
-        for run, failures in found
-        for test, failure in failures.items()
-    ]
-    if rows:
-        connection.execute(sa.insert(RunFailure.__table__), rows)
+    rows: list[dict[str, Any]] = []
+    outputs: list[dict[str, Any]] = []
+    for run, failures in found:
+        for test, (verdict, errors, observed) in failures.items():
+            key = {"test_id": run, "regression_id": test}
+            rows.append(
+                {
+                    **key,
+                    "verdict": verdict,
+                    "errors": errors,
+                    "exit_code": observed.exit_code,
+                    "wrong_exit_code": observed.wrong_exit_code,
+                    "observed": observed.digest,
+                }
+            )
+            outputs += [{**key, "output_id": output, "hash": hash_} for output, hash_ in observed.outputs]
+    for table, values in zip(FAILURES, (rows, outputs), strict=True):
+        if values:
+            connection.execute(sa.insert(table), values)
+
+
+def stored_failures(
+    connection: sa.Connection, narrow: Callable[[Any], sa.ColumnElement[bool]]
+) -> dict[int, dict[int, Failure]]:
+    """Return the stored failures by run and test.
+
+    Args:
+        narrow: given the columns of either table, return the condition for its rows.
+    """
+    failure, output = (table.c for table in FAILURES)
+    outputs: defaultdict[tuple[int, int], list[tuple[int, str]]] = defaultdict(list)
+    for row in connection.execute(sa.select(*output).where(narrow(output)).order_by(output.output_id)):
+        outputs[row.test_id, row.regression_id].append((row.output_id, row.hash))
+    found: defaultdict[int, dict[int, Failure]] = defaultdict(dict)
+    for row in connection.execute(sa.select(*failure).where(narrow(failure))):
+        differing = tuple(outputs.pop((row.test_id, row.regression_id), ()))
+        observed = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed, differing)
+        found[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, observed)
+    for run, test in outputs:
+        # Outputs without a failure; no derived failure is equal to the marker.
+        found[run][test] = MARKER
+    return found
 
 
 def replace_failures(
@@ -48,8 +91,9 @@ def replace_failures(
         failures: by run; in the others the test has none any more.
     """
     for some in chunks(runs):
-        own = (RunFailure.regression_id == regression_id, RunFailure.test_id.in_(some))
-        connection.execute(sa.delete(RunFailure.__table__).where(*own))
+        for table in FAILURES:
+            own = (table.c.regression_id == regression_id, table.c.test_id.in_(some))
+            connection.execute(sa.delete(table).where(*own))
         insert_failures(connection, ((run, {regression_id: failures[run]}) for run in some if run in failures))
 
 

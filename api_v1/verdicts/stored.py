@@ -176,7 +176,7 @@ def literals(states: Iterable[State]) -> list[sa.Select[Any]]:
 
 
 def of_states(states: Sequence[State]) -> Any:
-    """Return the columns of `RunState` with derived states, of which there is at least one."""
+    """Return the columns of `RunState` with derived states (at least one)."""
     return sa.union_all(*literals(states)).subquery("state").c
 
 

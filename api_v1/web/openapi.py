@@ -26,6 +26,7 @@ _TAGS = {
     "Samples": "Media samples and regression test definitions",
     "Results": "Per-sample output, diffs, and baseline management",
     "Errors and Logs": "Structured errors and raw log access",
+    "Triage": "Whose fault a failure is: runs compared, tests over time, the same failure across runs",
     "System": "Health, queue, branches, environments, and artifacts",
 }
 

@@ -29,6 +29,11 @@ def machine_minutes() -> int:
     return platform.machine_minutes(current_app.config)
 
 
+def main_repository() -> str:
+    """Return owner/name of the repository that the platform tests."""
+    return platform.main_repository(current_app.config)
+
+
 def remember_caller(caller: Caller | None) -> None:
     """Store the caller of the current request (in its WSGI environment: `flask.g` may outlive a request in tests)."""
     request.environ[_CALLER] = caller

@@ -49,6 +49,7 @@ ADDED = {
     "POST /baseline-approvals/{approval_id}/review": Rule(scope="baselines:write", roles=ADMIN),
     "POST /baseline-approvals/{approval_id}/revert": Rule(scope="baselines:write", roles=ADMIN),
     "GET /audit-log": Rule(scope="system:read", roles=ADMIN),
+    "GET /runs/{run_id}/comparison": Rule(scope="results:read"),
     "GET /openapi.json": Rule(public=True),
 }
 

@@ -21,7 +21,7 @@ from api_v1.database import migrations
 from api_v1.database.platform import Base
 from api_v1.database.session import db
 from api_v1.database.tables import Token
-from api_v1.verdicts import stored
+from api_v1.verdicts import observed, stored
 from tests.support import factories, servers
 from tests.support.cli import (
     OWN,
@@ -274,6 +274,75 @@ def test_downgrade_goes_back_to_an_older_version(own_app: Flask, own_cli: Cli, n
             assert own_cli("db", "downgrade", older).stdout == f"Tables are at revision {older}.\n"
             assert state(own_app) == (OWN, [older])
     assert own_cli("db", "downgrade", "9999").stdout == f"Tables are at revision {older}.\n"
+
+
+def insert_failure(engine: sa.Engine) -> None:
+    """Insert a run that completed with one test, whose exit code is wrong, as the platform of another process does."""
+    insert_runs(engine)
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO regression_test (id, command, input_type, output_type, expected_rc, active)"
+            " VALUES (7, '', 'file', 'file', 0, 1)",
+            "INSERT INTO test_result (test_id, regression_test_id, runtime, exit_code, expected_rc)"
+            " VALUES (2, 7, 5, 139, 0)",
+        ):
+            connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize(
+    "left", [(), ("ALTER TABLE api_v1_run_failure ADD COLUMN exit_code INTEGER",)], ids=["whole", "cut short before"]
+)
+def test_observed_results_are_derived_for_failures_of_an_older_version(
+    left: tuple[str, ...], own_app: Flask, own_cli: Cli
+) -> None:
+    with own_app.app_context():
+        insert_failure(db.engine)
+    own_cli("db", "upgrade")
+    own_cli("db", "downgrade", "0001")
+    with own_app.app_context(), db.engine.begin() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_run_failure")}
+        assert columns == {"test_id", "regression_id", "verdict", "errors"}
+        assert "api_v1_run_failure_output" not in sa.inspect(connection).get_table_names()
+        kept = connection.exec_driver_sql("SELECT test_id, verdict FROM api_v1_run_failure WHERE test_id <> 0")
+        assert [tuple(row) for row in kept] == [(2, "fail")]
+        for statement in left:
+            connection.exec_driver_sql(statement)
+    own_cli("db", "upgrade")
+    assert state(own_app) == UPGRADED
+    with own_app.app_context(), db.engine.connect() as connection:
+        assert differences(connection) == []
+        rows = connection.exec_driver_sql(
+            "SELECT regression_id, verdict, exit_code, wrong_exit_code, observed FROM api_v1_run_failure"
+            " WHERE test_id <> 0"
+        ).all()
+        assert [tuple(row) for row in rows] == [(7, "fail", 139, 1, observed.digest(139, {}))]
+
+
+@pytest.mark.parametrize(
+    "left", [(), ("ALTER TABLE api_v1_run_state ADD COLUMN pull_request INTEGER",)], ids=["whole", "cut short before"]
+)
+def test_pull_requests_are_derived_for_states_of_an_older_version(
+    left: tuple[str, ...], own_app: Flask, own_cli: Cli
+) -> None:
+    with own_app.app_context():
+        insert_runs(db.engine)
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE test SET test_type = 'pr', pr_nr = 7 WHERE id = 2")
+    own_cli("db", "upgrade")
+    own_cli("db", "downgrade", "0002")
+    with own_app.app_context(), db.engine.begin() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_run_state")}
+        assert "pull_request" not in columns
+        for statement in left:
+            connection.exec_driver_sql(statement)
+    own_cli("db", "upgrade")
+    assert state(own_app) == UPGRADED
+    with own_app.app_context(), db.engine.connect() as connection:
+        assert differences(connection) == []
+        rows = connection.exec_driver_sql(
+            "SELECT test_id, pull_request FROM api_v1_run_state WHERE test_id <> 0 ORDER BY test_id"
+        ).all()
+        assert [tuple(row) for row in rows] == [(1, None), (2, 7)]
 
 
 @pytest.mark.parametrize("revision", ["base", "-1", "0000", "none"])

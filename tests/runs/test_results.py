@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from tests.support import factories
+from tests.support.bucket import put_result
 from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.reading import ELLIPSIS, FINISHED, get, reader, refused
@@ -209,6 +211,31 @@ def test_each_output_has_its_status(api: Api) -> None:
             f"Output {ids[6]} has no recorded baseline.",
         ]
     )
+
+
+def test_a_file_of_another_tests_output_is_shown_where_it_fails_a_test(api: Api, repository: Path) -> None:
+    with api.rows() as session:
+        test, other = (factories.regression_test(session) for _ in range(2))
+        own, foreign = factories.output(session, test), factories.output(session, other)
+        run = factories.run(session, *FINISHED, tests=[test, other])
+        bad = put_result(repository, b"bad")
+        factories.result(session, run, test, (own, None), (foreign, bad))
+        factories.result(session, run, other, (foreign, None))
+        ids = {"regression_id": test.id, "output_id": foreign.id}
+        run_id, sample_id, own_output = run.id, test.sample_id, (own.id, own.correct)
+        correct = foreign.correct
+    result, of_other = results(api, run_id)
+    assert (result["status"], of_other["status"]) == ("fail", "pass")
+    assert result["outputs"] == [
+        {"output_id": own_output[0], "status": "match", "expected_hash": own_output[1], "actual_hash": None},
+        {"output_id": ids["output_id"], "status": "diff_mismatch", "expected_hash": correct, "actual_hash": bad},
+    ]
+    assert result["result_message"] == f"Output {ids['output_id']} differs from the expected file."
+    assert [output["status"] for output in of_other["outputs"]] == ["match"]
+    (error,) = get(api, f"/runs/{run_id}/errors")["data"]
+    assert (error["type"], error["location"]) == ("diff_mismatch", ids)
+    query = f"regression_id={ids['regression_id']}&output_id={ids['output_id']}&format=text"
+    assert get(api, f"/runs/{run_id}/samples/{sample_id}/actual", query)["content"] == "bad"
 
 
 def test_the_expected_file_is_the_one_the_run_was_compared_with(api: Api) -> None:

@@ -195,3 +195,9 @@ def result(
     for expected, got in files:
         session.add(platform.TestResultFile(run.id, test.id, expected.id, expected.correct or "", got))
     session.flush()
+
+
+def update_result(run_id: int, test_id: int, **values: Any) -> sa.Update:
+    """The statement that changes a result, for who wants it to go through the session."""
+    result = platform.TestResult
+    return sa.update(result).where(result.test_id == run_id, result.regression_test_id == test_id).values(values)

@@ -20,6 +20,13 @@ from api_v1.database.platform import DbSession
 from api_v1.database.tables import RunCreation
 from tests.support.factories import MAIN_FORK, START, hash_of
 
+#: The repositories of runs: the main one, with and without the usual end of its URL, and another one.
+FORKS = {1: MAIN_FORK, 2: "https://github.com/someone/ccextractor.git", 3: MAIN_FORK.removesuffix(".git")}
+MAIN_FORKS = (1, 3)
+
+#: The user of the runs that somebody asked for.
+USER = 900
+
 CATEGORIES = {81: "Broken", 82: "General"}
 SAMPLES = (11, 12, 13)
 EPOCH = datetime(1970, 1, 1)
@@ -93,6 +100,11 @@ class Run:
         custom: the regression ids of its CustomizedTest rows, as stored.
         results: by regression test.
         machines: number of its GcpInstance rows.
+        fork: one of FORKS.
+        pull_request: its number; 0 for a run of a commit.
+        commit: None for one of its own.
+        owned: whether a user asked for it on the custom page.
+        authored: whether a user created it through the API; only with `recorded`.
     """
 
     id: int
@@ -103,6 +115,17 @@ class Run:
     results: Mapping[int, Result]
     files: tuple[File, ...]
     machines: int
+    fork: int = 1
+    branch: str = "master"
+    pull_request: int = 0
+    commit: str | None = None
+    owned: bool = False
+    authored: bool = False
+
+    @property
+    def sha(self) -> str:
+        """The commit that it tests."""
+        return self.commit or hash_of(self.id)[:40]
 
     @property
     def last(self) -> str | None:
@@ -160,6 +183,11 @@ class Scenario:
     tests: tuple[RegressionTest, ...]
     runs: tuple[Run, ...]
     strays: bool = field(default=False)
+
+    @property
+    def has_author(self) -> bool:
+        """Whether somebody asked for any of the runs."""
+        return any(run.owned or run.authored for run in self.runs)
 
     # What the rules say of it
 
@@ -266,6 +294,11 @@ class Scenario:
             found | dict.fromkeys(self.skipped(run), ("skipped", 0)) | dict.fromkeys(self.outside(run), ("outside", 0))
         )
 
+    def observed(self, run: Run, test: RegressionTest) -> tuple[int | None, dict[int, str]]:
+        """What was observed of a result: exit code, and the hash of each output that has a file."""
+        hashes = {file.output: file.expected if file.got is None else file.got for file in self.files(run, test)}
+        return run.results[test.id].exit_code, hashes
+
     def faults(self, run: Run) -> list[tuple[str, str, int, int]]:
         """What is wrong in a run: type, severity, test, output (0 for none).
 
@@ -297,9 +330,8 @@ class Scenario:
         ]
 
     def jobs(self) -> dict[int, str]:
-        """What is in the queue, and whether it waits or runs."""
-        phases = {run.id: "running" if run.machines else run.phase for run in self.runs}
-        return {run_id: phase for run_id, phase in phases.items() if phase in ("queued", "running")}
+        """What is in the queue, and whether it waits or runs; the machine of a finished run is no job."""
+        return {run.id: "running" if run.machines else run.phase for run in self.runs if not run.finished}
 
     # How it gets into a database
 
@@ -307,7 +339,8 @@ class Scenario:
         """Write it into an empty database; the caller commits."""
         p = platform
         rows: dict[Any, list[dict[str, Any]]] = {
-            p.Fork: [{"id": 1, "github": MAIN_FORK}],
+            p.Fork: [{"id": id_, "github": url} for id_, url in FORKS.items()],
+            p.User: [{"id": USER, "name": "somebody", "password": ""} for _ in self.runs[:1] if self.has_author],
             p.Category: [{"id": id_, "name": name, "description": ""} for id_, name in CATEGORIES.items()],
             p.Sample: [
                 {"id": id_, "sha": hash_of(id_), "extension": "ts", "original_name": f"sample{id_}"} for id_ in SAMPLES
@@ -320,8 +353,11 @@ class Scenario:
             p.RegressionTestOutputFiles: [row for test in self.tests for row in _variant_rows(test)],
             p.Test: [_run_row(run) for run in self.runs],
             RunCreation: [
-                {"test_id": run.id, "created_at": run.recorded} for run in self.runs if run.recorded is not None
+                {"test_id": run.id, "created_at": run.recorded, "user_id": USER if run.authored else None}
+                for run in self.runs
+                if run.recorded is not None
             ],
+            p.TestFork: [{"user_id": USER, "test_id": run.id} for run in self.runs if run.owned],
             p.TestProgress: [row for run in self.runs for row in _progress_rows(run)],
             p.CustomizedTest: [{"test_id": run.id, "regression_id": id_} for run in self.runs for id_ in run.custom],
             p.TestResult: [row for run in self.runs for row in _result_rows(run)],
@@ -340,9 +376,9 @@ class Scenario:
 
 #: The tables that a scenario fills, those that refer to others first.
 TABLES = (
-    "gcp_instance test_result_file test_result customized_test test_progress api_v1_run_creation test "
+    "gcp_instance test_result_file test_result customized_test test_fork test_progress api_v1_run_creation test "
     "regression_test_output_files regression_test_output regression_test_category regression_test sample category fork "
-    "api_v1_run_failure api_v1_run_state api_v1_change api_v1_refresh"
+    "api_v1_run_failure_output api_v1_run_failure api_v1_run_state api_v1_change api_v1_refresh"
 ).split()
 
 
@@ -350,6 +386,7 @@ def clear(session: DbSession) -> None:
     """Delete what a scenario filled, and commit: much faster than emptying the whole database."""
     for table in TABLES:
         session.execute(sa.text(f"DELETE FROM {table}"))
+    session.execute(sa.delete(platform.User).where(platform.User.id == USER))
     session.commit()
 
 
@@ -383,12 +420,12 @@ def _run_row(run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "platform": getattr(platform.TestPlatform, run.host),
-        "test_type": platform.TestType.commit,
+        "test_type": platform.TestType.pull_request if run.pull_request else platform.TestType.commit,
         "token": f"token{run.id}",
-        "fork_id": 1,
-        "branch": "master",
-        "commit": hash_of(run.id)[:40],
-        "pr_nr": 0,
+        "fork_id": run.fork,
+        "branch": "pull_request" if run.pull_request else run.branch,
+        "commit": run.sha,
+        "pr_nr": run.pull_request,
     }
 
 

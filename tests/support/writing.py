@@ -15,7 +15,7 @@ COMMIT = "0632bff4e382d5f86eff9073b9ddd37f03f9778c"
 BODY = {"repository": "CCExtractor/ccextractor", "commit_sha": COMMIT, "platform": "linux"}
 
 #: What is derived from other rows, or written by being used.
-DERIVED = {"api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh"}
+DERIVED = {"api_v1_run_state", "api_v1_run_failure", "api_v1_run_failure_output", "api_v1_change", "api_v1_refresh"}
 Contents = dict[str, Counter[tuple[Any, ...]]]
 
 

@@ -249,10 +249,11 @@ DUMPS = [
     ["regression_test_output_files", "regression_test_output"],
     ["api_v1_run_state"],
     ["api_v1_run_failure"],
+    ["api_v1_run_failure_output"],
     ["api_v1_change"],
     ["api_v1_refresh"],
     ["api_v1_run_state", "api_v1_run_failure"],
-    ["api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh"],
+    ["api_v1_run_state", "api_v1_run_failure", "api_v1_run_failure_output", "api_v1_change", "api_v1_refresh"],
 ]
 
 
@@ -344,8 +345,8 @@ def test_the_audit_finds_changes_of_a_platform_process_without_the_api(server: V
 # --- Our own tables -------------------------------------------------------------------------------
 
 #: Those whose content can be made again.
-DISPOSABLE = ["api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh"]
-SUBSETS = [[name for bit, name in enumerate(DISPOSABLE) if number >> bit & 1] for number in range(1, 16)]
+DISPOSABLE = ["api_v1_run_state", "api_v1_run_failure", "api_v1_run_failure_output", "api_v1_change", "api_v1_refresh"]
+SUBSETS = [[name for bit, name in enumerate(DISPOSABLE) if number >> bit & 1] for number in range(1, 32)]
 
 
 @pytest.mark.parametrize("tables", SUBSETS, ids="+".join)
@@ -365,13 +366,23 @@ SINGLE_ROWS = {
     "the last state": "DELETE FROM api_v1_run_state WHERE test_id = {queued}",
     "one failure": "DELETE FROM api_v1_run_failure WHERE test_id = {failing}",
     "a false state": "UPDATE api_v1_run_state SET status = 'pass'",
-    "a false failure": "INSERT INTO api_v1_run_failure (test_id, regression_id, verdict, errors)"
-    " VALUES ({passing}, {plain}, 'fail', 1)",
+    "a false failure": "INSERT INTO api_v1_run_failure (test_id, regression_id, verdict, errors, wrong_exit_code)"
+    " VALUES ({passing}, {plain}, 'fail', 1, 0)",
+    "another exit code": "UPDATE api_v1_run_failure SET exit_code = 5 WHERE test_id = {failing}",
+    "another observed result": "UPDATE api_v1_run_failure SET observed = 'x' WHERE test_id = {failing}",
+    "one output": "DELETE FROM api_v1_run_failure_output WHERE test_id = {different}",
+    "another hash": "UPDATE api_v1_run_failure_output SET hash = 'x' WHERE test_id = {different}",
+    "a false output": "INSERT INTO api_v1_run_failure_output (test_id, regression_id, output_id, hash)"
+    " VALUES ({failing}, {plain}, {out}, 'x')",
+    "an output of no failure": "INSERT INTO api_v1_run_failure_output (test_id, regression_id, output_id, hash)"
+    " VALUES ({passing}, {plain}, {out}, 'x')",
+    "an output of a run that is not there": "INSERT INTO api_v1_run_failure_output"
+    " (test_id, regression_id, output_id, hash) VALUES (9999, {plain}, {out}, 'x')",
     "the state of a run that is not there": "INSERT INTO api_v1_run_state"
     " (test_id, generation, status, results, recorded, total, passed, failed, missing_output, absent, errors)"
     " SELECT 9999, generation, 'pass', 0, 0, 0, 0, 0, 0, 0, 0 FROM api_v1_refresh",
     "the failures of a run that is not there": "INSERT INTO api_v1_run_failure"
-    " (test_id, regression_id, verdict, errors) VALUES (9999, {plain}, 'fail', 1)",
+    " (test_id, regression_id, verdict, errors, wrong_exit_code) VALUES (9999, {plain}, 'fail', 1, 0)",
 }
 
 

@@ -16,11 +16,12 @@ from hypothesis import given
 from sqlalchemy.orm import Session
 
 from api_v1.database import platform, sql
-from api_v1.database.tables import RunFailure, RunState
+from api_v1.database.tables import RunFailure, RunFailureOutput, RunState
 from api_v1.findings import error_items
 from api_v1.runs import results
-from api_v1.verdicts import derivation, refresher, rule, run_sets
-from api_v1.verdicts.rule import Deviation, Verdict
+from api_v1.verdicts import derivation, refresher, rule, run_sets, state_tables
+from api_v1.verdicts.observed import NOTHING, Observed, digest, hash_key
+from api_v1.verdicts.rule import Deviation, Failure, Verdict
 from tests.support import oracle, scenarios
 from tests.support.factories import hash_of
 from tests.support.oracle import RegressionTest, Run, Scenario
@@ -119,7 +120,8 @@ def expected_state(scenario: Scenario, run: Run, branch_key: Any) -> dict[str, A
         "completed_at": run.completed_at,
         "commit_key": hash_of(run.id)[:40],
         "fork_id": 1,
-        "of_pull_request": False,
+        "of_pull_request": bool(run.pull_request),
+        "pull_request": run.pull_request or None,
         "branch_key": branch_key,
     }
 
@@ -135,9 +137,27 @@ def check_states(session: Session, scenario: Scenario) -> None:
     for chosen in (slice(None), slice(0, None, 2), *(slice(n, n + 1) for n in range(len(ids)))):
         states = sorted(derivation.derive(session, ids[chosen]), key=lambda state: state.test_id)
         assert [state.columns() for state in states] == expected[chosen]
-        assert [state.failures for state in states] == [scenario.failures(run) for run in scenario.runs[chosen]]
+        assert [state.failures for state in states] == [failures_of(scenario, run) for run in scenario.runs[chosen]]
     assert derivation.derive(session, [*ids, max(ids) + 1000]) == derivation.derive(session, ids)
     check_what_needs_no_results(session, expected)
+
+
+def failures_of(scenario: Scenario, run: Run) -> dict[int, Failure]:
+    """The tests that did not plainly pass in a run, and what was observed of those with a result in its set."""
+    found = {}
+    for id_, (verdict, errors) in scenario.failures(run).items():
+        judged = verdict in ("pass", *oracle.FAILING)
+        found[id_] = Failure(verdict, errors, observed_of(scenario, run, id_) if judged else NOTHING)
+    return found
+
+
+def observed_of(scenario: Scenario, run: Run, test_id: int) -> Observed:
+    """What is stored of a result."""
+    test, result = scenario.test(test_id), run.results[test_id]
+    wrong = {file.output: file.got for file in scenario.files(run, test) if scenario.wrong(file)}
+    outputs = tuple((output, hash_key(got)) for output, got in sorted(wrong.items()) if got is not None)
+    wrong_exit_code = result.exit_code != result.expected_rc
+    return Observed(result.exit_code, wrong_exit_code, digest(*scenario.observed(run, test)), outputs)
 
 
 def newest_progress() -> sa.Select[Any]:
@@ -198,17 +218,30 @@ def test_stored_states_agree_with_the_oracle(session: Session, scenario: Scenari
     refresher.rebuild(session.get_bind().engine)
     branch_key = session.scalar(sa.select(sql.group_key("master")))
     newest = dict(session.execute(newest_progress()).tuples().all())
-    state, failure = RunState.__table__, RunFailure.__table__
+    state = RunState.__table__
     stored = session.execute(sa.select(state).where(state.c.test_id != 0).order_by(state.c.test_id)).mappings().all()
     expected = [
         expected_state(scenario, run, branch_key) | {"last_progress_id": newest.get(run.id)} for run in scenario.runs
     ]
     assert [{name: row[name] for name in row if name != "generation"} for row in stored] == expected
     assert len({row["generation"] for row in stored}) == 1
-    failures = session.execute(sa.select(failure).where(failure.c.test_id != 0)).tuples().all()
-    assert sorted(failures) == sorted(
-        (run.id, id_, *found) for run in scenario.runs for id_, found in scenario.failures(run).items()
-    )
+    check_stored_failures(session, {run.id: failures_of(scenario, run) for run in scenario.runs})
+
+
+def check_stored_failures(session: Session, failures: dict[int, dict[int, Failure]]) -> None:
+    """Both tables hold these failures, and no other rows."""
+    failure, output = RunFailure.__table__, RunFailureOutput.__table__
+    every = sorted((run, id_, found) for run in failures for id_, found in failures[run].items())
+    columns = ("test_id", "regression_id", "verdict", "errors", "exit_code", "wrong_exit_code", "observed")
+    rows = session.execute(sa.select(*(failure.c[name] for name in columns)).where(failure.c.test_id != 0))
+    assert sorted(rows.tuples(), key=lambda row: row[:2]) == [
+        (run, id_, found.verdict, found.errors, *found.observed[:3]) for run, id_, found in every
+    ]
+    rows = session.execute(sa.select(output).where(output.c.test_id != 0))
+    assert sorted(rows.tuples()) == [(run, id_, *one) for run, id_, found in every for one in found.observed.outputs]
+    with session.get_bind().engine.connect() as connection:
+        stored = state_tables.stored_failures(connection, lambda row: row.test_id != 0)
+    assert stored == {run: found for run, found in failures.items() if found}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +266,7 @@ def test_failure_follows_from_deviations(
         SimpleNamespace(regression_id=7, kind=Deviation(kind), output_id=output_id, baseline=baseline)
         for kind, output_id, baseline in deviating
     ]
-    assert rule.failures_of(rows) == ({} if failure is None else {7: failure})
+    assert rule.failures_of(rows) == ({} if failure is None else {7: Failure(*failure)})
 
 
 @needs_platform

@@ -25,6 +25,7 @@ ADDED = {
     "POST /baseline-approvals/{approval_id}/review",
     "POST /baseline-approvals/{approval_id}/revert",
     "GET /audit-log",
+    "GET /runs/{run_id}/comparison",
     "GET /openapi.json",
 }
 

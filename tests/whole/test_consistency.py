@@ -118,7 +118,7 @@ def test_runs_added_between_pages_neither_repeat_nor_hide_others(
 
 
 #: The tables that may be emptied at any time.
-DISPOSABLE = ("api_v1_run_state", "api_v1_run_failure", "api_v1_change", "api_v1_refresh")
+DISPOSABLE = ("api_v1_run_state", "api_v1_run_failure", "api_v1_run_failure_output", "api_v1_change", "api_v1_refresh")
 
 
 def forget(reader: Reader, tables: Iterable[str] = DISPOSABLE) -> None:

@@ -106,6 +106,7 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     "get_diff": (6, OF_ONE_TEST),
     "list_baseline_approvals": (6, [*PLAIN, {"status": "pending_review"}, {"run_id": "{run_id}"}]),
     "get_baseline_approval": (4, PLAIN),
+    "compare_run": (8, [*PLAIN, {"base": "previous"}, {"base": "{other_id}"}, {"change": "broken_here"}]),
     "list_audit_log": (6, [*PLAIN, {"action": "run.cancel"}, {"created_after": "2020-01-01T00:00:00Z"}]),
 }
 
@@ -134,7 +135,8 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
         names = [factories.hash_of(f"{number} {expected}") for number in range(tests) for expected in (True, False)]
         outputs = [factories.output(session, case, names[2 * number]) for number, case in enumerate(cases)]
         made = []
-        for number in range(runs):
+        # One more, to compare the others with.
+        for number in range(1 + runs):
             begun = factories.START + timedelta(hours=number)
             progress = ("preparation", "testing", "completed")
             run = factories.run(session, *progress, tests=cases, created_at=begun, started=begun)
@@ -152,7 +154,13 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
         ]:
             (repository / folder).mkdir(exist_ok=True)
             (repository / folder / name).write_text(text)
-        ids = {"run_id": made[-1].id, "sample_id": first.id, "test": cases[0].id, "output": outputs[0].id}
+        ids = {
+            "run_id": made[-1].id,
+            "other_id": made[0].id,
+            "sample_id": first.id,
+            "test": cases[0].id,
+            "output": outputs[0].id,
+        }
         ids["approval_id"] = session.scalars(sa.select(sa.func.max(BaselineApproval.id))).one()
         session.commit()
         refresher.rebuild(session.get_bind().engine)

@@ -49,6 +49,8 @@ def aligned(expected: Sequence[Cue], actual: Sequence[Cue], words: tuple[list[st
 def _gaps(expected: Sequence[Cue], actual: Sequence[Cue], words: tuple[list[str], list[str]]) -> list[Change]:
     """Return what lies between captions with the same words: if that leaves no more, those at the same time."""
     gaps = changes(*words)
+    if not gaps:
+        return gaps
     at_times = (
         [(cue.start, text) for cue, text in zip(cues, texts, strict=True)]
         for cues, texts in zip((expected, actual), words, strict=True)

@@ -98,7 +98,7 @@ def _record_creation(connection: sa.Connection, runs: Iterable[int]) -> None:
     insert = sa.insert(RunCreation).prefix_with("OR IGNORE", dialect="sqlite")
     for dialect in ("mysql", "mariadb"):
         insert = insert.prefix_with("IGNORE", dialect=dialect)
-    # Those that are still there: a savepoint may have been rolled back.
+    # Only runs that still exist: a savepoint may have been rolled back.
     there = sa.select(Test.id, sa.literal(now())).where(Test.id.in_(sorted(runs)))
     connection.execute(insert.from_select(["test_id", "created_at"], there))
 

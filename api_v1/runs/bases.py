@@ -1,0 +1,413 @@
+"""Which run another one is compared with, and the runs of master before it (docs/decisions.md, "Base of a comparison").
+
+A run *of master* is one of the main repository's branch `master` that the platform started by itself: nobody asked for
+it on the custom page (it has no TestFork row) or through the API (nobody is recorded as its author). Only such a run is
+known to have the whole set of tests, and to be of a commit that was merged. A *complete* run completed, and has a
+result of every test of its set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.database import sql
+from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatform
+from api_v1.database.tables import RunCreation, RunFailure
+from api_v1.errors import NotFound, Unprocessable
+from api_v1.runs.commits import stored_commit
+from api_v1.runs.repositories import of_repository, repository_name
+from api_v1.verdicts import stored
+from api_v1.verdicts.observed import Observed
+from api_v1.verdicts.rule import FAILING, FINISHED, Failure, RunStatus
+from api_v1.verdicts.stored import Sources
+
+#: The branch whose runs say what is known to fail.
+MASTER = "master"
+
+#: How many runs of master before the base are looked at for a failure that is known there.
+OLDER = 20
+
+#: Runs of one commit that are looked at; a commit has a few.
+OF_ONE_COMMIT = 100
+
+_RUN_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,40}", re.ASCII)
+_LARGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a comparison needs of a run.
+
+    Attributes:
+        recorded: whether CustomizedTest rows say which tests it consists of.
+        total: the number of tests of its set, of which `absent` have no result.
+        by_platform: whether the platform started it by itself.
+    """
+
+    run_id: int
+    platform: str
+    fork_id: int | None
+    repository: str | None
+    branch: str
+    branch_key: bytes
+    commit: str
+    of_pull_request: bool
+    pull_request: int | None
+    status: str
+    recorded: bool
+    total: int
+    absent: int
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    by_platform: bool
+
+    @property
+    def commit_sha(self) -> str | None:
+        """Its commit as the platform stores it; None where that is no commit."""
+        return stored_commit(self.commit)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it completed and has a result of every test of its set."""
+        return self.status in COMPLETE and not self.absent
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is over."""
+        return self.status in FINISHED
+
+    @property
+    def begun_at(self) -> datetime:
+        """When it began testing, as far as its rows tell."""
+        return self.started_at or self.completed_at or self.created_at
+
+
+#: The states of a run that completed with a result, which is complete if no test of its set lacks one.
+COMPLETE = (RunStatus.PASS.value, RunStatus.FAIL.value)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run, the repository that the platform tests, and what to read the states of runs from."""
+
+    run: Run
+    main_repository: str
+    main_forks: Sequence[int]
+    source: Sources
+
+
+@dataclass(frozen=True)
+class MasterRun:
+    """A complete run of master, and the tests that failed in it, each without its differing outputs."""
+
+    run: Run
+    failures: Mapping[int, Failure]
+
+    def digest(self, regression_id: int) -> str | None:
+        """Return the digest of what was observed of a test that failed, None for any other."""
+        failure = self.failures.get(regression_id)
+        return None if failure is None else failure.observed.digest
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a run is compared with.
+
+    Attributes:
+        run: None where there is no such run.
+        reason: why it is that one, in a sentence.
+        older: the runs of master before it (`older_masters`), where they were found with it.
+    """
+
+    run: Run | None
+    reason: str
+    older: Sequence[MasterRun] | None = None
+
+
+def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject:
+    """Return a run, ready to be compared.
+
+    Args:
+        main_repository: owner/name of the repository that the platform tests.
+
+    Raises:
+        NotFound: there is no such run.
+        VerdictsRebuilding: the states of runs are not known at the moment.
+    """
+    source = stored.sources(session, status=RunStatus.PASS)
+    row = session.execute(source.built(_subject, main_repository), {"run_id": run_id}).first()
+    if row is None:
+        raise NotFound("run", run_id)
+    forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
+    return Subject(_run(row), main_repository, forks, source)
+
+
+def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
+    """Select the run that the parameter `run_id` names, and the ids of the main repository's fork rows in one text."""
+    main = sa.orm.aliased(Fork)
+    forks = sa.select(sa.func.group_concat(main.id)).where(of_repository(main_repository, main)).scalar_subquery()
+    rows = _runs(source.state).where(source.state.test_id == sa.bindparam("run_id"))
+    return rows.add_columns(forks.label("main_forks"))
+
+
+_STATE = (
+    *("test_id", "fork_id", "branch_key", "of_pull_request", "status", "recorded", "total", "absent"),
+    *("created_at", "started_at", "completed_at"),
+)
+
+
+def _runs(state: Any) -> sa.Select[Any]:
+    """Select what a `Run` is made of."""
+    owned = sa.select(TestFork.id).where(TestFork.test_id == Test.id).limit(1).correlate(Test).scalar_subquery()
+    author = sa.select(RunCreation.user_id).where(RunCreation.test_id == Test.id).correlate(Test).scalar_subquery()
+    return (
+        sa.select(
+            *(state[name] for name in _STATE),
+            *(Test.platform, Test.branch, Test.commit, Test.pr_nr, Fork.github),
+            sa.and_(owned.is_(None), author.is_(None)).label("by_platform"),
+        )
+        .join(Test, Test.id == state.test_id)
+        .outerjoin(Fork, Fork.id == Test.fork_id)
+    )
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        run_id=row.test_id,
+        platform=row.platform.value,
+        fork_id=row.fork_id,
+        repository=repository_name(row.github),
+        branch=row.branch,
+        branch_key=row.branch_key,
+        commit=row.commit,
+        of_pull_request=bool(row.of_pull_request),
+        pull_request=row.pr_nr or None if row.of_pull_request else None,
+        status=row.status,
+        recorded=bool(row.recorded),
+        total=row.total,
+        absent=row.absent,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        by_platform=bool(row.by_platform),
+    )
+
+
+# --- Master ---------------------------------------------------------------------------------------
+
+
+def of_master(state: Any) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions for a run of master; the parameter `forks` holds the fork rows of the main repository.
+
+    Args:
+        state: columns of `RunState`, joined with the platform's row of the run.
+    """
+    owned = sa.select(TestFork.id).where(TestFork.test_id == state.test_id).limit(1).correlate_except(TestFork)
+    author = sa.select(RunCreation.user_id).where(RunCreation.test_id == state.test_id).correlate_except(RunCreation)
+    return [
+        state.branch_key == sql.group_key(MASTER),
+        state.fork_id.in_(sa.bindparam("forks", expanding=True, type_=sa.Integer)),
+        state.of_pull_request == sa.false(),
+        owned.scalar_subquery().is_(None),
+        author.scalar_subquery().is_(None),
+    ]
+
+
+def is_complete(state: Any) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions for a complete run."""
+    return [state.status.in_(COMPLETE), state.absent == 0]
+
+
+def older_masters(session: DbSession, subject: Subject, base: Base) -> Sequence[MasterRun]:
+    """Return the newest complete runs of master before the base, newest first: a branch may be that far behind."""
+    if base.older is not None:
+        return base.older
+    return [] if base.run is None else masters(session, subject, before=base.run.run_id)
+
+
+def masters(session: DbSession, subject: Subject, *, before: int, most: int = OLDER) -> list[MasterRun]:
+    """Return the newest complete runs of master on the subject's platform, newest first, each with its failures.
+
+    Args:
+        before: the id that those of the runs are below.
+        most: how many runs.
+    """
+    source = subject.source
+    asked = {"forks": subject.main_forks, "platform": getattr(TestPlatform, subject.run.platform)}
+    asked |= {"before": before, "most": most}
+    derived = {state.test_id: state.failures for state in source.derived}
+    runs: dict[int, Run] = {}
+    failures: dict[int, dict[int, Failure]] = {}
+    for row in session.execute(source.built(_masters), asked):
+        if row.test_id not in runs:
+            runs[row.test_id] = _run(row)
+            known = derived.get(row.test_id, {})
+            failures[row.test_id] = {test: found for test, found in known.items() if found.verdict in FAILING}
+        if row.regression_id is not None and row.test_id not in derived:
+            seen = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed)
+            failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, seen)
+    return [MasterRun(run, failures[run_id]) for run_id, run in runs.items()]
+
+
+_FAILURE = ("regression_id", "verdict", "errors", "exit_code", "wrong_exit_code", "observed")
+
+
+def _masters(source: Sources) -> sa.Select[Any]:
+    """Select the newest complete runs of master of a platform before a run, each with its failures, if any."""
+    state = source.state
+    chosen = (
+        sa.select(state.test_id)
+        .join(Test, Test.id == state.test_id)
+        .where(
+            *of_master(state),
+            *is_complete(state),
+            Test.platform == sa.bindparam("platform"),
+            state.test_id < sa.bindparam("before"),
+        )
+        .order_by(state.test_id.desc())
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .subquery("chosen")
+    )
+    failed = sa.and_(RunFailure.test_id == state.test_id, RunFailure.verdict.in_(FAILING))
+    return (
+        _runs(state)
+        .join(chosen, chosen.c.test_id == state.test_id)
+        .outerjoin(RunFailure, failed)
+        .add_columns(*(RunFailure.__table__.c[name] for name in _FAILURE))
+        .order_by(state.test_id.desc())
+    )
+
+
+# --- The choice -----------------------------------------------------------------------------------
+
+
+def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
+    """Return the base of a run.
+
+    Args:
+        asked: `master`: the newest complete run of master on the same platform before it; `previous`: the newest
+            complete run of the same fork, branch, pull request and platform before it; the id of a run; or a commit
+            (7 to 40 hex digits): its newest complete run on the same platform, else its newest one.
+
+    Raises:
+        NotFound: no run has this id or this commit.
+        Unprocessable: the run is the same one or of another platform; or several commits begin with these digits.
+    """
+    if asked in _KINDS:
+        return _KINDS[asked](session, subject)
+    found = _candidates(session, subject, asked)
+    if not found:
+        raise NotFound("base", asked)
+    others = [run for run in found if run.run_id != subject.run.run_id]
+    if not others:
+        raise Unprocessable("A run cannot be compared with itself.", {"base": asked})
+    run = others[0]
+    if run.platform != subject.run.platform:
+        details = {"base": asked, "platform": run.platform, "run_platform": subject.run.platform}
+        raise Unprocessable("The base ran on another platform.", details)
+    return Base(run, f"{_what_was_asked(run, asked)}{_shortcoming(run)}.")
+
+
+def _of_master(session: DbSession, subject: Subject) -> Base:
+    run = subject.run
+    found = masters(session, subject, before=run.run_id, most=1 + OLDER)
+    what = f"complete run of {subject.main_repository} {MASTER} on {run.platform} before this run"
+    return Base(found[0].run, f"The newest {what}.", found[1:]) if found else Base(None, f"There is no {what}.")
+
+
+def _previous(session: DbSession, subject: Subject) -> Base:
+    run = subject.run
+    query = subject.source.built(_previous_run)
+    asked = {
+        "platform": getattr(TestPlatform, run.platform),
+        "before": run.run_id,
+        "pull_request": run.pull_request or 0,
+    }
+    asked |= {name: getattr(run, name) for name in ("fork_id", "branch_key", "of_pull_request")}
+    row = session.execute(query, asked).first()
+    of = f"pull request {run.pull_request}" if run.of_pull_request else f"branch {run.branch}"
+    what = f"complete run of {run.repository} {of} on {run.platform} before this run"
+    return Base(_run(row), f"The newest {what}.") if row is not None else Base(None, f"There is no {what}.")
+
+
+def _previous_run(source: Sources) -> sa.Select[Any]:
+    state = source.state
+    same = (state[name] == sa.bindparam(name) for name in ("fork_id", "branch_key", "of_pull_request"))
+    of_pull_request = sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request")
+    return (
+        _runs(state)
+        .where(*same, *is_complete(state), of_pull_request, Test.platform == sa.bindparam("platform"))
+        .where(state.test_id < sa.bindparam("before"))
+        .order_by(state.test_id.desc())
+        .limit(1)
+    )
+
+
+_KINDS: Mapping[str, Callable[[DbSession, Subject], Base]] = {MASTER: _of_master, "previous": _previous}
+
+
+def _candidates(session: DbSession, subject: Subject, asked: str) -> list[Run]:
+    """Return the runs that an id or a commit names, the best one first.
+
+    Digits alone name a run, if there is one of that id, else a commit.
+    """
+    run_id = int(asked) if _RUN_ID.fullmatch(asked) and int(asked) <= _LARGEST_ID else 0
+    commit = asked.lower() if _COMMIT.fullmatch(asked) else ""
+    query = subject.source.built(_named)
+    rows = session.execute(query, {"run_id": run_id, "prefix": f"{commit or '-'}%", "shorter": _shorter(commit)}).all()
+    runs = [_run(row) for row in rows]
+    if named := [run for run in runs if run.run_id == run_id]:
+        return named
+    found = [run for run in runs if commit and _is_of_commit(run, commit)]
+    if len({run.commit.lower() for run in found if len(run.commit) >= len(commit)}) > 1:
+        raise Unprocessable("Several commits begin with these digits.", {"base": asked})
+    same = [run for run in found if run.platform == subject.run.platform and run.run_id != subject.run.run_id]
+    return sorted(same or found, key=lambda run: (run.is_complete, run.by_platform, run.run_id), reverse=True)
+
+
+def _shorter(commit: str) -> list[str]:
+    """Return the abbreviations of a commit that the platform may have stored."""
+    return [commit[:length] for length in range(7, len(commit))]
+
+
+def _is_of_commit(run: Run, commit: str) -> bool:
+    stored_commit = run.commit.lower()
+    return stored_commit.startswith(commit) or (len(stored_commit) >= 7 and commit.startswith(stored_commit))
+
+
+def _named(source: Sources) -> sa.Select[Any]:
+    """Select the run that the parameter `run_id` names, and the newest ones of commits by `prefix` and `shorter`."""
+    state = source.state
+    of_commit = sa.or_(
+        state.commit_key.like(sa.bindparam("prefix")),
+        state.commit_key.in_(sa.bindparam("shorter", expanding=True, type_=sa.String)),
+    )
+    newest = sa.select(state.test_id).where(of_commit).order_by(state.test_id.desc()).limit(OF_ONE_COMMIT)
+    by_id = sa.select(state.test_id).where(state.test_id == sa.bindparam("run_id"))
+    chosen = sa.union(by_id, sa.select(newest.subquery())).subquery("named")
+    return _runs(state).join(chosen, chosen.c.test_id == state.test_id)
+
+
+def _what_was_asked(run: Run, asked: str) -> str:
+    if asked == str(run.run_id):
+        return "The run that was asked for"
+    return f"The newest {'complete ' if run.is_complete else ''}run of commit {asked} on {run.platform}"
+
+
+def _shortcoming(run: Run) -> str:
+    """Say what keeps a run from being complete."""
+    if run.is_complete:
+        return ""
+    if run.status == RunStatus.CANCELED:
+        return "; it was canceled"
+    if run.status in (RunStatus.QUEUED, RunStatus.RUNNING):
+        return f"; it is {run.status}"
+    return f"; it is incomplete: {run.absent} of {run.total} tests have no result"
