@@ -28,7 +28,7 @@ from api_v1.database.tables import RunCreation, now
 from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs import environments, results
 from api_v1.runs.branches import PULL_REQUEST_BRANCH
-from api_v1.runs.runs import GITHUB
+from api_v1.runs.repositories import GITHUB
 from api_v1.verdicts import run_sets
 from api_v1.verdicts.rule import FAILING, Phase, Verdict
 

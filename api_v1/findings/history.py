@@ -18,6 +18,7 @@ from api_v1.database import sql
 from api_v1.database.platform import (
     CustomizedTest,
     DbSession,
+    Fork,
     RegressionTest,
     RegressionTestOutput,
     Sample,
@@ -30,8 +31,8 @@ from api_v1.database.platform import (
 from api_v1.database.tables import RunFailure
 from api_v1.errors import NotFound
 from api_v1.findings import signatures
-from api_v1.hashes import full_commit
 from api_v1.paging import Page, paginate
+from api_v1.runs.commits import completed
 from api_v1.verdicts import run_sets, stored
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING, Verdict, failing_results
@@ -84,8 +85,16 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
         entries = _live_verdicts(session, rows)
     verdicts = {(row.test_id, row.regression_id): row.verdict for row in rows} | entries
     differing = signatures.differing_outputs(session, [key for key in verdicts if verdicts[key] in FAILING])
+    commits = completed(session, ((row.commit, row.github) for row in rows))
     found = [
-        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], differing)
+        _entry(
+            sample_id,
+            row,
+            verdicts[row.test_id, row.regression_id],
+            commits[row.commit, row.github],
+            outputs[row.regression_id],
+            differing,
+        )
         for row in rows
     ]
     return Page(found, total)
@@ -293,10 +302,11 @@ def _page(
             *(entry.test_id, entry.regression_id, result.test_id.is_not(None).label("has_result")),
             sa.func.coalesce(_FAILURE.verdict, Verdict.PASS.value).label("verdict"),
             *(result.runtime, result.exit_code, result.expected_rc),
-            *(Test.commit, Test.branch, Test.platform, source.state.created_at),
+            *(Test.commit, Test.branch, Test.platform, Fork.github, source.state.created_at),
         )
         .join(Test, Test.id == entry.test_id)
         .join(source.state.test_id.table, source.state.test_id == entry.test_id)
+        .outerjoin(Fork, Fork.id == Test.fork_id)
         .outerjoin(result, own)
         .outerjoin(RunFailure, _same(entry.test_id, entry.regression_id))
         .order_by(entry.test_id.desc(), entry.regression_id)
@@ -304,14 +314,19 @@ def _page(
 
 
 def _entry(
-    sample_id: int, row: Any, verdict: str, needed: Sequence[int], differing: Mapping[tuple[int, int], list[int]]
+    sample_id: int,
+    row: Any,
+    verdict: str,
+    commit: str | None,
+    needed: Sequence[int],
+    differing: Mapping[tuple[int, int], list[int]],
 ) -> Entry:
     return Entry(
         run_id=row.test_id,
         sample_id=sample_id,
         regression_id=row.regression_id,
         run_created_at=row.created_at,
-        commit_sha=full_commit(row.commit),
+        commit_sha=commit,
         branch=row.branch,
         platform=row.platform.value,
         status=verdict,

@@ -21,7 +21,8 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatform
 from api_v1.database.tables import RunCreation
 from api_v1.errors import NotFound, Unprocessable
-from api_v1.runs.runs import of_repository, repository_name
+from api_v1.runs.commits import stored_commit
+from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.observed import Observed
 from api_v1.verdicts.rule import FAILING, FINISHED, Failure, RunStatus
@@ -54,7 +55,7 @@ class Run:
     run_id: int
     platform: str
     fork_id: int | None
-    repository: str
+    repository: str | None
     branch: str
     branch_key: bytes
     commit: str
@@ -68,6 +69,11 @@ class Run:
     started_at: datetime | None
     completed_at: datetime | None
     by_platform: bool
+
+    @property
+    def commit_sha(self) -> str | None:
+        """Its commit as the platform stores it; None where that is no commit."""
+        return stored_commit(self.commit)
 
     @property
     def is_complete(self) -> bool:

@@ -20,12 +20,12 @@ _PLACE = re.compile(r"(complete|folder|file)_?name", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"/|\\|[a-z]:[/\\]|file:", re.IGNORECASE)
 
 
-def read(storage: Storage, sha: str) -> dict[str, Any] | None:
+def read(storage: Storage, sha: str | None) -> dict[str, Any] | None:
     """Return the report on a sample: the version of MediaInfo, the general track, and lists of the others by type.
 
     Args:
         storage: where the reports are.
-        sha: the SHA-256 of the sample, which names the report.
+        sha: the SHA-256 of the sample, which names the report; samples without one have none.
 
     Returns:
         None when there is no report, or it cannot be understood.

@@ -52,7 +52,9 @@ class OutputFile(ResponseSchema):
     run_id = entity_id(
         allow_none=True, metadata={"description": "Null for expected output not tied to a specific run."}
     )
-    sample_id = entity_id(required=True)
+    sample_id = entity_id(
+        required=True, allow_none=True, metadata={"description": "Null for a baseline of a test whose sample is gone."}
+    )
     regression_id = entity_id(required=True)
     output_id = entity_id(required=True)
     filename = Truncated(255, required=True)

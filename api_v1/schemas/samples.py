@@ -5,7 +5,6 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from api_v1.schemas.common import (
-    COMMIT_PATTERN,
     HASH_PATTERN,
     PLATFORMS,
     RESULT_STATUSES,
@@ -15,11 +14,13 @@ from api_v1.schemas.common import (
     Truncated,
     TruncatedList,
     entity_id,
+    stored_commit,
     tags_field,
 )
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import FullMatch, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
+NO_SAMPLE = "Null for a test whose sample is gone."
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
 
 
@@ -54,7 +55,7 @@ class RunSample(ResponseSchema):
     """The result of a regression test in a run."""
 
     run_id = entity_id(required=True)
-    sample_id = entity_id(required=True)
+    sample_id = entity_id(required=True, allow_none=True, metadata={"description": NO_SAMPLE})
     regression_id = entity_id(required=True)
     category = Truncated(100)
     command = Truncated(500)
@@ -93,7 +94,12 @@ class Sample(ResponseSchema):
     """A media sample."""
 
     sample_id = entity_id(required=True)
-    sha256 = fields.String(required=True, validate=validate.Regexp(HASH_PATTERN))
+    sha256 = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.Regexp(HASH_PATTERN),
+        metadata={"description": "Null where the platform stores none."},
+    )
     name = Truncated(255)
     extension = Truncated(10)
     tags = tags_field()
@@ -122,7 +128,7 @@ class SampleHistoryEntry(ResponseSchema):
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
     run_created_at = UtcDateTime()
-    commit_sha = fields.String(allow_none=True, validate=validate.Regexp(COMMIT_PATTERN))
+    commit_sha = stored_commit()
     branch = Truncated(100, allow_none=True)
     platform = fields.String(validate=choice(PLATFORMS))
     status = fields.String(required=True, validate=choice(("pass", "fail", "skipped", "missing_output")))

@@ -50,7 +50,7 @@ def of_run(run: Run) -> dict[str, str]:
     served = {operation.path for operation in REGISTRY.values()}
     root = api_root()
     found = {name: root + path.format(run_id=run.run_id) for name, path in _OF_RUN.items() if path in served}
-    if run.repository:
+    if run.repository and (run.pull_request or run.commit_sha):
         what = f"pull/{run.pull_request}" if run.pull_request else f"commit/{run.commit_sha}"
         found["github"] = f"https://github.com/{run.repository}/{what}"
     return found

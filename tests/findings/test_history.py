@@ -56,8 +56,7 @@ def test_a_skipped_entry_has_neither_runtime_nor_signature(api: Api) -> None:
         sample_id = test.sample_id
     (entry,) = history(api, sample_id)
     names = ("status", "runtime_ms", "failure_signature", "commit_sha")
-    # An abbreviated commit is none.
-    assert [entry[name] for name in names] == ["skipped", None, None, None]
+    assert [entry[name] for name in names] == ["skipped", None, None, "abc1234"]
 
 
 def test_an_entry_describes_its_run(api: Api) -> None:
