@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from api_v1.database import sql
 from api_v1.database.platform import CustomizedTest, RegressionTestOutput, Test, TestResult, TestResultFile, TestStatus
 from api_v1.database.tables import Change, Refresh, RunCreation, RunFailure, RunState, now
 from api_v1.verdicts import change_log, derivation, freshness
@@ -208,10 +209,7 @@ def _insert_refresh_row(connection: sa.Connection) -> None:
         "audit_position": 0,
     }
     values["expected_tests"] = ""
-    insert = sa.insert(Refresh.__table__).prefix_with("OR IGNORE", dialect="sqlite")
-    for dialect in ("mysql", "mariadb"):
-        insert = insert.prefix_with("IGNORE", dialect=dialect)
-    connection.execute(insert.values(id=freshness.ONLY, **values))
+    connection.execute(sql.insert_or_ignore(Refresh.__table__).values(id=freshness.ONLY, **values))
     connection.commit()
 
 

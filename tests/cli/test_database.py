@@ -276,6 +276,25 @@ def test_downgrade_goes_back_to_an_older_version(own_app: Flask, own_cli: Cli, n
     assert own_cli("db", "downgrade", "9999").stdout == f"Tables are at revision {older}.\n"
 
 
+def test_tokens_of_an_older_version_work_after_the_upgrade(own_app: Flask, own_cli: Cli) -> None:
+    """A token made before fingerprints has none."""
+    own_cli("db", "upgrade")
+    with own_app.app_context():
+        headers = factories.bearer(db.session)
+        db.session.commit()
+    own_cli("db", "downgrade", "0001")
+    with own_app.app_context(), db.engine.connect() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_token")}
+        assert "password_fingerprint" not in columns
+    assert own_app.test_client().get("/api/v1/runs", headers=headers).status_code == 503
+    for _ in range(2):
+        own_cli("db", "upgrade")
+        assert state(own_app) == UPGRADED
+    with own_app.app_context():
+        assert db.session.scalars(sa.select(Token.password_fingerprint)).all() == [None]
+    assert own_app.test_client().get("/api/v1/runs", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("revision", ["base", "-1", "0000", "none"])
 def test_downgrade_to_an_unknown_revision_names_the_known(own_app: Flask, own_cli: Cli, revision: str) -> None:
     own_cli("db", "upgrade")
