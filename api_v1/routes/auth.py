@@ -15,7 +15,7 @@ from api_v1.errors import InvalidCredentials, NotFound
 from api_v1.paging import Page
 from api_v1.schemas.auth import AuthToken, TokenCreateRequest, TokenDescription
 from api_v1.settings import LimitGroup
-from api_v1.web import access_log
+from api_v1.web import access_log, rate_limits
 from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.pages import PageQuery
 from api_v1.web.request_context import current_actor, required_caller
@@ -37,12 +37,14 @@ _BY_NAME = "name:"
 def create_token(body: dict[str, Any]) -> IssuedToken:
     """Create an API token.
 
-    When too many log in at once, some get a 429 before they reach that limit. Tokens are opaque; only a digest is
+    When too many log in at once, some get a 429 before they reach that limit; so does an address that failed for an
+    account with many failures. Tokens are opaque; only a digest is
     stored. Scopes are additive: request only what you need. A token expires after expires_in_days (default 30, at most
     90), and ends when the account's password changes. A user has at most 25 live tokens. No token can be named current.
     """
     email, password = body.pop("email"), body.pop("password")
     actor = Actor(email, request_id=access_log.request_id())
+    rate_limits.failed_log_ins().check(email)
     try:
         account = tokens.authenticate(db.session, email, password)
         issued = tokens.create(db.session, account.user_id, **body, checked=account)
@@ -50,6 +52,7 @@ def create_token(body: dict[str, Any]) -> IssuedToken:
         # Commit although the request fails, so that the audit log shows an attack.
         audit_log.record(db.session, actor, "token.login_failed", "token:")
         db.session.commit()
+        rate_limits.failed_log_ins().record(email)
         raise
     after = {"scopes": list(issued.scopes), "expires_at": iso(issued.expires_at)}
     audit_log.record(db.session, actor, "token.create", f"token:{issued.token_name}", after=after)
