@@ -139,6 +139,13 @@ class Settings:
         "Log-ins (POST /auth/tokens), per IP address, whether or not they succeed.",
         "a rate limit such as '5 per 15 minutes'",
     )
+    limit_failures: str = _setting(
+        "20 per hour",
+        _limit,
+        "Failed log-ins per account, from all addresses. From then on an address has one failure in the same time; one "
+        "that has not failed is always checked, so that nobody can lock the owner out.",
+        "a rate limit such as '20 per hour'",
+    )
     limit_storage: str = _setting(
         "memory://",
         _storage,

@@ -20,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from api_v1.access.redaction import Redactor
 from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
 from api_v1.database.platform import (
@@ -116,7 +117,7 @@ class Review:
 
 
 def check_reason(reason: str) -> str:
-    """Return a reason without the blanks around it.
+    """Return a reason without the blanks around it, and without tokens.
 
     Raises:
         ValidationFailed: fewer than ten characters are left, or it is one repeated character or a known placeholder.
@@ -130,7 +131,7 @@ def check_reason(reason: str) -> str:
         rest = rest.replace(placeholder, "")
     if len(set(plain)) <= 1 or not rest:
         raise ValidationFailed({"reason": "Must say why; a placeholder does not."})
-    return text
+    return Redactor().redact(text)
 
 
 def request(

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.access.redaction import Redactor
 from api_v1.access.tokens import Caller
 from api_v1.database import sql
 from api_v1.database.platform import DbSession
@@ -72,6 +73,7 @@ def record(
     Args:
         action: what was done, such as `run.cancel`.
         target: what it was done to, such as `run:17`.
+        reason: why, as somebody wrote it; tokens in it are not stored.
         before, after: what changed, without secrets.
     """
     session.add(
@@ -80,7 +82,7 @@ def record(
             token_name=actor.token_name,
             action=action,
             target=target,
-            reason=reason,
+            reason=None if reason is None else Redactor().redact(reason),
             before=None if before is None else json.dumps(before),
             after=None if after is None else json.dumps(after),
             request_id=actor.request_id,

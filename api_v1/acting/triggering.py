@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from api_v1.access.redaction import Redactor
 from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
 from api_v1.database import sql
@@ -179,7 +180,10 @@ def cancel(session: DbSession, actor: Actor, run_id: int, reason: str | None = N
     if last in (TestStatus.completed, TestStatus.canceled):
         return ActionResult(run_id, "cancel", "no_op", f"The run is {last.value} already; nothing was done.")
     message = "Canceled by admin" if actor.is_admin else "Canceled by user"
-    session.add(TestProgress(run_id, TestStatus.canceled, f"{message}: {reason}" if reason else message, now()))
+    if reason:
+        # The platform shows it to everybody.
+        message += f": {Redactor().redact(reason)}"
+    session.add(TestProgress(run_id, TestStatus.canceled, message, now()))
     before = {"progress": None if last is None else last.value}
     audit_log.record(
         session, actor, "run.cancel", f"run:{run_id}", reason=reason, before=before, after={"progress": "canceled"}

@@ -51,6 +51,19 @@ class Token(ApiBase):
     expires_at: Mapped[datetime] = mapped_column(sa.DateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    #: The keyed digest of the owner's stored password when the token was made (`access/keys.py`). Another password ends
+    #: the token. NULL in tokens older than this column, which end by expiry or revocation only.
+    password_fingerprint: Mapped[str | None] = mapped_column(exact(64))
+
+
+class Secret(ApiBase):
+    """A random key of our own, in hex (`access/keys.py`). There is one row per purpose, made when first needed."""
+
+    __tablename__ = "api_v1_secret"
+    __table_args__ = {"mysql_engine": "InnoDB"}
+
+    purpose: Mapped[str] = mapped_column(exact(20), primary_key=True)
+    value: Mapped[str] = mapped_column(exact(64))
 
 
 class RunCreation(ApiBase):

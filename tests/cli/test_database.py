@@ -330,7 +330,7 @@ def test_pull_requests_are_derived_for_states_of_an_older_version(
         with db.engine.begin() as connection:
             connection.exec_driver_sql("UPDATE test SET test_type = 'pr', pr_nr = 7 WHERE id = 2")
     own_cli("db", "upgrade")
-    own_cli("db", "downgrade", "0002")
+    own_cli("db", "downgrade", "0004")
     with own_app.app_context(), db.engine.begin() as connection:
         columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_run_state")}
         assert "pull_request" not in columns
@@ -379,6 +379,25 @@ def test_pending_requests_for_approval_are_recognised_after_an_upgrade(own_app: 
     assert keys() == [None, None, "7:new"], "the older version knows one request for an output and a file"
     own_cli("db", "upgrade")
     assert keys() == [approvals.pending_key(7, "old", "new"), None, approvals.pending_key(7, "moved", "new")]
+
+
+def test_tokens_of_an_older_version_work_after_the_upgrade(own_app: Flask, own_cli: Cli) -> None:
+    """A token made before fingerprints has none."""
+    own_cli("db", "upgrade")
+    with own_app.app_context():
+        headers = factories.bearer(db.session)
+        db.session.commit()
+    own_cli("db", "downgrade", "0001")
+    with own_app.app_context(), db.engine.connect() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_token")}
+        assert "password_fingerprint" not in columns
+    assert own_app.test_client().get("/api/v1/runs", headers=headers).status_code == 503
+    for _ in range(2):
+        own_cli("db", "upgrade")
+        assert state(own_app) == UPGRADED
+    with own_app.app_context():
+        assert db.session.scalars(sa.select(Token.password_fingerprint)).all() == [None]
+    assert own_app.test_client().get("/api/v1/runs", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("revision", ["base", "-1", "0000", "none"])

@@ -1,7 +1,7 @@
 """The source of a retry, and keys of pending requests for approval that name the old hash.
 
 Revision ID: 0004
-Revises: 0001
+Revises: 0003
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-down_revision = "0001"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
