@@ -169,7 +169,7 @@ def context(session: DbSession, main_repository: str, *others: str) -> Context:
     of_names = sa.or_(*(of_repository(name) for name in (main_repository, *others)))
     forks: defaultdict[str, list[int]] = defaultdict(list)
     for fork_id, url in session.execute(sa.select(Fork.id, Fork.github).where(of_names)):
-        forks[repository_name(url).lower()].append(fork_id)
+        forks[(repository_name(url) or "").lower()].append(fork_id)
     return Context(main_repository, source, forks)
 
 
