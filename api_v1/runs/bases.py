@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,10 +22,10 @@ from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatfo
 from api_v1.database.tables import RunCreation
 from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs.commits import stored_commit
+from api_v1.runs.references import RunReference
 from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import stored
-from api_v1.verdicts.observed import Observed
-from api_v1.verdicts.rule import FAILING, FINISHED, Failure, RunStatus
+from api_v1.verdicts.rule import FAILING, FINISHED, RunStatus
 from api_v1.verdicts.stored import Sources
 
 #: The branch whose runs say what is known to fail.
@@ -128,31 +128,18 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class MasterRun:
-    """A complete run of master, and the tests that failed in it, each without its differing outputs."""
-
-    run: Run
-    failures: Mapping[int, Failure]
-
-    def digest(self, regression_id: int) -> str | None:
-        """Return the digest of what was observed of a test that failed, None for any other."""
-        failure = self.failures.get(regression_id)
-        return None if failure is None else failure.observed.digest
-
-
-@dataclass(frozen=True)
 class Base:
-    """What a run is compared with.
-
-    Attributes:
-        run: None where there is no such run.
-        reason: why it is that one, in a sentence.
-        older: the runs of master before it (`older_masters`), where they were found with it.
-    """
+    """What a run is compared with: a run, or None where there is none; and why it is that one, in a sentence."""
 
     run: Run | None
     reason: str
-    older: Sequence[MasterRun] | None = None
+
+
+class MasterRun(NamedTuple):
+    """A complete run of master, and of some tests those that failed in it, with the digest of what was observed."""
+
+    run: RunReference
+    digests: Mapping[int, str | None]
 
 
 def context(session: DbSession, main_repository: str, *others: str) -> Context:
@@ -267,60 +254,52 @@ def is_complete(state: Any) -> list[sa.ColumnElement[bool]]:
     return [state.status.in_(COMPLETE), state.absent == 0]
 
 
-def older_masters(session: DbSession, subject: Subject, base: Base) -> Sequence[MasterRun]:
-    """Return the newest complete runs of master before the base, newest first: a branch may be that far behind."""
-    if base.older is not None:
-        return base.older
-    if base.run is None:
-        return []
-    return masters(session, subject.context, platform=base.run.platform, before=base.run.run_id)
-
-
-def masters(session: DbSession, context: Context, *, platform: str, before: int, most: int = OLDER) -> list[MasterRun]:
-    """Return the newest complete runs of master on a platform, newest first, each with its failures.
+def masters(
+    session: DbSession, context: Context, *, platform: str, before: int, tests: Sequence[int], most: int = OLDER
+) -> list[MasterRun]:
+    """Return the newest complete runs of master on a platform, newest first, each with its failures of some tests.
 
     Args:
         before: the id that those of the runs are below.
         most: how many runs.
     """
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
-    runs: dict[int, Run] = {}
-    failures: dict[int, dict[int, Failure]] = {}
-    for row in session.execute(context.source.built(_masters), asked):
-        if row.test_id not in runs:
-            runs[row.test_id], failures[row.test_id] = _run(row), {}
-        if row.regression_id is not None:
-            seen = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed)
-            failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, seen)
-    return [MasterRun(run, failures[run_id]) for run_id, run in runs.items()]
-
-
-_FAILURE = ("regression_id", "verdict", "errors", "exit_code", "wrong_exit_code", "observed")
+    runs: dict[int, RunReference] = {}
+    digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
+    rows = session.execute(context.source.built(_masters), {**asked, "tests": list(tests)})
+    for run_id, commit, created_at, test, digest in rows:
+        runs.setdefault(run_id, RunReference(run_id, commit, created_at))
+        if test is not None:
+            digests[run_id][test] = digest
+    return [MasterRun(run, digests[run_id]) for run_id, run in runs.items()]
 
 
 def _masters(source: Sources) -> sa.Select[Any]:
-    """Select the newest complete runs of master of a platform before a run, each with its failures, if any."""
+    """Select the newest complete runs of master of a platform before a run, each with its failures of some tests.
+
+    Returns:
+        Rows of test_id, commit, created_at, regression_id, observed; newest run first.
+    """
     state, failure = source.state, source.failure
-    chosen = (
-        sa.select(state.test_id)
+    run = (
+        sa.select(state.test_id, Test.commit, state.created_at)
         .join(Test, Test.id == state.test_id)
-        .where(
-            *of_master(state),
-            *is_complete(state),
-            Test.platform == sa.bindparam("platform"),
-            state.test_id < sa.bindparam("before"),
-        )
+        .where(*of_master(state), *is_complete(state), Test.platform == sa.bindparam("platform"))
+        .where(state.test_id < sa.bindparam("before"))
         .order_by(state.test_id.desc())
         .limit(sa.bindparam("most", type_=sa.Integer))
-        .subquery("chosen")
+        .subquery("run")
+        .c
     )
-    failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
+    failed = sa.and_(
+        failure.test_id == run.test_id,
+        failure.regression_id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)),
+        failure.verdict.in_(FAILING),
+    )
     return (
-        _runs(state)
-        .join(chosen, chosen.c.test_id == state.test_id)
+        sa.select(*run, failure.regression_id, failure.observed)
         .outerjoin(failure.test_id.table, failed)
-        .add_columns(*(failure[name] for name in _FAILURE))
-        .order_by(state.test_id.desc())
+        .order_by(run.test_id.desc())
     )
 
 
@@ -355,10 +334,15 @@ def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
 
 
 def _of_master(session: DbSession, subject: Subject) -> Base:
-    run = subject.run
-    found = masters(session, subject.context, platform=run.platform, before=run.run_id, most=1 + OLDER)
-    what = f"complete run of {subject.context.main_repository} {MASTER} on {run.platform} before this run"
-    return Base(found[0].run, f"The newest {what}.", found[1:]) if found else Base(None, f"There is no {what}.")
+    run, context = subject.run, subject.context
+    asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
+    row = session.execute(context.source.built(_newest_master), asked).first()
+    what = f"complete run of {context.main_repository} {MASTER} on {run.platform} before this run"
+    return Base(None, f"There is no {what}.") if row is None else Base(_run(row), f"The newest {what}.")
+
+
+def _newest_master(source: Sources) -> sa.Select[Any]:
+    return _newest(source, of_master(source.state))
 
 
 def _previous(session: DbSession, subject: Subject) -> Base:
@@ -378,11 +362,17 @@ def _previous(session: DbSession, subject: Subject) -> Base:
 
 def _previous_run(source: Sources) -> sa.Select[Any]:
     state = source.state
-    same = (state[name] == sa.bindparam(name) for name in ("fork_id", "branch_key", "of_pull_request"))
     of_pull_request = sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request")
+    same = [state[name] == sa.bindparam(name) for name in ("fork_id", "branch_key", "of_pull_request")]
+    return _newest(source, [*same, of_pull_request])
+
+
+def _newest(source: Sources, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+    """Select the newest complete run of a platform before another one, under some conditions."""
+    state = source.state
     return (
         _runs(state)
-        .where(*same, *is_complete(state), of_pull_request, Test.platform == sa.bindparam("platform"))
+        .where(*conditions, *is_complete(state), Test.platform == sa.bindparam("platform"))
         .where(state.test_id < sa.bindparam("before"))
         .order_by(state.test_id.desc())
         .limit(1)
