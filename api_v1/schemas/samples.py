@@ -14,6 +14,7 @@ from api_v1.schemas.common import (
     Truncated,
     TruncatedList,
     entity_id,
+    repository,
     stored_commit,
     tags_field,
 )
@@ -117,8 +118,31 @@ class Sample(ResponseSchema):
     notes = Truncated(1000, allow_none=True)
 
 
+#: The verdicts of a test in a run that has it in its history.
+HISTORY_STATUSES = ("pass", "fail", "skipped", "missing_output")
+
+
 class HistoryQuery(PageQuery, RunFilter):
     """Page and filters of a sample's history."""
+
+    regression_id = QueryInteger(
+        validate=validate.Range(min=1), metadata={"description": "One of the sample's regression tests."}
+    )
+    repository = repository()
+    pull_request = QueryInteger(
+        validate=validate.Range(min=1), metadata={"description": "Only runs of the pull request of this number."}
+    )
+    sample_status = fields.String(
+        validate=choice(HISTORY_STATUSES),
+        metadata={"description": "The entry's own status, exactly; status is about runs where it is not pass or fail."},
+    )
+
+
+class DifferingOutput(ResponseSchema):
+    """An output that differed."""
+
+    output_id = entity_id(required=True)
+    actual_hash = fields.String(allow_none=True, validate=validate.Regexp(HASH_PATTERN))
 
 
 class SampleHistoryEntry(ResponseSchema):
@@ -128,10 +152,12 @@ class SampleHistoryEntry(ResponseSchema):
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
     run_created_at = UtcDateTime()
+    repository = Truncated(100, allow_none=True, metadata={"description": "Null for a run without a fork on GitHub."})
+    pull_request = fields.Integer(allow_none=True, validate=validate.Range(min=1))
     commit_sha = stored_commit()
     branch = Truncated(100, allow_none=True)
     platform = fields.String(validate=choice(PLATFORMS))
-    status = fields.String(required=True, validate=choice(("pass", "fail", "skipped", "missing_output")))
+    status = fields.String(required=True, validate=choice(HISTORY_STATUSES))
     runtime_ms = Count(allow_none=True)
     failure_signature = Truncated(
         255,
@@ -139,5 +165,11 @@ class SampleHistoryEntry(ResponseSchema):
         metadata={
             "description": "Types and output ids of the failure, without hashes: equal for the same kind of failure "
             "across runs."
+        },
+    )
+    outputs = fields.List(
+        fields.Nested(DifferingOutput),
+        metadata={
+            "description": "The outputs that differed, each with the hash of its file; empty unless the test failed."
         },
     )
