@@ -91,6 +91,14 @@ class NotFound(ApiError):
             super().__init__(f"{name} {shown} not found.", {"resource": resource, "id": shown})
 
 
+class NotInside(NotFound):
+    """The named resource is not in the other resource that the request names; the message says in which."""
+
+    def __init__(self, resource: str, identity: int, message: str) -> None:
+        super().__init__(resource, identity)
+        self.message = message
+
+
 class Conflict(ApiError):
     """The resource changed meanwhile, or the same request is still in progress."""
 

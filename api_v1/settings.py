@@ -80,6 +80,14 @@ def _public_url(value: Any) -> str:
     return url.rstrip("/")
 
 
+def _metrics_token(value: Any) -> str:
+    """Accept a token that nobody guesses and a header can hold; the empty string stands for none."""
+    token = str(value)
+    if token and not re.fullmatch(r"[!-~]{16,255}", token):
+        raise ValueError("too short, or not visible ASCII")
+    return token
+
+
 def _count(value: Any) -> int:
     """Accept a whole number of zero or more."""
     number = int(str(value))
@@ -131,6 +139,13 @@ class Settings:
         "Log-ins (POST /auth/tokens), per IP address, whether or not they succeed.",
         "a rate limit such as '5 per 15 minutes'",
     )
+    limit_failures: str = _setting(
+        "20 per hour",
+        _limit,
+        "Failed log-ins per account, from all addresses. From then on an address has one failure in the same time; one "
+        "that has not failed is always checked, so that nobody can lock the owner out.",
+        "a rate limit such as '20 per hour'",
+    )
     limit_storage: str = _setting(
         "memory://",
         _storage,
@@ -177,6 +192,13 @@ class Settings:
         "The URL of the API as its callers see it, prefix included, with which links begin. By default they begin with "
         "the scheme and the Host of the request.",
         "a URL such as 'https://sampleplatform.ccextractor.org/api/v1'",
+    )
+    metrics_token: str = _setting(
+        "",
+        _metrics_token,
+        "The bearer token of `GET /metrics` (Prometheus), which is off without one.",
+        "a token of at least 16 visible characters",
+        secret=True,
     )
     trusted_proxies: int = _setting(
         0,

@@ -76,6 +76,9 @@ CASES = (
     Case("/samples/{sample}/history?limit=50&branch=master", 6, 10),
     Case("/samples/{sample}/history?limit=50&offset=800", 6, 10),
     Case("/samples/{sample}/history?limit=50&status=fail", 6, 30),
+    Case("/samples/{sample}/history?limit=50&sample_status=skipped", 6, 30),
+    Case("/samples/{sample}/history?limit=50&pull_request=1", 6, 30),
+    Case("/samples/{sample}/history?limit=50&repository=CCExtractor/ccextractor", 7, 30),
     Case("/samples", 6, 10),
     Case("/samples/{sample}", 6),
     Case("/regression-tests", 6, 6),
@@ -158,10 +161,10 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
             .order_by(sa.func.count().desc())
             .limit(1)
         ).one()
-        newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at))).one()
+        newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at)).where(RunState.test_id > 0)).one()
         db.session.commit()
-    period = {"end": newest, "start": newest - timedelta(days=90)}
-    times = {name: f"{time.isoformat()}Z" for name, time in period.items()}
+    assert newest is not None
+    times = {"end": newest.isoformat() + "Z", "start": (newest - timedelta(days=90)).isoformat() + "Z"}
     return {"run": run.id, "commit": run.commit, "sample": sample, "test": test, **times}, issued.token
 
 

@@ -14,7 +14,7 @@ from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatfo
 from api_v1.enums import StrEnum
 from api_v1.hashes import stored_hash
 from api_v1.paging import Page
-from api_v1.runs import bases
+from api_v1.runs import bases, references
 from api_v1.runs.bases import of_master
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.rule import Verdict
@@ -78,18 +78,18 @@ def page(
     Raises:
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
-    context = bases.context(session, main_repository)
+    context = bases.context(session, main_repository, *([] if repository is None else [repository]))
     asked: dict[str, Any] = {"forks": context.main_forks, "after": created_after, "before": created_before}
     if platform is not None:
         asked["platform"] = getattr(TestPlatform, platform)
     if repository is not None:
-        asked["of_forks"] = bases.fork_ids(session, repository)
+        asked["of_forks"] = context.forks_of(repository)
     query = context.source.built(_clusters, platform is not None, repository is not None)
     rows, total = query.fetch(session, limit, offset, asked)
     tests = {row.id: row for row in session.execute(_TESTS, {"tests": [row.regression_id for row in rows]})}
     ids = [run for row in rows for run in (row.first_run, row.last_run)]
-    found = session.execute(context.source.built(_references), {"runs": ids})
-    runs = {row.test_id: RunReference(row.test_id, row.commit, row.created_at) for row in found}
+    found = session.execute(context.source.built(references.of_runs), {"runs": ids})
+    runs = {row.test_id: RunReference(*row) for row in found}
     return Page([_cluster(row, tests, runs) for row in rows], total)
 
 
@@ -162,13 +162,6 @@ def _verdicts(source: Sources, runs: sa.CTE) -> sa.Select[Any]:
 _TESTS = sa.select(RegressionTest.id, RegressionTest.sample_id, RegressionTest.command).where(
     RegressionTest.id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer))
 )
-
-
-def _references(source: Sources) -> sa.Select[Any]:
-    """Select the runs that the parameter `runs` names: test_id, commit, created_at."""
-    state = source.state
-    columns = sa.select(state.test_id, Test.commit, state.created_at).join(Test, Test.id == state.test_id)
-    return columns.where(state.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)))
 
 
 def _cluster(row: Any, tests: Mapping[int, Any], runs: Mapping[int, RunReference]) -> Cluster:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
 from api_v1.errors import NotFound
 from api_v1.findings.flakiness import Flakiness, flakiness
-from api_v1.runs import bases
+from api_v1.runs import bases, references
 from api_v1.runs.bases import MASTER, Context
 from api_v1.runs.branches import PULL_REQUEST_BRANCH
 from api_v1.runs.environments import PLATFORMS
@@ -92,91 +93,66 @@ def health(
         NotFound: there is no such test.
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
-    context = bases.context(session, main_repository)
+    repository = repository or main_repository
+    context = bases.context(session, main_repository, repository)
     if session.scalar(_EXISTS, {"regression_id": regression_id}) is None:
         raise NotFound("regression_test", regression_id)
     platforms = list(PLATFORMS) if platform is None else [platform]
-    found = _changes(session, context, regression_id, repository, branch, platforms)
+    results = _results(session, context, regression_id, repository, branch, platforms)
+    changes = {one: _changes(results[one]) for one in platforms}
+    runs = _references(session, context, [run for found in changes.values() for run in found.named()])
     flaky = flakiness(session, context, [regression_id], platforms)
-    each = [_of_platform(one, found[one], flaky[one, regression_id]) for one in platforms]
-    return Health(regression_id, repository or main_repository, branch, each)
+    each = [_of_platform(one, results[one], changes[one], runs, flaky[one, regression_id]) for one in platforms]
+    return Health(regression_id, repository, branch, each)
 
 
 _EXISTS = sa.select(RegressionTest.id).where(RegressionTest.id == sa.bindparam("regression_id"))
 
+#: The results of the test on a platform, oldest first: the run, and whether the test failed in it.
+Results = list[tuple[int, bool]]
 
-def _changes(
-    session: DbSession, context: Context, regression_id: int, repository: str | None, branch: str, platforms: list[str]
-) -> defaultdict[str, list[Any]]:
-    """Return by platform the results that changed the verdict, the first and the newest one, newest first."""
-    is_main = repository is None or repository.lower() == context.main_repository.lower()
-    forks = context.main_forks if is_main else bases.fork_ids(session, str(repository))
-    query = context.source.built(_verdict_changes, is_main and branch == MASTER)
+
+def _results(
+    session: DbSession, context: Context, regression_id: int, repository: str, branch: str, platforms: list[str]
+) -> defaultdict[str, Results]:
+    """Return the results of the test by platform."""
+    is_main = repository.lower() == context.main_repository.lower()
+    query = context.source.built(_verdicts, is_main and branch == MASTER)
     asked = {
         "regression_id": regression_id,
-        "forks": forks,
+        "forks": context.forks_of(repository),
         "branch": branch,
         "of_pull_request": branch == PULL_REQUEST_BRANCH,
         "platforms": [getattr(TestPlatform, one) for one in platforms],
     }
-    found: defaultdict[str, list[Any]] = defaultdict(list)
+    found: defaultdict[str, Results] = defaultdict(list)
     for row in session.execute(query, asked):
-        found[row.platform.value].append(row)
+        if row.verdict != OUTSIDE:
+            found[row.platform.value].append((row.test_id, row.verdict in FAILING))
+    for results in found.values():
+        results.reverse()
     return found
 
 
-def _verdict_changes(source: Sources, of_master: bool) -> sa.Select[Any]:
-    """Select the results of the test that changed its verdict, and the newest one, each with the result before it.
+def _verdicts(source: Sources, of_master: bool) -> sa.Select[Any]:
+    """Select the results of the test in the newest runs of a branch: platform, test_id, verdict; newest first.
 
-    Returns:
-        Rows of platform, test_id, commit, created_at, failed, previous_id, previous_commit, previous_created_at,
-        previous_failed (NULL for the first one), results and failures (all of the platform); newest first.
+    What follows from their order is worked out here, because the window functions of MariaDB take far longer.
     """
     result, failure = TestResult, source.failure
     run = _recent(source, of_master).subquery("recent").c
     own = sa.and_(failure.test_id == run.test_id, failure.regression_id == result.regression_test_id)
-    failed = sa.case((failure.verdict.in_(FAILING), 1), else_=0)
     of_test = sa.and_(result.test_id == run.test_id, result.regression_test_id == sa.bindparam("regression_id"))
-    seen = (
-        sa.select(*run, failed.label("failed"))
+    return (
+        sa.select(run.platform, run.test_id, failure.verdict)
         .join(result, of_test)
         .outerjoin(failure.test_id.table, own)
-        .where(sa.func.coalesce(failure.verdict, Verdict.PASS.value) != OUTSIDE)
-        .subquery("seen")
-        .c
+        .order_by(run.test_id.desc())
     )
-    previous = {
-        "previous_id": seen.test_id,
-        "previous_commit": seen.commit,
-        "previous_created_at": seen.created_at,
-        "previous_failed": seen.failed,
-    }
-
-    def before(column: Any) -> Any:
-        return sa.func.lag(column, type_=column.type).over(partition_by=seen.platform, order_by=seen.test_id)
-
-    def of_all(function: Any) -> Any:
-        return function.over(partition_by=seen.platform)
-
-    entry = (
-        sa.select(
-            *seen,
-            *(before(column).label(name) for name, column in previous.items()),
-            of_all(sa.func.count()).label("results"),
-            of_all(sa.func.sum(seen.failed)).label("failures"),
-            of_all(sa.func.max(seen.test_id)).label("newest"),
-        )
-        .subquery("entries")
-        .c
-    )
-    changed = sa.or_(
-        entry.previous_failed.is_(None), entry.previous_failed != entry.failed, entry.test_id == entry.newest
-    )
-    return sa.select(*entry).where(changed).order_by(entry.test_id.desc())
 
 
 def _recent(source: Sources, of_master: bool) -> sa.Select[Any]:
-    """Select the newest runs of a branch: test_id, created_at, platform, commit."""
+    """Select the newest runs of a branch: test_id, platform."""
     state = source.state
     of_branch = [
         state.branch_key == sql.group_key(sql.parameter("branch")),
@@ -184,7 +160,7 @@ def _recent(source: Sources, of_master: bool) -> sa.Select[Any]:
         state.of_pull_request == sa.bindparam("of_pull_request", type_=sa.Boolean),
     ]
     return (
-        sa.select(state.test_id, state.created_at, Test.platform, Test.commit)
+        sa.select(state.test_id, Test.platform)
         .join(Test, Test.id == state.test_id)
         .where(*(bases.of_master(state) if of_master else of_branch))
         .where(Test.platform.in_(sa.bindparam("platforms", expanding=True)))
@@ -193,40 +169,52 @@ def _recent(source: Sources, of_master: bool) -> sa.Select[Any]:
     )
 
 
-def _of_platform(platform: str, rows: Sequence[Any], flaky: Flakiness) -> PlatformHealth:
-    """Put together what the changes of the verdict say, newest first."""
-    transitions = [
-        Transition(_run(row), _previous(row), _status(row.previous_failed), _status(row.failed))
-        for row in rows
-        if row.previous_id is not None and row.previous_failed != row.failed
-    ]
-    last_good = first_bad = None
-    if rows and not rows[0].failed:
-        last_good = _run(rows[0])
-    elif transitions:
-        last_good, first_bad = transitions[0].previous, transitions[0].run
-    elif rows:
-        first_bad = _run(rows[-1])
-    failures = int(rows[0].failures) if rows else 0
+@dataclass(frozen=True)
+class _Changes:
+    """What the order of the results says, by the ids of runs; see `PlatformHealth`."""
+
+    last_good: int | None
+    first_bad: int | None
+    transitions: Sequence[tuple[int, int, bool]]
+    transition_count: int
+
+    def named(self) -> list[int]:
+        """Return the runs that the answer names."""
+        runs = [run for run in (self.last_good, self.first_bad) if run is not None]
+        return runs + [run for previous, new, _ in self.transitions for run in (previous, new)]
+
+
+def _changes(results: Results) -> _Changes:
+    """Find the ends of the present streak and the transitions: the run before, the run, and whether it failed."""
+    transitions = [(before[0], run[0], run[1]) for before, run in pairwise(results) if before[1] is not run[1]]
+    last_good = max((run for run, failed in results if not failed), default=None)
+    first_bad = next((run for run, failed in results if failed and (last_good is None or run > last_good)), None)
+    return _Changes(last_good, first_bad, transitions[: -TRANSITIONS - 1 : -1], len(transitions))
+
+
+def _references(session: DbSession, context: Context, ids: Sequence[int]) -> dict[int, RunReference]:
+    rows = session.execute(context.source.built(references.of_runs), {"runs": ids})
+    return {row.test_id: RunReference(*row) for row in rows}
+
+
+def _of_platform(
+    platform: str, results: Results, changes: _Changes, runs: Mapping[int, RunReference], flaky: Flakiness
+) -> PlatformHealth:
+    failures = sum(failed for _, failed in results)
     return PlatformHealth(
         platform=platform,
-        passes=rows[0].results - failures if rows else 0,
+        passes=len(results) - failures,
         failures=failures,
-        last_good=last_good,
-        first_bad=first_bad,
-        transitions=transitions[:TRANSITIONS],
-        transition_count=len(transitions),
+        last_good=None if changes.last_good is None else runs[changes.last_good],
+        first_bad=None if changes.first_bad is None else runs[changes.first_bad],
+        transitions=[
+            Transition(runs[run], runs[previous], _status(not failed), _status(failed))
+            for previous, run, failed in changes.transitions
+        ],
+        transition_count=changes.transition_count,
         flakiness=flaky,
     )
 
 
-def _status(failed: int) -> str:
+def _status(failed: bool) -> str:
     return str((Verdict.FAIL if failed else Verdict.PASS).value)
-
-
-def _run(row: Any) -> RunReference:
-    return RunReference(row.test_id, row.commit, row.created_at)
-
-
-def _previous(row: Any) -> RunReference:
-    return RunReference(row.previous_id, row.previous_commit, row.previous_created_at)

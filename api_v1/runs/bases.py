@@ -9,10 +9,11 @@ result of every test of its set.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,10 +21,11 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatform
 from api_v1.database.tables import RunCreation
 from api_v1.errors import NotFound, Unprocessable
-from api_v1.runs.runs import of_repository, repository_name
+from api_v1.runs.commits import stored_commit
+from api_v1.runs.references import RunReference
+from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import stored
-from api_v1.verdicts.observed import Observed
-from api_v1.verdicts.rule import FAILING, FINISHED, Failure, RunStatus
+from api_v1.verdicts.rule import FAILING, FINISHED, RunStatus
 from api_v1.verdicts.stored import Sources
 
 #: The branch whose runs say what is known to fail.
@@ -53,7 +55,7 @@ class Run:
     run_id: int
     platform: str
     fork_id: int | None
-    repository: str
+    repository: str | None
     branch: str
     branch_key: bytes
     commit: str
@@ -67,6 +69,11 @@ class Run:
     started_at: datetime | None
     completed_at: datetime | None
     by_platform: bool
+
+    @property
+    def commit_sha(self) -> str | None:
+        """Its commit as the platform stores it; None where that is no commit."""
+        return stored_commit(self.commit)
 
     @property
     def is_complete(self) -> bool:
@@ -90,11 +97,26 @@ COMPLETE = (RunStatus.PASS.value, RunStatus.FAIL.value)
 
 @dataclass(frozen=True)
 class Context:
-    """The repository that the platform tests, its fork rows, and what to read the states of runs from."""
+    """What runs are compared in.
+
+    Attributes:
+        main_repository: owner/name of the repository that the platform tests.
+        source: what to read the states of runs from.
+        forks: the ids of fork rows by repository, in lower case: two where a URL is stored with and without `.git`.
+    """
 
     main_repository: str
-    main_forks: Sequence[int]
     source: Sources
+    forks: Mapping[str, Sequence[int]]
+
+    def forks_of(self, repository: str) -> Sequence[int]:
+        """Return the ids of a repository's fork rows."""
+        return self.forks.get(repository.lower(), [])
+
+    @property
+    def main_forks(self) -> Sequence[int]:
+        """The ids of the main repository's fork rows."""
+        return self.forks_of(self.main_repository)
 
 
 @dataclass(frozen=True)
@@ -106,49 +128,36 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class MasterRun:
-    """A run, usually a complete one of master, and the tests that failed in it, each without its differing outputs."""
-
-    run: Run
-    failures: Mapping[int, Failure]
-
-    def digest(self, regression_id: int) -> str | None:
-        """Return the digest of what was observed of a test that failed, None for any other."""
-        failure = self.failures.get(regression_id)
-        return None if failure is None else failure.observed.digest
-
-
-@dataclass(frozen=True)
 class Base:
-    """What a run is compared with.
-
-    Attributes:
-        run: None where there is no such run.
-        reason: why it is that one, in a sentence.
-        older: the runs of master before it (`older_masters`), where they were found with it.
-    """
+    """What a run is compared with: a run, or None where there is none; and why it is that one, in a sentence."""
 
     run: Run | None
     reason: str
-    older: Sequence[MasterRun] | None = None
 
 
-def context(session: DbSession, main_repository: str) -> Context:
+class MasterRun(NamedTuple):
+    """A complete run of master, and of some tests those that failed in it, with the digest of what was observed."""
+
+    run: RunReference
+    digests: Mapping[int, str | None]
+
+
+def context(session: DbSession, main_repository: str, *others: str) -> Context:
     """Return what runs are compared in.
 
     Args:
         main_repository: owner/name of the repository that the platform tests.
+        others: the names of other repositories that are asked about.
 
     Raises:
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
     source = stored.sources(session, failures=True)
-    return Context(main_repository, fork_ids(session, main_repository), source)
-
-
-def fork_ids(session: DbSession, repository: str) -> Sequence[int]:
-    """Return the ids of a repository's fork rows: one, or two where its URL is stored with and without `.git`."""
-    return session.scalars(sa.select(Fork.id).where(of_repository(repository))).all()
+    of_names = sa.or_(*(of_repository(name) for name in (main_repository, *others)))
+    forks: defaultdict[str, list[int]] = defaultdict(list)
+    for fork_id, url in session.execute(sa.select(Fork.id, Fork.github).where(of_names)):
+        forks[(repository_name(url) or "").lower()].append(fork_id)
+    return Context(main_repository, source, forks)
 
 
 def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject:
@@ -166,7 +175,7 @@ def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject
     if row is None:
         raise NotFound("run", run_id)
     forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
-    return Subject(run_of(row), Context(main_repository, forks, source))
+    return Subject(run_of(row), Context(main_repository, source, {main_repository.lower(): forks}))
 
 
 def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
@@ -246,115 +255,52 @@ def is_complete(state: Any) -> list[sa.ColumnElement[bool]]:
     return [state.status.in_(COMPLETE), state.absent == 0]
 
 
-def older_masters(session: DbSession, subject: Subject, base: Base) -> Sequence[MasterRun]:
-    """Return the newest complete runs of master before the base, newest first: a branch may be that far behind."""
-    if base.older is not None:
-        return base.older
-    if base.run is None:
-        return []
-    return masters(session, subject.context, platform=base.run.platform, before=base.run.run_id)
-
-
-def masters(session: DbSession, context: Context, *, platform: str, before: int, most: int = OLDER) -> list[MasterRun]:
-    """Return the newest complete runs of master on a platform, newest first, each with its failures.
+def masters(
+    session: DbSession, context: Context, *, platform: str, before: int, tests: Sequence[int], most: int = OLDER
+) -> list[MasterRun]:
+    """Return the newest complete runs of master on a platform, newest first, each with its failures of some tests.
 
     Args:
         before: the id that those of the runs are below.
         most: how many runs.
     """
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
-    return _with_failures(session.execute(context.source.built(_masters), asked))
-
-
-def masters_before_each(
-    session: DbSession, context: Context, runs: Sequence[Run]
-) -> tuple[dict[int, list[MasterRun]], dict[int, Mapping[int, Failure]]]:
-    """Return for each of some runs the newest complete runs of master before it, newest first: its base, and the older
-    ones; and the failures of the runs themselves. One statement, however many there are.
-    """
-    parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks, "most": 1 + OLDER}
-    for index, run in enumerate(runs):
-        parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
-    found = _with_failures(session.execute(context.source.built(_masters_before_each, len(runs)), parameters))
-    by_id = {each.run.run_id: each for each in found}
-    own = {run.run_id: by_id[run.run_id].failures for run in runs}
-    masters = [each for each in found if _is_of_master(each.run, context)]
-    return {run.run_id: _before(run, masters) for run in runs}, own
-
-
-def _is_of_master(run: Run, context: Context) -> bool:
-    """The conditions of `of_master` and `is_complete`, of a run that was read."""
-    is_main = run.branch == MASTER and not run.of_pull_request and run.fork_id in context.main_forks
-    return is_main and run.by_platform and run.is_complete
-
-
-def _before(run: Run, masters: Iterable[MasterRun]) -> list[MasterRun]:
-    return [one for one in masters if one.run.platform == run.platform and one.run.run_id < run.run_id][: 1 + OLDER]
-
-
-def _with_failures(rows: Iterable[Any]) -> list[MasterRun]:
-    """Return runs with their failures from rows of `_failing`."""
-    runs: dict[int, Run] = {}
-    failures: dict[int, dict[int, Failure]] = {}
-    for row in rows:
-        if row.test_id not in runs:
-            runs[row.test_id], failures[row.test_id] = run_of(row), {}
-        if row.regression_id is not None:
-            seen = Observed(row.exit_code, bool(row.wrong_exit_code), row.observed)
-            failures[row.test_id][row.regression_id] = Failure(row.verdict, row.errors, seen)
-    return [MasterRun(run, failures[run_id]) for run_id, run in runs.items()]
-
-
-_FAILURE = ("regression_id", "verdict", "errors", "exit_code", "wrong_exit_code", "observed")
+    runs: dict[int, RunReference] = {}
+    digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
+    rows = session.execute(context.source.built(_masters), {**asked, "tests": list(tests)})
+    for run_id, commit, created_at, test, digest in rows:
+        runs.setdefault(run_id, RunReference(run_id, commit, created_at))
+        if test is not None:
+            digests[run_id][test] = digest
+    return [MasterRun(run, digests[run_id]) for run_id, run in runs.items()]
 
 
 def _masters(source: Sources) -> sa.Select[Any]:
-    """Select the newest complete runs of master of a platform before a run, each with its failures, if any."""
-    return _failing(source, _masters_before(source, "before", "platform"))
+    """Select the newest complete runs of master of a platform before a run, each with its failures of some tests.
 
-
-def _masters_before_each(source: Sources, runs: int) -> sa.Select[Any]:
-    """Select the runs that the parameter `runs` names and the newest runs of master before each, with their failures.
-
-    Args:
-        runs: of how many runs there are the parameters `before_0`, `platform_0` and so on.
+    Returns:
+        Rows of test_id, commit, created_at, regression_id, observed; newest run first.
     """
-    windows = (_masters_before(source, f"before_{index}", f"platform_{index}") for index in range(runs))
-    named = sa.select(source.state.test_id).where(source.state.test_id.in_(sa.bindparam("runs", expanding=True)))
-    return _failing(source, sa.union(named, *(sa.select(window.subquery()) for window in windows)))
-
-
-def _masters_before(source: Sources, before: str, platform: str) -> sa.Select[Any]:
-    """Select the ids of the newest complete runs of master before a run; the arguments name the parameters."""
-    state = source.state
-    return (
-        sa.select(state.test_id)
+    state, failure = source.state, source.failure
+    run = (
+        sa.select(state.test_id, Test.commit, state.created_at)
         .join(Test, Test.id == state.test_id)
-        .where(
-            *of_master(state),
-            *is_complete(state),
-            Test.platform == sa.bindparam(platform),
-            state.test_id < sa.bindparam(before),
-        )
+        .where(*of_master(state), *is_complete(state), Test.platform == sa.bindparam("platform"))
+        .where(state.test_id < sa.bindparam("before"))
         .order_by(state.test_id.desc())
         .limit(sa.bindparam("most", type_=sa.Integer))
+        .subquery("run")
+        .c
     )
-
-
-def _failing(source: Sources, ids: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[Any]:
-    """Select runs with their failures, if any, newest first.
-
-    Args:
-        ids: selects which.
-    """
-    state, failure, chosen = source.state, source.failure, ids.subquery("chosen")
-    failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
+    failed = sa.and_(
+        failure.test_id == run.test_id,
+        failure.regression_id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)),
+        failure.verdict.in_(FAILING),
+    )
     return (
-        select_runs(state)
-        .join(chosen, chosen.c.test_id == state.test_id)
+        sa.select(*run, failure.regression_id, failure.observed)
         .outerjoin(failure.test_id.table, failed)
-        .add_columns(*(failure[name] for name in _FAILURE))
-        .order_by(state.test_id.desc())
+        .order_by(run.test_id.desc())
     )
 
 
@@ -389,10 +335,15 @@ def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
 
 
 def _of_master(session: DbSession, subject: Subject) -> Base:
-    run = subject.run
-    found = masters(session, subject.context, platform=run.platform, before=run.run_id, most=1 + OLDER)
-    what = f"complete run of {subject.context.main_repository} {MASTER} on {run.platform} before this run"
-    return Base(found[0].run, f"The newest {what}.", found[1:]) if found else Base(None, f"There is no {what}.")
+    run, context = subject.run, subject.context
+    asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
+    row = session.execute(context.source.built(_newest_master), asked).first()
+    what = f"complete run of {context.main_repository} {MASTER} on {run.platform} before this run"
+    return Base(None, f"There is no {what}.") if row is None else Base(run_of(row), f"The newest {what}.")
+
+
+def _newest_master(source: Sources) -> sa.Select[Any]:
+    return _newest(source, of_master(source.state))
 
 
 def _previous(session: DbSession, subject: Subject) -> Base:
@@ -412,11 +363,17 @@ def _previous(session: DbSession, subject: Subject) -> Base:
 
 def _previous_run(source: Sources) -> sa.Select[Any]:
     state = source.state
-    same = (state[name] == sa.bindparam(name) for name in ("fork_id", "branch_key", "of_pull_request"))
     of_pull_request = sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request")
+    same = [state[name] == sa.bindparam(name) for name in ("fork_id", "branch_key", "of_pull_request")]
+    return _newest(source, [*same, of_pull_request])
+
+
+def _newest(source: Sources, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+    """Select the newest complete run of a platform before another one, under some conditions."""
+    state = source.state
     return (
         select_runs(state)
-        .where(*same, *is_complete(state), of_pull_request, Test.platform == sa.bindparam("platform"))
+        .where(*conditions, *is_complete(state), Test.platform == sa.bindparam("platform"))
         .where(state.test_id < sa.bindparam("before"))
         .order_by(state.test_id.desc())
         .limit(1)

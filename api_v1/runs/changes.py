@@ -8,7 +8,8 @@ recorded one, and a change is certain only if it is the same in all of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from api_v1.enums import StrEnum
 from api_v1.verdicts.rule import Verdict
@@ -35,8 +36,7 @@ class Change(StrEnum):
     FAILING_DIFFERENTLY = "failing_differently"
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """The stored file of an output in a run.
 
     Attributes:
@@ -61,8 +61,10 @@ class File:
 Files = Mapping[int, File]
 
 
-@dataclass(frozen=True)
-class Outcome:
+_NO_FILES: Files = MappingProxyType({})
+
+
+class Outcome(NamedTuple):
     """A test that is in a run's set.
 
     Attributes:
@@ -76,7 +78,7 @@ class Outcome:
     has_result: bool = True
     exit_code: int | None = None
     expected_exit_code: int | None = None
-    files: Files = field(default_factory=dict)
+    files: Files = _NO_FILES
     rolling: Sequence[Files] = ()
 
     @property
@@ -132,7 +134,7 @@ def readings(outcome: Outcome) -> Iterator[Outcome]:
         files = {output: _read_again(file, rolling.get(output)) for output, file in outcome.files.items()}
         if files != outcome.files:
             passed = outcome.exit_code == outcome.expected_exit_code and all(file.accepted for file in files.values())
-            yield replace(outcome, files=files, verdict=(Verdict.PASS if passed else Verdict.FAIL).value)
+            yield outcome._replace(files=files, verdict=(Verdict.PASS if passed else Verdict.FAIL).value)
 
 
 def _read_again(file: File, sent: File | None) -> File:
@@ -140,8 +142,8 @@ def _read_again(file: File, sent: File | None) -> File:
     if file.got is None:
         if sent is None or sent.got is None or sent.got == file.expected:
             return file
-        return replace(file, got=sent.got, accepted=sent.accepted)
-    return replace(file, accepted=True) if _is_its_own_baseline(file) else file
+        return file._replace(got=sent.got, accepted=sent.accepted)
+    return file._replace(accepted=True) if _is_its_own_baseline(file) else file
 
 
 def _is_its_own_baseline(file: File) -> bool:

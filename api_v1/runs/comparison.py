@@ -30,6 +30,7 @@ from api_v1.paging import Page
 from api_v1.runs import bases, changes
 from api_v1.runs.bases import MASTER, Base, Context, MasterRun, Run, Subject
 from api_v1.runs.changes import Change, File, Outcome
+from api_v1.runs.references import RunReference
 from api_v1.verdicts import observed
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import RunStatus, Verdict, mismatch, stored_file
@@ -97,18 +98,19 @@ class Comparison:
         base: what with, and why.
         here: its tests.
         there: the base's tests; empty without a base.
-        older: master's complete runs before the base, newest first.
         changes: what became of each test, in the order of their ids.
+        older: of the tests that are broken against the base, the newest of master's last runs before it in which they
+            failed with the same observed result.
     """
 
-    def __init__(
-        self, subject: Subject, base: Base, here: Outcomes, there: Outcomes, older: Sequence[MasterRun]
-    ) -> None:
+    older: Mapping[int, RunReference]
+
+    def __init__(self, subject: Subject, base: Base, here: Outcomes, there: Outcomes) -> None:
         self.subject = subject
         self.base = base
         self.here = here
         self.there = there
-        self.older = older
+        self.older = {}
         self.changes = {test: changes.change(here.get(test), there.get(test)) for test in sorted({*here, *there})}
 
     @property
@@ -126,17 +128,6 @@ class Comparison:
     def uncertain(self) -> set[int]:
         """The tests of which another reading of the rows gives another change."""
         return {test for test in self.changes if not changes.is_certain(self.here.get(test), self.there.get(test))}
-
-    @functools.cached_property
-    def on_older_master(self) -> dict[int, MasterRun]:
-        """The tests that are broken against the base and failed alike on master before it: the newest such run."""
-        found = ((test, self._older(test)) for test in self.of(Change.BROKEN_HERE))
-        return {test: master for test, master in found if master is not None}
-
-    def _older(self, test: int) -> MasterRun | None:
-        here = self.here[test]
-        digest = observed.digest(here.exit_code, here.hashes)
-        return next((one for one in self.older if one.digest(test) == digest), None)
 
     def of(self, *wanted: Change) -> list[int]:
         """Return the tests of some changes, in the order of their ids."""
@@ -163,7 +154,27 @@ def compare(
     runs = [subject.run] if chosen.run is None else [subject.run, chosen.run]
     found = outcomes(session, subject.context, runs, machine_minutes=machine_minutes)
     there = {} if chosen.run is None else found[chosen.run.run_id]
-    return Comparison(subject, chosen, found[run_id], there, bases.older_masters(session, subject, chosen))
+    whole = Comparison(subject, chosen, found[run_id], there)
+    broken, run = whole.of(Change.BROKEN_HERE), chosen.run
+    if broken and run is not None:
+        masters = bases.masters(session, subject.context, platform=run.platform, before=run.run_id, tests=broken)
+        whole.older = failed_alike(whole, masters)
+    return whole
+
+
+def failed_alike(whole: Comparison, masters: Sequence[MasterRun]) -> dict[int, RunReference]:
+    """Return the broken tests that failed alike on master before the base, each with the newest such run.
+
+    Args:
+        masters: master's last runs before the base, newest first, with their failures of the broken tests.
+    """
+    found = {}
+    for test in whole.of(Change.BROKEN_HERE):
+        seen = observed.digest(whole.here[test].exit_code, whole.here[test].hashes)
+        same = next((one.run for one in masters if one.digests.get(test) == seen), None)
+        if same is not None:
+            found[test] = same
+    return found
 
 
 def page(
@@ -191,7 +202,7 @@ def page(
         "base": {"requested": base, "reason": whole.base.reason, "run": whole.base.run},
         "counts": whole.counts,
         "uncertain_count": len(whole.uncertain),
-        "failed_on_older_master_count": len(whole.on_older_master),
+        "failed_on_older_master_count": len(whole.older),
     }
     return Page(rows(session, whole, tests[offset : offset + limit]), len(tests), extra)
 
@@ -212,7 +223,7 @@ _DEFINITIONS = sa.select(RegressionTest.id, RegressionTest.sample_id, Regression
 def _row(whole: Comparison, definition: Any) -> Row:
     test = definition.id
     here, base = whole.here.get(test), whole.there.get(test)
-    older = whole.on_older_master.get(test)
+    older = whole.older.get(test)
     return Row(
         regression_id=test,
         sample_id=definition.sample_id,
@@ -226,7 +237,7 @@ def _row(whole: Comparison, definition: Any) -> Row:
         expected_exit_code=None if here is None else here.expected_exit_code,
         outputs=_differing(here, base),
         newly_missing_output_ids=changes.newly_missing(here, base),
-        older_master_run_id=None if older is None else older.run.run_id,
+        older_master_run_id=None if older is None else older.run_id,
     )
 
 
@@ -282,18 +293,19 @@ def outcomes(
     files, rolling = _stored_files(session, context, runs, machine_minutes, narrowing)
     by_id = {run.run_id: run for run in runs}
     found: dict[int, dict[int, Outcome]] = {run.run_id: {} for run in runs}
-    for row in session.execute(context.source.built(_members), {**_asked(runs), **narrowing.parameters}):
-        if row.verdict == OUTSIDE or not row.counts:
+    # There are many rows, and to ask each by the names of its columns takes longer than all else.
+    for run, test, counts, has_result, exit_code, expected_rc, verdict in session.execute(
+        context.source.built(_members), {**_asked(runs), **narrowing.parameters}
+    ):
+        if verdict == OUTSIDE or not counts:
             continue
-        key = row.test_id, row.regression_id
-        if row.has_result:
-            sent = [each[row.regression_id] for each in rolling[row.test_id] if row.regression_id in each]
-            found[row.test_id][row.regression_id] = Outcome(
-                row.verdict or Verdict.PASS.value, True, row.exit_code, row.expected_rc, files[key], sent
-            )
+        of_test = files.get((run, test), {})
+        if has_result:
+            sent = [each[test] for each in rolling[run] if test in each]
+            found[run][test] = Outcome(verdict or Verdict.PASS.value, True, exit_code, expected_rc, of_test, sent)
         else:
-            verdict = _absent_verdict(by_id[row.test_id], has_files=key in files)
-            found[row.test_id][row.regression_id] = Outcome(verdict, has_result=False, files=files.get(key, {}))
+            absent = _absent_verdict(by_id[run], has_files=bool(of_test))
+            found[run][test] = Outcome(absent, has_result=False, files=of_test)
     return found
 
 
@@ -404,17 +416,19 @@ def _stored_files(
         parameters |= {f"{name}_{index}": value for name, value in values.items()}
     files: FilesOfRuns = defaultdict(dict)
     candidates: list[list[Any]] = [[] for _ in runs]
-    for row in session.execute(context.source.built(_files, len(runs)), parameters):
-        if row.of_run is None:
-            files[row.test_id, row.regression_id][row.output_id] = _file(row)
+    for of_run, run, completed_at, test, output, *file in session.execute(
+        context.source.built(_files, len(runs)), parameters
+    ):
+        if of_run is None:
+            files[run, test][output] = _file(*file)
         else:
-            candidates[row.of_run].append(row)
+            candidates[of_run].append((run, completed_at, test, output, file))
     sent = (_sent(run, found, machine_minutes) for run, found in zip(runs, candidates, strict=True))
     return files, {run.run_id: list(each) for run, each in zip(runs, sent, strict=True)}
 
 
-def _file(row: Any) -> File:
-    return File(row.expected, row.got, not row.wrong, row.ignored is not None and not row.ignored)
+def _file(expected: str, got: str | None, wrong: bool | None, ignored: bool | None) -> File:
+    return File(expected, got, not wrong, ignored is not None and not ignored)
 
 
 def _sent(run: Run, rows: Iterable[Any], machine_minutes: int) -> Iterator[dict[int, dict[int, File]]]:
@@ -428,11 +442,11 @@ def _sent(run: Run, rows: Iterable[Any], machine_minutes: int) -> Iterator[dict[
     """
     uploads: dict[int, dict[int, dict[int, File]]] = {}
     completed: dict[int, datetime] = {}
-    for row in rows:
-        completed[row.test_id] = row.completed_at
-        of_run = uploads.setdefault(row.test_id, {})
-        if row.output_id is not None:
-            of_run.setdefault(row.regression_id, {})[row.output_id] = _file(row)
+    for run_id, completed_at, test, output, file in rows:
+        completed[run_id] = completed_at
+        of_run = uploads.setdefault(run_id, {})
+        if output is not None:
+            of_run.setdefault(test, {})[output] = _file(*file)
     sent_after = run.begun_at - timedelta(minutes=machine_minutes)
     for run_id in sorted(uploads, reverse=True):
         yield uploads[run_id]

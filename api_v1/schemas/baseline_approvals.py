@@ -45,6 +45,12 @@ class BaselineApproval(ResponseSchema):
     apply_to_variants = fields.Boolean()
     expected_hash = fields.String(allow_none=True)
     actual_hash = fields.String()
+    outdated = fields.Boolean(
+        metadata={
+            "description": "Whether it is pending although the output has another baseline by now: it can only be "
+            "rejected, and the file be asked for anew."
+        }
+    )
     reviewed_by = fields.String(allow_none=True)
     review_reason = fields.String(allow_none=True)
     reviewed_at = UtcDateTime(allow_none=True)

@@ -14,7 +14,7 @@ RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_
 
 HASH_PATTERN = "^[a-fA-F0-9]{64}$"
 COMMIT_PATTERN = "^[a-fA-F0-9]{40}$"
-#: The platform stores abbreviations, too.
+#: In responses: the platform stores abbreviations of some commits.
 STORED_COMMIT_PATTERN = "^[a-fA-F0-9]{7,40}$"
 REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
 
@@ -102,9 +102,9 @@ class RunReference(ResponseSchema):
     run_id = entity_id(required=True, metadata={"description": "The run."})
     commit_sha = fields.String(
         required=True,
-        attribute="commit",
+        allow_none=True,
         validate=validate.Regexp(STORED_COMMIT_PATTERN),
-        metadata={"description": "Its commit, as the platform stores it."},
+        metadata={"description": "Its commit, as the platform stores it; null where that is none."},
     )
     created_at = UtcDateTime(required=True, metadata={"description": "When it was created."})
 
@@ -170,6 +170,19 @@ def commit_sha(**options: object) -> fields.String:
         validate=FullMatch(COMMIT_PATTERN),
         metadata={"description": "Full 40-character SHA-1 commit hash"},
         **options,  # type: ignore[arg-type]
+    )
+
+
+def stored_commit(**options: Any) -> fields.String:
+    """Return the response field of a commit (docs/decisions.md, "Commit hashes")."""
+    return fields.String(
+        allow_none=True,
+        validate=validate.Regexp(STORED_COMMIT_PATTERN),
+        metadata={
+            "description": "The full commit; an abbreviation where the platform stores one that not just one full "
+            "commit of the repository completes."
+        },
+        **options,
     )
 
 

@@ -204,9 +204,10 @@ class EarlierCommit(ResponseSchema):
 
     commit_sha = fields.String(
         required=True,
-        attribute="run.commit",
+        allow_none=True,
+        attribute="run.commit_sha",
         validate=validate.Regexp(STORED_COMMIT_PATTERN),
-        metadata={"description": "The commit, as the platform stores it."},
+        metadata={"description": "The commit, as the platform stores it; null where that is none."},
     )
     created_at = UtcDateTime(
         required=True,

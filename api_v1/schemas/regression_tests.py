@@ -18,6 +18,7 @@ from api_v1.schemas.common import (
     tags_field,
 )
 from api_v1.schemas.outputs import OutputFile
+from api_v1.schemas.samples import NO_SAMPLE
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import QueryBoolean, QueryInteger, RequestSchema, Text, choice
 
@@ -35,7 +36,7 @@ class RegressionTest(ResponseSchema):
     """The definition of a regression test."""
 
     regression_id = entity_id(required=True)
-    sample_id = entity_id(required=True)
+    sample_id = entity_id(required=True, allow_none=True, metadata={"description": NO_SAMPLE})
     command = Truncated(500, required=True)
     active = fields.Boolean()
     category = Truncated(100)

@@ -123,6 +123,11 @@ def tests(phase: Phase) -> sa.Select[Any]:
     )
 
 
+def has_recorded_set(session: DbSession, run_id: int) -> bool:
+    """Tell whether CustomizedTest rows define the set of a run."""
+    return session.scalar(sa.select(recorded(to_run).exists()), {"run_id": run_id}) or False
+
+
 # --- The sets of many runs, in numbers ------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from werkzeug.routing.converters import PathConverter
 from api_v1.access import tokens
 from api_v1.database import connections, outages
 from api_v1.database.session import db
-from api_v1.web import absolute_urls, access_log, handlers, operation, preconditions, request_context
+from api_v1.web import absolute_urls, access_log, handlers, metrics, operation, preconditions, request_context
 from api_v1.web.errors import MethodNotAllowed, NoSuchUrl, PreconditionFailed
 from api_v1.web.rate_limits import Limits
 
@@ -215,6 +215,7 @@ def finish(response: Response) -> Response:
     caller = request_context.current_caller()
     who = {} if caller is None else {"user_id": caller.user_id, "token_id": caller.token_id}
     access_log.log_request(response, who)
+    metrics.count(response)
     if caller is not None and request.method == "GET":
         response.call_on_close(current_app.extensions["api_v1"].auditor.run)
     return response

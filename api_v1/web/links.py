@@ -22,14 +22,28 @@ _OF_RUN = {
     "artifacts": "/runs/{run_id}/artifacts",
 }
 
+_OF_OUTPUT = (
+    "/runs/{artifact.run_id}/samples/{artifact.sample_id}/%s"
+    "?regression_id={artifact.regression_id}&output_id={artifact.output_id}"
+)
+
+#: By type, the operation that serves an artifact.
+_OF_ARTIFACT = {
+    "build_log": "/runs/{artifact.run_id}/logs",
+    "expected_output": _OF_OUTPUT % "expected",
+    "sample_output": _OF_OUTPUT % "actual",
+    "diff": _OF_OUTPUT % "diff",
+}
+
 
 def of_artifact(artifact: Artifact) -> str | None:
-    """Return the download URL of an artifact: of this API for a diff, else of the bucket; None without one."""
-    if artifact.diff_of is None:
-        return artifact.download_url
-    regression_id, output_id = artifact.diff_of
-    path = f"/runs/{artifact.run_id}/samples/{artifact.sample_id}/diff"
-    return f"{api_root()}{path}?regression_id={regression_id}&output_id={output_id}"
+    """Return the download URL of an artifact: of the bucket, else of this API; None if neither serves it.
+
+    docs/decisions.md, "Artifacts", says which has which.
+    """
+    if artifact.signed_url is not None or not artifact.served:
+        return artifact.signed_url
+    return api_root() + _OF_ARTIFACT[artifact.type].format(artifact=artifact)
 
 
 def of_failing_test(test: FailingTest) -> str | None:
@@ -44,7 +58,7 @@ def of_run(run: Run) -> dict[str, str]:
     served = {operation.path for operation in REGISTRY.values()}
     root = api_root()
     found = {name: root + path.format(run_id=run.run_id) for name, path in _OF_RUN.items() if path in served}
-    if run.repository:
+    if run.repository and (run.pull_request or run.commit_sha):
         what = f"pull/{run.pull_request}" if run.pull_request else f"commit/{run.commit_sha}"
         found["github"] = f"https://github.com/{run.repository}/{what}"
     return found

@@ -85,6 +85,7 @@ class Operation:
         body: loads the JSON body.
         body_required: whether an absent body is refused; otherwise it is `{}`.
         rate_limit: the group of requests it is counted with; by default the caller and the method decide.
+        uncounted: tells by the query's parameters whether a request counts against no rate limit.
         tolerates: exceptions of the request's hooks in spite of which it runs.
         idempotent: whether it accepts an `Idempotency-Key`.
     """
@@ -100,6 +101,7 @@ class Operation:
     body: Schema | None = None
     body_required: bool = True
     rate_limit: LimitGroup | None = None
+    uncounted: Callable[[Mapping[str, str]], bool] | None = None
     tolerates: tuple[type[Exception], ...] = ()
     idempotent: bool = False
 
@@ -272,6 +274,7 @@ def operation(
     body: Schema | None = None,
     body_required: bool = True,
     rate_limit: LimitGroup | None = None,
+    uncounted: Callable[[Mapping[str, str]], bool] | None = None,
     tolerates: tuple[type[Exception], ...] = (),
     idempotent: bool = False,
 ) -> Callable[[Function], Function]:
@@ -297,6 +300,7 @@ def operation(
             body=body,
             body_required=body_required,
             rate_limit=rate_limit,
+            uncounted=uncounted,
             tolerates=tolerates,
             idempotent=idempotent,
         )

@@ -46,7 +46,9 @@ ADDED = {
     "DELETE /auth/tokens/{token_name}": Rule(),
     "GET /baseline-approvals": Rule(scope="results:read"),
     "GET /baseline-approvals/{approval_id}": Rule(scope="results:read"),
-    "POST /baseline-approvals/{approval_id}/review": Rule(scope="baselines:write", roles=ADMIN),
+    "POST /baseline-approvals/{approval_id}/review": Rule(
+        scope="baselines:write", roles=frozenset({"admin", "contributor"})
+    ),
     "POST /baseline-approvals/{approval_id}/revert": Rule(scope="baselines:write", roles=ADMIN),
     "GET /audit-log": Rule(scope="system:read", roles=ADMIN),
     "GET /runs/{run_id}/comparison": Rule(scope="results:read"),

@@ -168,8 +168,8 @@ def test_the_first_response_is_repeated_after_the_state_has_changed(scenario: Re
     assert again.json["status"] == "pending_review"
     refused(
         send(scenario.api, None, scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor),
-        422,
-        "unprocessable",
+        409,
+        "conflict",
     )
 
 

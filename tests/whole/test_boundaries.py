@@ -124,6 +124,7 @@ def test_only_known_packages_are_imported() -> None:
         "click",  # comes with Flask
         "limits",  # comes with Flask-Limiter
         "google",
+        "pythonjsonlogger",  # python-json-logger
         "requests",  # comes with google-cloud-storage
         "urllib3",  # comes with requests
         "webvtt",  # is webvtt-py

@@ -68,7 +68,7 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     ),
     "get_sample": (6, PLAIN),
     "list_sample_history": (
-        6,
+        7,
         [
             *PLAIN,
             *(
@@ -79,6 +79,11 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
             {"platform": "linux"},
             {"created_after": "2020-01-01T00:00:00Z", "created_before": "2030-01-01T00:00:00Z"},
             {"status": "fail", "branch": "master", "platform": "linux", "created_after": "2020-01-01T00:00:00Z"},
+            *({"sample_status": status} for status in ("pass", "fail", "skipped", "missing_output")),
+            {"regression_id": "{test}"},
+            {"pull_request": "5"},
+            {"repository": "CCExtractor/ccextractor"},
+            {"repository": "CCExtractor/ccextractor", "sample_status": "fail", "regression_id": "{test}"},
         ],
     ),
     "list_regression_tests": (

@@ -12,9 +12,8 @@ from api_v1.database.platform import DbSession
 from api_v1.findings.flakiness import Flakiness
 from api_v1.findings.pull_requests import evidence, sentences
 from api_v1.findings.pull_requests.evidence import Commit, Evidence
-from api_v1.findings.pull_requests.pictures import Failing, Flipped, Picture, first_failure
+from api_v1.findings.pull_requests.pictures import Failing, Flipped, Picture, first_failure, reference
 from api_v1.findings.pull_requests.verdicts import Cause
-from api_v1.runs.bases import Run
 from api_v1.runs.references import RunReference
 
 __all__ = ["PullRequest", "get"]
@@ -163,11 +162,11 @@ def get(
     flipped = [one for picture in head.pictures for one in picture.flipped]
     return PullRequest(
         number=number,
-        repository=head.runs[0].repository,
+        repository=head.runs[0].repository or repository or main_repository,
         verdict=head.verdict,
         is_final=head.is_final,
         because=sentences.of_commit(head.verdict, head.pictures),
-        head=_reference(head.runs[0]),
+        head=reference(head.runs[0]),
         platforms=[_platform(picture) for picture in head.pictures],
         tests=[_failing_test(known, one) for one in failing[:TESTS]],
         test_count=len(failing),
@@ -203,12 +202,8 @@ def _platform(picture: Picture) -> Platform:
         run_id=None if picture.decisive is None else picture.decisive.run_id,
         runs=[RunState(one.run.run_id, one.run.status) for one in picture.attempts[:LISTED_RUNS]],
         run_count=len(picture.attempts),
-        base=None if picture.base is None else _reference(picture.base),
+        base=None if picture.base is None else reference(picture.base),
     )
-
-
-def _reference(run: Run) -> RunReference:
-    return RunReference(run.run_id, run.commit, run.created_at)
 
 
 def _failing_test(known: Evidence, failing: Failing) -> FailingTest:
@@ -230,9 +225,9 @@ def _failing_test(known: Evidence, failing: Failing) -> FailingTest:
         is_certain=failing.is_certain,
         run_id=failing.attempt.run.run_id,
         base_run_id=None if base is None else base.run_id,
-        older_master_run_id=None if older is None else older.run.run_id,
+        older_master_run_id=None if older is None else older.run_id,
         passed_run_id=None if passed_in is None else passed_in.run_id,
-        first_failure=FirstFailure(first.run_id, first.commit, first.created_at, on_master=not first.of_pull_request),
+        first_failure=FirstFailure(first.run_id, first.commit, first.created_at, failing.is_known_on_master),
         flakiness=flakiness,
     )
 
@@ -243,7 +238,7 @@ def _flipped_test(flipped: Flipped) -> FlippedTest:
 
 def _earlier_commit(commit: Commit) -> EarlierCommit:
     return EarlierCommit(
-        run=_reference(commit.runs[0]),
+        run=reference(commit.runs[0]),
         verdict=commit.verdict,
         because=sentences.of_commit(commit.verdict, commit.pictures),
         run_ids=[run.run_id for run in commit.runs[:LISTED_RUNS]],

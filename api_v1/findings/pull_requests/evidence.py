@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,15 @@ from api_v1.database.platform import DbSession, Fork, RegressionTest, Test, Test
 from api_v1.errors import NotFound
 from api_v1.findings.flakiness import Scores, flakiness
 from api_v1.findings.pull_requests import verdicts
+from api_v1.findings.pull_requests.masters import NOTHING, Found, Masters, before_each
 from api_v1.findings.pull_requests.pictures import Attempt, Picture, flips
 from api_v1.findings.pull_requests.verdicts import Verdict
 from api_v1.runs import bases, comparison
-from api_v1.runs.bases import Base, Context, MasterRun, Run, Subject
-from api_v1.runs.comparison import Comparison, Narrowing
+from api_v1.runs.bases import Base, Context, Run, Subject
+from api_v1.runs.comparison import Comparison, Narrowing, failed_alike
 from api_v1.runs.environments import PLATFORMS
-from api_v1.runs.runs import GITHUB, is_stalled, of_repository
+from api_v1.runs.repositories import GITHUB, of_repository
+from api_v1.runs.runs import is_stalled
 from api_v1.verdicts import stored
 from api_v1.verdicts.rule import RunStatus
 from api_v1.verdicts.stored import Sources
@@ -102,7 +104,7 @@ def read(session: DbSession, number: int, *, repository: str, main_repository: s
     if not rows:
         raise NotFound("pull_request", number)
     forks = [int(fork) for fork in (rows[0].main_forks or "").split(",") if fork]
-    context = Context(main_repository, forks, source)
+    context = Context(main_repository, source, {main_repository.lower(): forks})
     chosen = _commits([bases.run_of(row) for row in rows])
     attempts = _attempts(session, context, chosen, {row.test_id: row for row in rows}, machine_minutes)
     return _evidence(session, context, chosen, attempts)
@@ -181,19 +183,20 @@ def _attempts(
     """
     runs = chosen.runs
     with_results = [run for run in runs if run.total > run.absent]
-    masters, failures = bases.masters_before_each(session, context, with_results)
-    base_of = {run_id: found[0].run for run_id, found in masters.items() if found}
+    masters = before_each(session, context, with_results) if with_results else Found()
+    base_of = {run_id: found.base for run_id, found in masters.of_run.items() if found.base is not None}
     compared = {run.run_id: run for run in (*runs, *base_of.values())}
     outcomes = comparison.outcomes(
         session,
         context,
         list(compared.values()),
         machine_minutes=machine_minutes,
-        narrowing=_narrowing(chosen, base_of, failures),
+        narrowing=_narrowing(chosen, base_of, masters.failing),
     )
     return {
         run.run_id: Attempt(
-            _compared(context, run, masters.get(run.run_id, ()), outcomes),
+            _compared(context, run, masters.of_run.get(run.run_id, NOTHING), outcomes),
+            masters.of_run.get(run.run_id, NOTHING),
             run.status == RunStatus.RUNNING and is_stalled(rows[run.run_id].timestamp, machine_minutes),
             _cancellation(run, rows[run.run_id]),
         )
@@ -201,24 +204,26 @@ def _attempts(
     }
 
 
-def _narrowing(chosen: _Chosen, base_of: Mapping[int, Run], failures: Mapping[int, Mapping[int, Any]]) -> Narrowing:
+def _narrowing(chosen: _Chosen, base_of: Mapping[int, Run], failing: Mapping[int, Iterable[int]]) -> Narrowing:
     """Return what of the runs and their bases has to be read.
 
     Where the platform started the only run of a commit, its own numbers tell whether it is complete, and only the tests
     that fail have to be compared.
+
+    Args:
+        failing: the tests that fail in each run.
     """
-    alone = {group[0].run_id for group in chosen.groups.values() if len(group) == 1 and group[0].by_platform}
+    alone = {runs[0].run_id for runs in chosen.groups.values() if len(runs) == 1 and runs[0].by_platform}
     whole = {base.run_id for run_id, base in base_of.items() if run_id not in alone}
     narrowed = alone | ({base.run_id for base in base_of.values()} - whole)
-    return Narrowing(narrowed, {test for failing in failures.values() for test in failing})
+    return Narrowing(narrowed, {test for run in chosen.runs for test in failing.get(run.run_id, ())})
 
 
-def _compared(
-    context: Context, run: Run, masters: Sequence[MasterRun], outcomes: Mapping[int, comparison.Outcomes]
-) -> Comparison:
-    base = Base(masters[0].run, "") if masters else Base(None, "")
-    there = {} if base.run is None else outcomes[base.run.run_id]
-    return Comparison(Subject(run, context), base, outcomes[run.run_id], there, masters[1:])
+def _compared(context: Context, run: Run, masters: Masters, outcomes: Mapping[int, comparison.Outcomes]) -> Comparison:
+    there = {} if masters.base is None else outcomes[masters.base.run_id]
+    whole = Comparison(Subject(run, context), Base(masters.base, ""), outcomes[run.run_id], there)
+    whole.older = failed_alike(whole, masters.older)
+    return whole
 
 
 def _cancellation(run: Run, row: Any) -> str | None:

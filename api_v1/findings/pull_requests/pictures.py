@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from api_v1.findings.pull_requests import verdicts
+from api_v1.findings.pull_requests.masters import NOTHING, Masters
 from api_v1.findings.pull_requests.verdicts import Cause, Evidence, Verdict
-from api_v1.runs.bases import MasterRun, Run
+from api_v1.runs.bases import Run
 from api_v1.runs.changes import Change, Outcome
 from api_v1.runs.comparison import Comparison
+from api_v1.runs.references import RunReference
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class Attempt:
     """A run of the commit on the platform.
 
     Attributes:
-        comparison: with the newest complete run of master before it.
+        comparison: with the newest complete run of master before it, one of `masters`.
         is_stalled: whether no worker will finish it, though it is running.
         message: the one that it was canceled with; None unless it was.
     """
 
     comparison: Comparison
+    masters: Masters = NOTHING
     is_stalled: bool = False
     message: str | None = None
 
@@ -94,9 +97,9 @@ class Failing:
         return self.regression_id not in self.attempt.comparison.uncertain
 
     @property
-    def older_master(self) -> MasterRun | None:
+    def older_master(self) -> RunReference | None:
         """The newest run of master before the base in which it failed in the same way, if it passed in the base."""
-        return self.attempt.comparison.on_older_master.get(self.regression_id)
+        return self.attempt.comparison.older.get(self.regression_id)
 
     @property
     def is_known_on_master(self) -> bool:
@@ -153,7 +156,7 @@ class Picture:
         evidence = Evidence(
             comparison.changes[test],
             certain=test not in comparison.uncertain,
-            failed_on_older_master=test in comparison.on_older_master,
+            failed_on_older_master=test in comparison.older,
             passed_too=passed_in is not None,
             is_flaky=test in self.flaky,
         )
@@ -259,28 +262,32 @@ def flips(attempts: Sequence[Attempt]) -> Counter[int]:
     return Counter({test: sum(one != other for one, other in pairwise(of)) for test, of in verdicts_of.items()})
 
 
-def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> Run:
+def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> RunReference:
     """Return the first run of the present streak of a test's failures.
 
     Args:
         failing: of a test that fails on master as well, the streak is that of master's runs.
         attempts: the runs of the pull request on the platform that were looked at, newest first.
     """
-    test = failing.regression_id
-    base = failing.attempt.base
+    test, base = failing.regression_id, failing.attempt.base
     if failing.is_known_on_master and base is not None:
-        first = base
-        for master in failing.attempt.comparison.older:
-            if test not in master.failures:
+        first = reference(base)
+        for master in failing.attempt.masters.older:
+            if test not in master.digests:
                 break
             first = master.run
         return first
-    first = failing.attempt.run
+    run = failing.attempt.run
     for attempt in attempts:
         outcome = attempt.results.get(test)
         if attempt.run.run_id >= failing.attempt.run.run_id or outcome is None:
             continue
         if outcome.passed:
             break
-        first = attempt.run
-    return first
+        run = attempt.run
+    return reference(run)
+
+
+def reference(run: Run) -> RunReference:
+    """Return how an answer names a run."""
+    return RunReference(run.run_id, run.commit, run.created_at)

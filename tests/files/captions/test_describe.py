@@ -14,7 +14,7 @@ from api_v1.demo.captions import Damage, dialogue, render, render_damaged
 from api_v1.files import captions as package
 from api_v1.files.captions import CaptionDiff, Kind, Unit, content, formats
 from api_v1.files.captions.formats import Cue
-from tests.files.captions.writing import WRITERS, write
+from tests.support.captions import WRITERS, write
 
 EXTENSIONS = (*sorted(WRITERS), "scc", "", "unknown")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api_v1.files.captions import CaptionChange, CaptionDiff, Kind, Range, describe
 from api_v1.files.captions.formats import Cue
-from tests.files.captions.writing import LINES, NUMBERED, TIMED, WRITERS, write
+from tests.support.captions import LINES, NUMBERED, TIMED, WRITERS, write
 
 WORDS = (
     "the",

@@ -4,14 +4,14 @@ The stored states of earlier versions lack it. Without its marker (`api_v1_refre
 that `db upgrade`, or the next readers, derive every run again.
 
 Revision ID: 0005
-Revises: 0002
+Revises: 0004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

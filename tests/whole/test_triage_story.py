@@ -1,0 +1,91 @@
+"""The operations about whose fault a failure is tell the same story as those about single runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from tests.support import triage_scenarios
+from tests.support.client import Api
+from tests.support.consistency import Reader
+from tests.support.factories import MAIN_REPOSITORY
+from tests.support.oracle import Scenario
+from tests.support.scenarios import examples
+
+
+@pytest.fixture
+def reader(api: Api) -> Reader:
+    """A reader with a token."""
+    return Reader(api)
+
+
+@examples(0.24)
+@given(scenario=triage_scenarios.scenarios(most_runs=6))
+def test_triage_tells_the_story_of_single_runs(reader: Reader, scenario: Scenario) -> None:
+    reader.fill(scenario)
+    samples = {run.id: by_test(reader.every(f"/runs/{run.id}/samples")) for run in scenario.runs}
+    for run in scenario.runs:
+        check_comparison(reader, run.id, samples)
+    check_health(reader, scenario)
+    check_clusters(reader, scenario)
+
+
+def by_test(rows: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Rows by regression test."""
+    return {row["regression_id"]: row for row in rows}
+
+
+def check_comparison(reader: Reader, run_id: int, samples: dict[int, dict[int, dict[str, Any]]]) -> None:
+    """A comparison says of both runs what their own results say."""
+    path = f"/runs/{run_id}/comparison"
+    body = reader.get(path)
+    rows = by_test(reader.every(path))
+    base = body["base"]["run"]
+    there = {} if base is None else samples[base["run_id"]]
+    here = samples[run_id]
+    assert rows.keys() == here.keys() | there.keys()
+    for test, row in rows.items():
+        assert row["status"] == (here[test]["status"] if test in here else None)
+        assert row["base_status"] == (there[test]["status"] if test in there else None)
+        assert row["exit_code"] == (here[test]["exit_code"] if test in here else None)
+        differing = {one["output_id"]: one["actual_hash"] for one in row["outputs"]}
+        wrong = [one for one in here.get(test, {}).get("outputs", ()) if one["status"] == "diff_mismatch"]
+        if row["change"] != "not_run":
+            assert {one["output_id"]: one["actual_hash"] for one in wrong}.items() <= differing.items()
+    assert body["counts"] == {change: 0 for change in body["counts"]} | Counter(row["change"] for row in rows.values())
+    for change in body["counts"]:
+        assert [row["regression_id"] for row in reader.every(path, change=change)] == [
+            test for test, row in rows.items() if row["change"] == change
+        ]
+    run = reader.get(f"/runs/{run_id}")
+    shared = ("run_id", "status", "platform", "repository", "branch", "pull_request", "commit_sha", "created_at")
+    assert {name: body["run"][name] for name in shared} == {name: run[name] for name in shared}
+
+
+def check_health(reader: Reader, scenario: Scenario) -> None:
+    """Health counts what the results of the branch's runs are."""
+    for test in scenario.tests:
+        for found in reader.get(f"/regression-tests/{test.id}/health")["platforms"]:
+            runs = triage_scenarios.of_branch(scenario, found["platform"], "master", (1, 3))
+            statuses = Counter(
+                scenario.verdict(run, test) for run in runs if triage_scenarios.with_result(scenario, run, test.id)
+            )
+            assert found["pass_count"] == statuses["pass"]
+            assert found["fail_count"] == statuses["fail"] + statuses["missing_output"]
+
+
+def check_clusters(reader: Reader, scenario: Scenario) -> None:
+    """The clusters hold each error of the runs once."""
+    period = {"created_after": "2025-12-01T00:00:00Z", "created_before": "2026-02-01T00:00:00Z"}
+    every = reader.every("/failure-clusters", **period)
+    counted = Counter({"output": 0, "exit_code": 0})
+    for cluster in every:
+        counted[cluster["kind"]] += cluster["run_count"]
+    errors = Counter(error["type"] for run in scenario.runs for error in reader.every(f"/runs/{run.id}/errors"))
+    assert counted["output"] == errors["diff_mismatch"]
+    assert counted["exit_code"] == errors["exit_code_mismatch"]
+    of_main = reader.every("/failure-clusters", **period, repository=MAIN_REPOSITORY)
+    assert sum(cluster["run_count"] for cluster in of_main) <= sum(counted.values())
