@@ -88,6 +88,7 @@ CASES = (
     Case("/runs/{run}/comparison", 8, 20),
     Case("/runs/{run}/comparison?base=previous", 8, 20),
     Case("/runs/{run}/comparison?change=failing_identically&limit=100", 8, 20),
+    Case("/pull-requests/{number}", 9, 20),
     Case("/failure-clusters?created_before={end}", 8, 20),
     Case("/failure-clusters?created_before={end}&created_after={start}", 8, 20),
     Case("/system/queue", 6, 6),
@@ -161,11 +162,19 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
             .order_by(sa.func.count().desc())
             .limit(1)
         ).one()
+        # The newest pull request of which a test fails.
+        number = db.session.scalars(
+            sa.select(RunState.pull_request)
+            .where(RunState.pull_request.is_not(None), RunState.status == "fail")
+            .order_by(RunState.test_id.desc())
+            .limit(1)
+        ).one()
         newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at)).where(RunState.test_id > 0)).one()
         db.session.commit()
     assert newest is not None
     times = {"end": newest.isoformat() + "Z", "start": (newest - timedelta(days=90)).isoformat() + "Z"}
-    return {"run": run.id, "commit": run.commit, "sample": sample, "test": test, **times}, issued.token
+    ids = {"run": run.id, "commit": run.commit, "sample": sample, "test": test, "number": number}
+    return ids | times, issued.token
 
 
 def add_select_route(app: Flask, run_id: int) -> None:

@@ -55,6 +55,7 @@ ADDED = {
     "GET /regression-tests/{regression_id}": Rule(scope="results:read"),
     "GET /regression-tests/{regression_id}/health": Rule(scope="results:read"),
     "GET /failure-clusters": Rule(scope="results:read"),
+    "GET /pull-requests/{number}": Rule(scope="results:read"),
     "GET /openapi.json": Rule(public=True),
 }
 

@@ -68,6 +68,7 @@ def seed(session: DbSession) -> dict[str, Any]:
         "output_id": outputs[1].id,
         "approval_id": 1,
         "token_name": "x",
+        "number": 7,
     }
 
 

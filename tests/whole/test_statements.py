@@ -125,6 +125,7 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
         ],
     ),
     "compare_run": (8, [*PLAIN, {"base": "previous"}, {"base": "{other_id}"}, {"change": "broken_here"}]),
+    "get_pull_request": (9, [*PLAIN, {"repository": "CCExtractor/ccextractor"}]),
     "list_audit_log": (6, [*PLAIN, {"action": "run.cancel"}, {"created_after": "2020-01-01T00:00:00Z"}]),
 }
 
@@ -167,6 +168,9 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
             )
             session.add(AuditRecord(actor="ann@example.org", action="run.cancel", target=f"run:{run.id}"))
             factories.run(session, created_at=begun, tests=cases)
+            of_pull_request = factories.run(session, *progress, tests=cases, created_at=begun, pull_request=NUMBER)
+            for case, (index, output) in zip(cases, enumerate(outputs), strict=True):
+                factories.result(session, of_pull_request, case, (output, names[2 * index + 1 - number % 2]))
         for folder, name, text in [("LogFiles", f"{made[-1].id}.txt", "a line\n" * 200)] + [
             ("TestResults", f"{name}.srt", TEXT.format(name)) for name in names
         ]:
@@ -179,12 +183,15 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
             "sample_id": first.id,
             "test": cases[0].id,
             "output": outputs[0].id,
+            "number": NUMBER,
         }
         ids["approval_id"] = session.scalars(sa.select(sa.func.max(BaselineApproval.id))).one()
         session.commit()
         refresher.rebuild(session.get_bind().engine)
     return ids
 
+
+NUMBER = 7
 
 APPROVAL = {"status": "pending_review", "actual_hash": "a" * 64, "apply_to_variants": False, "reason": "because"}
 

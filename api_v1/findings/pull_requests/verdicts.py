@@ -1,6 +1,6 @@
 """Whose fault the failures of a pull request are: the rule, over plain facts.
 
-See docs/decisions.md, "Verdict of a pull request". A wrong "not your fault" is worse than "unknown".
+See docs/decisions.md, "Verdict of a pull request" and "Cause of a failure".
 """
 
 from __future__ import annotations

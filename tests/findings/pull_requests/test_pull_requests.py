@@ -100,6 +100,25 @@ def check_platform(found: PullRequest, one: Any, expected: Any) -> None:
 CAUSES = ("broken_here", "unknown", "flaky", "known_failure")
 
 
+def test_the_runs_of_a_pull_request_are_found_by_an_index(session: DbSession) -> None:
+    for number in range(60):
+        factories.run(session, pull_request=1 + number)
+    session.commit()
+    engine = session.get_bind().engine
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        sent.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    read(session)
+    sa.event.remove(engine, "before_cursor_execute", note)
+    [(statement, parameters)] = [one for one in sent if "api_v1_run_state.pull_request = " in one[0]]
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    plan = session.connection().exec_driver_sql(f"{explain} {statement}", parameters).all()
+    assert any("api_v1_run_state_pull_request" in str(row) for row in plan), plan
+
+
 # --- Case by case ---------------------------------------------------------------------------------
 
 HEAD, EARLIER = "a" * 40, "b" * 40
