@@ -170,11 +170,12 @@ def request(
     actual = _actual_hash(session, run_id, regression_id, output)
     if not _is_stored(storage, actual + output.correct_extension):
         raise Unprocessable("No store has the run's output file.", {"output_id": output_id, "actual_hash": actual})
+    at_once = mode == "auto" and actor.is_admin
     row = _pending(
         session,
+        pending_key(output_id, output.correct, actual),
         BaselineApproval(
             status=PENDING,
-            pending_key=pending_key(output_id, output.correct, actual),
             run_id=run_id,
             sample_id=sample_id,
             regression_id=regression_id,
@@ -186,6 +187,7 @@ def request(
             requested_by=actor.name,
             requester_id=actor.user_id,
         ),
+        at_once=at_once,
     )
     if row.apply_to_variants is not apply_to_variants:
         raise Conflict(
@@ -202,7 +204,7 @@ def request(
         before={"hash": output.correct},
         after={"hash": actual, "output_id": output_id, "run_id": run_id, "apply_to_variants": apply_to_variants},
     )
-    if mode == "auto" and actor.is_admin:
+    if at_once:
         return _decide(session, actor, row.id, decision="approve", text=text).approval
     return _approval(row, output.correct)
 
@@ -213,12 +215,19 @@ def pending_key(output_id: int, old_hash: str | None, new_hash: str) -> str:
     return f"{output_id}:{hashlib.sha256(hashes.encode()).hexdigest()}"
 
 
-def _pending(session: DbSession, row: BaselineApproval) -> BaselineApproval:
-    """Insert a request; return it, or the pending one that it repeats."""
-    repeated = sa.select(BaselineApproval).where(BaselineApproval.pending_key == row.pending_key)
+def _pending(session: DbSession, key: str, row: BaselineApproval, *, at_once: bool) -> BaselineApproval:
+    """Insert a request; return it, or the pending one that it repeats.
+
+    Args:
+        key: identifies the request.
+        at_once: it is decided in the same transaction. So it takes no key: many at once would wait for each other's key
+            and then for the output, and come to a deadlock. The lock of the output alone lets one of them be approved.
+    """
+    repeated = sa.select(BaselineApproval).where(BaselineApproval.pending_key == key)
     known = session.scalars(repeated).first()
     if known is not None:
         return known
+    row.pending_key = None if at_once else key
     try:
         with session.begin_nested():
             session.add(row)
