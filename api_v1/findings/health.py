@@ -27,7 +27,7 @@ from api_v1.verdicts.stored import Sources
 RUNS = 1000
 
 #: The newest transitions that are listed.
-TRANSITIONS = 50
+TRANSITIONS = 20
 
 
 @dataclass(frozen=True)

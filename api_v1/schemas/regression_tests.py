@@ -69,6 +69,7 @@ class ExpectedOutput(ResponseSchema):
 class RegressionTestDetails(RegressionTest):
     """The definition of a regression test, with all of its outputs."""
 
+    sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
     expected_exit_code = fields.Integer(
         required=True, allow_none=True, metadata={"description": "The exit code that it has to return."}
     )
@@ -136,7 +137,7 @@ class PlatformHealth(FlakeFields):
     transitions = fields.List(
         fields.Nested(Transition),
         required=True,
-        metadata={"description": "The newest changes of its verdict, newest first, at most 50."},
+        metadata={"description": "The newest changes of its verdict, newest first, at most 20."},
     )
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 
 from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from api_v1.database.session import db
+from api_v1.database.tables import Refresh
 from api_v1.runs import comparison
 from api_v1.runs.changes import Change
 from api_v1.runs.comparison import Comparison, Row
@@ -243,3 +245,29 @@ def test_what_could_not_be_stored_is_compared_as_it_is_now(
         factories.advance(session, session.get_one(platform.Test, two_runs["master"]), "completed")
     monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine: False)
     assert get(api, two_runs["here"]) == expected
+
+
+@pytest.mark.parametrize("path", ["/runs/{here}/comparison", "/regression-tests/{broken}/health", "/failure-clusters"])
+def test_what_needs_states_that_are_not_known_is_worth_another_try(
+    path: str, api: Api, two_runs: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get(api, two_runs["here"])
+    with api.rows() as session:
+        session.execute(sa.delete(Refresh))
+    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine: False)
+    response = api.get(path.format(**two_runs), headers=api.bearer())
+    assert (response.status_code, (response.json or {})["code"]) == (503, "verdicts_rebuilding")
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("path", ["/runs/{here}/comparison", "/regression-tests/{broken}/health", "/failure-clusters"])
+def test_more_failures_than_a_statement_takes_are_worth_another_try(
+    path: str, api: Api, two_runs: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get(api, two_runs["here"])
+    with api.rows() as session:
+        factories.advance(session, session.get_one(platform.Test, two_runs["here"]), "completed")
+    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine: False)
+    monkeypatch.setattr("api_v1.verdicts.stored.FAILURES_AT_MOST", 1)
+    response = api.get(path.format(**two_runs), headers=api.bearer())
+    assert (response.status_code, (response.json or {})["code"]) == (503, "verdicts_rebuilding")

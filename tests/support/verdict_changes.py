@@ -243,6 +243,11 @@ CHANGES = {
     "a run time": change(Update(TestResult, {"test_id": Id("passing")}, {"runtime": 9}), passing="pass"),
     "got": change(Update(TestResultFile, {"test_id": Id("different")}, {"got": None}), different="pass"),
     "got differs": change(Update(TestResultFile, {"test_id": Id("varied")}, {"got": DIFFERENT}), varied="fail"),
+    "another file that differs": change(
+        Update(TestResultFile, {"test_id": Id("different")}, {"got": "y" * 64}), different="fail"
+    ),
+    "a late file of a failing test": change(result_file("failing", None, "plain", "ign"), failing="fail"),
+    "another wrong exit code": change(Update(TestResult, {"test_id": Id("failing")}, {"exit_code": 2}), failing="fail"),
     "got is empty": change(Update(TestResultFile, {"test_id": Id("passing")}, {"got": ""}), passing="fail"),
     "results change hands": change(
         Update(TestResult, {"test_id": Id("failing")}, {"test_id": Id("resultless")}),
