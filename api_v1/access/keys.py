@@ -28,7 +28,14 @@ class Purpose(StrEnum):
     """Makes the fingerprints of stored passwords by which a token notices a new password."""
 
 
-_VALUE = sa.select(Secret.value).where(Secret.purpose == sa.bindparam("purpose_of_key"))
+def stored(purpose: Purpose) -> sa.ScalarSelect[str]:
+    """Return a column with the stored value of a key, so that a statement for something else can read it too."""
+    return sa.select(Secret.value).where(Secret.purpose == purpose.value).scalar_subquery()
+
+
+def decode(value: str) -> bytes:
+    """Return the key of a stored value."""
+    return bytes.fromhex(value)
 
 
 def get(session: DbSession, purpose: Purpose) -> bytes:
@@ -36,14 +43,19 @@ def get(session: DbSession, purpose: Purpose) -> bytes:
 
     The first call of all creates it, and commits the session's transaction, so that concurrent first calls agree.
     """
-    value = session.scalar(_VALUE, {"purpose_of_key": purpose.value})
-    if value is None:
-        new = {"purpose": purpose.value, "value": secrets.token_hex(SIZE)}
-        session.execute(sql.insert_or_ignore(Secret).values(new))
-        session.commit()
-        # Another process may have been faster; its key is the one that is stored.
-        value = session.scalars(_VALUE, {"purpose_of_key": purpose.value}).one()
-    return bytes.fromhex(value)
+    value = session.scalar(sa.select(stored(purpose)))
+    return create(session, purpose) if value is None else decode(value)
+
+
+def create(session: DbSession, purpose: Purpose) -> bytes:
+    """Create the key of a purpose if there is none, commit the session's transaction, and return the key."""
+    new = {"purpose": purpose.value, "value": secrets.token_hex(SIZE)}
+    session.execute(sql.insert_or_ignore(Secret).values(new))
+    session.commit()
+    # Another process may have been faster; its key is the one that is stored.
+    value = session.scalar(sa.select(stored(purpose)))
+    assert value is not None, "nobody deletes keys"
+    return decode(value)
 
 
 def rotate(session: DbSession, purpose: Purpose) -> None:

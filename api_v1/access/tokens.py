@@ -24,7 +24,7 @@ from api_v1.access.keys import Purpose
 from api_v1.access.password_checks import PasswordChecks
 from api_v1.database.platform import DbSession, User, is_deactivated, password_context, password_matches
 from api_v1.database.sql import equals, equals_ignoring_case
-from api_v1.database.tables import Secret, Token, now
+from api_v1.database.tables import Token, now
 from api_v1.errors import InvalidCredentials, ValidationFailed
 from api_v1.paging import Page
 
@@ -149,7 +149,7 @@ _LIVE = (
         _user.role,
         _user.password,
         _token.password_fingerprint,
-        sa.select(Secret.value).where(Secret.purpose == Purpose.PASSWORDS.value).scalar_subquery().label("key"),
+        keys.stored(Purpose.PASSWORDS).label("key"),
     )
     .join_from(Token.__table__, User.__table__, _user.id == _token.user_id)
     .where(
@@ -171,7 +171,7 @@ def find(session: DbSession, secret: str) -> Caller | None:
     row = session.execute(_LIVE, {"secret_digest": digest(secret), "at": now()}).first()
     if row is None or is_deactivated(row.user_id, row.user_name, row.email):
         return None
-    current = None if row.key is None else fingerprint(bytes.fromhex(row.key), row.password)
+    current = None if row.key is None else fingerprint(keys.decode(row.key), row.password)
     if row.password_fingerprint not in (None, current):
         return None
     return Caller(

@@ -77,7 +77,7 @@ _SAMPLE = (Sample.id, Sample.sha, Sample.extension, Sample.original_name)
 
 @functools.cache
 def _facts() -> sa.Select[Any]:
-    """Select the worker's token of a run, and the time of its first progress (null if there is none)."""
+    """Select the worker's token of a run, the time of its first progress (null if there is none), and our key."""
     first = (
         sa.select(TestProgress.timestamp)
         .where(TestProgress.test_id == Test.id)
@@ -86,7 +86,8 @@ def _facts() -> sa.Select[Any]:
         .correlate(Test)
         .scalar_subquery()
     )
-    return sa.select(Test.token, first.label("first_progress_at")).where(Test.id == RUN_ID)
+    key = keys.stored(Purpose.CURSORS).label("key")
+    return sa.select(Test.token, first.label("first_progress_at"), key).where(Test.id == RUN_ID)
 
 
 @functools.cache
@@ -107,7 +108,8 @@ def _mark(row: Any) -> SampleMark:
 
 def _page(session: DbSession, storage: Storage, run_id: int, facts: Any, **query: Any) -> CursorPage[LogLine]:
     created_at = runs.created_at(session, run_id)
-    redactor, signer = Redactor(known=[facts.token]), Signer(keys.get(session, Purpose.CURSORS))
+    key = keys.create(session, Purpose.CURSORS) if facts.key is None else keys.decode(facts.key)
+    redactor, signer = Redactor(known=[facts.token]), Signer(key)
 
     def read(source: StoredFile) -> CursorPage[LogLine]:
         stale = _is_stale(source.modified_at(), facts.first_progress_at)

@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from api_v1.access import keys
+from api_v1.access.keys import Purpose
 from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import AuditRecord, BaselineApproval, Token, now
@@ -143,6 +145,8 @@ def headers(api: Api) -> dict[str, str]:
         made = factories.bearer(session)
         # Its use is noted once a minute, which may be any request of the test.
         session.execute(sa.update(Token).values(last_used_at=now() + timedelta(days=1)))
+        # The first page of a log that anybody reads makes the key of cursors.
+        keys.get(session, Purpose.CURSORS)
         return made
 
 
