@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,33 +11,16 @@ from hypothesis import given
 
 from api_v1.database import platform
 from api_v1.database.platform import DbSession
-from api_v1.database.session import db
 from api_v1.database.tables import now
 from api_v1.errors import NotFound
-from api_v1.findings import pull_requests
 from api_v1.findings.pull_requests import PullRequest
 from tests.support import factories, oracle
 from tests.support.client import Api
-from tests.support.factories import MAIN_REPOSITORY, START
+from tests.support.factories import MAIN_REPOSITORY
 from tests.support.fixtures import on_one_database
+from tests.support.pull_request_story import CANCELED, HEAD, Story, flip, read, verdicts_of
 from tests.support.pull_requests import NUMBER, PAIRS_NEEDED, Judge, World, whole, worlds
 from tests.support.scenarios import examples
-from tests.support.triage_scenarios import MACHINE_MINUTES
-
-DONE = ("preparation", "testing", "completed")
-
-
-@pytest.fixture
-def session(api: Api) -> Iterator[DbSession]:
-    """A session on an empty database; what it commits can be seen by all."""
-    with api.app.app_context():
-        yield db.session
-
-
-def read(session: DbSession, number: int = NUMBER, **more: Any) -> PullRequest:
-    """What the runs of a pull request say."""
-    return pull_requests.get(session, number, main_repository=MAIN_REPOSITORY, machine_minutes=MACHINE_MINUTES, **more)
-
 
 # --- Brute force ----------------------------------------------------------------------------------
 
@@ -120,83 +102,6 @@ def test_the_runs_of_a_pull_request_are_found_by_an_index(session: DbSession) ->
 
 
 # --- Case by case ---------------------------------------------------------------------------------
-
-HEAD, EARLIER = "a" * 40, "b" * 40
-
-
-class Story:
-    """Runs of three tests, of master and of a pull request."""
-
-    def __init__(self, session: DbSession) -> None:
-        self.session = session
-        self.tests = [factories.regression_test(session) for _ in range(3)]
-        self.outputs = [factories.output(session, test) for test in self.tests]
-        self.ids = [test.id for test in self.tests]
-
-    def run(
-        self,
-        host: str = "linux",
-        progress: Sequence[str] = DONE,
-        *,
-        failing: Mapping[int, str] | None = None,
-        missing: Sequence[int] = (),
-        tests: Sequence[int] = (0, 1, 2),
-        message: str = "",
-        commit: str | None = HEAD,
-        number: int = NUMBER,
-        begun: datetime = START,
-        author: Any = None,
-        github: str = factories.MAIN_FORK,
-    ) -> int:
-        """A run of the pull request; return its id.
-
-        Args:
-            failing: of each test that fails, by its place, what its output was.
-            missing: the tests without a result.
-            message: the one that the run was canceled with.
-        """
-        run = factories.run(
-            self.session,
-            *progress,
-            host=host,
-            commit=commit,
-            pull_request=number,
-            tests=[self.tests[place] for place in tests],
-            created_at=begun,
-            started=begun,
-            owner=author,
-            github=github,
-        )
-        if message:
-            self.session.flush()
-            last = sa.select(sa.func.max(platform.TestProgress.id)).where(platform.TestProgress.test_id == run.id)
-            self.session.get_one(platform.TestProgress, self.session.scalars(last).one()).message = message
-        for place in tests if "testing" in progress else ():
-            if place not in missing:
-                got = (failing or {}).get(place)
-                file = (self.outputs[place], None if got is None else factories.hash_of(got))
-                factories.result(self.session, run, self.tests[place], file)
-        self.session.commit()
-        return int(run.id)
-
-    def master(self, host: str = "linux", **more: Any) -> int:
-        """A run of master."""
-        return self.run(host, commit=None, number=0, **more)
-
-    def masters(self, **more: Any) -> dict[str, int]:
-        """A run of master on each platform."""
-        return {host: self.master(host, **more) for host in ("linux", "windows")}
-
-
-@pytest.fixture
-def story(session: DbSession) -> Story:
-    """Nothing but tests."""
-    return Story(session)
-
-
-def verdicts_of(found: PullRequest) -> list[str]:
-    """The verdicts of the platforms, and that of the whole."""
-    return [*(one.verdict for one in found.platforms), found.verdict]
 
 
 @on_one_database
@@ -310,14 +215,6 @@ def test_what_failed_alike_on_an_older_master_is_unknown(story: Story) -> None:
     )
 
 
-def flip(story: Story, times: int) -> None:
-    """Somebody runs the first test again and again for one commit; every second time it fails."""
-    owner = factories.user(story.session)
-    for number in range(times):
-        failing = {0: f"number {number}"} if number % 2 else {}
-        story.run(tests=(0,), failing=failing, commit="f" * 40, number=0, author=owner)
-
-
 @on_one_database
 def test_a_test_that_is_known_to_flip_is_flaky(story: Story) -> None:
     story.masters()
@@ -357,15 +254,6 @@ def test_one_broken_test_beside_a_flaky_and_a_known_one(story: Story) -> None:
         ("known_failure", "linux"),
         ("known_failure", "windows"),
     ]
-
-
-CANCELED = {
-    "build_failed": "Build failed: 'w' finished with conclusion 'failure'. Check the GitHub Actions logs for details.",
-    "infrastructure": "VM creation failed. Please contact the administrator.",
-    "canceled": "Canceled by user",
-    "nothing_to_test": "No build will be created: commit 1234567 does not modify any files.",
-    "incomplete": "Could not complete test, time limit exceeded",
-}
 
 
 @on_one_database
@@ -423,193 +311,6 @@ def test_a_platform_without_a_run_is_incomplete(story: Story) -> None:
     windows = found.platforms[1]
     assert (windows.because, windows.run_id, windows.base) == ("No run of this commit on windows.", None, None)
     assert (windows.runs, windows.run_count, windows.is_complete) == ([], 0, False)
-
-
-# --- Several runs of the head ---------------------------------------------------------------------
-
-
-@on_one_database
-def test_a_retry_of_the_failing_test_completes_the_run(story: Story) -> None:
-    story.masters()
-    first, retry = story.run(failing={0: "once"}), story.run(tests=(0,), author=factories.user(story.session))
-    story.run("windows")
-    found = read(story.session)
-    assert verdicts_of(found) == ["green"] * 3
-    assert found.platforms[0].counts["total"] == 3
-    [flipped] = found.flipped
-    assert (flipped.failed_run_id, flipped.passed_run_id) == (first, retry)
-    assert "In an earlier run of the same commit 1 of them failed." in found.because
-
-
-@on_one_database
-def test_a_retry_hides_no_failure_of_the_run(story: Story) -> None:
-    story.masters()
-    first = story.run(failing={0: "once", 1: "new"})
-    story.run(tests=(0,), author=factories.user(story.session))
-    story.run("windows")
-    found = read(story.session)
-    assert found.verdict == "broken_here"
-    assert [(test.regression_id, test.run_id) for test in found.tests] == [(story.ids[1], first)]
-
-
-@on_one_database
-def test_a_retry_that_failed_to_start_does_not_matter_where_all_results_are_there(story: Story) -> None:
-    story.masters()
-    story.run()
-    story.run(progress=("canceled",), message=CANCELED["infrastructure"])
-    story.run("windows")
-    assert verdicts_of(read(story.session)) == ["green"] * 3
-
-
-@on_one_database
-def test_a_retry_completes_a_run_that_was_cut_short(story: Story) -> None:
-    story.masters()
-    story.run(missing=(1, 2))
-    story.run(tests=(1, 2), author=factories.user(story.session))
-    story.run("windows")
-    assert verdicts_of(read(story.session)) == ["green"] * 3
-
-
-@on_one_database
-def test_a_failure_after_a_pass_of_the_same_commit_is_unknown(story: Story) -> None:
-    story.masters()
-    first, second = story.run(), story.run(failing={0: "now"})
-    story.run("windows")
-    found = read(story.session)
-    [test] = found.tests
-    assert (found.verdict, test.cause, test.run_id, test.passed_run_id) == ("unknown", "unknown", second, first)
-    assert test.because.endswith(f"But in run {first} of the same commit it passed as well.")
-    assert test.first_failure.run_id == second
-
-
-@on_one_database
-def test_each_run_is_compared_with_master_as_it_was_before_it(story: Story) -> None:
-    old = story.masters(failing={0: "old"})["linux"]
-    story.run(failing={0: "old"})
-    story.masters()
-    story.run(tests=(1,), author=factories.user(story.session))
-    story.run("windows")
-    found = read(story.session)
-    [test] = found.tests
-    assert (found.verdict, test.cause, test.base_run_id) == ("known_failures_only", "known_failure", old)
-
-
-@on_one_database
-def test_chosen_tests_are_no_complete_picture(story: Story) -> None:
-    story.masters()
-    owner = factories.user(story.session)
-    for host in ("linux", "windows"):
-        story.run(host, tests=(0, 1), author=owner)
-    found = read(story.session)
-    assert verdicts_of(found) == ["incomplete"] * 3
-    assert found.platforms[0].counts["without_result"] == 1
-    story.tests[2].active = False
-    story.session.commit()
-    assert verdicts_of(read(story.session)) == ["green"] * 3
-
-
-@on_one_database
-def test_chosen_tests_without_a_base_are_no_complete_picture(story: Story) -> None:
-    run = story.run(author=factories.user(story.session))
-    found = read(story.session)
-    assert found.platforms[0].verdict == "incomplete"
-    assert (
-        found.platforms[0].because
-        == f"The tests of run {run} were chosen, and no run of master tells which are missing."
-    )
-
-
-@on_one_database
-def test_more_runs_than_are_looked_at_are_no_complete_picture(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    story.masters()
-    for _ in range(3):
-        story.run()
-    story.run("windows")
-    assert verdicts_of(read(story.session)) == ["green"] * 3
-    monkeypatch.setattr("api_v1.findings.pull_requests.evidence.HEAD_RUNS", 3)
-    found = read(story.session)
-    assert verdicts_of(found) == ["incomplete"] * 3
-    assert found.platforms[0].because.startswith("The commit has more runs than were looked at")
-
-
-# --- Commits, repositories ------------------------------------------------------------------------
-
-
-@on_one_database
-def test_earlier_commits_have_a_line_each(story: Story) -> None:
-    story.masters()
-    broken = [story.run(host, failing={0: "new"}, commit=EARLIER) for host in ("linux", "windows")]
-    canceled = [
-        story.run(host, ("canceled",), message="Tests canceled", commit="c" * 40) for host in ("linux", "windows")
-    ]
-    for host in ("linux", "windows"):
-        story.run(host)
-    found = read(story.session)
-    assert found.verdict == "green"
-    lines = [(line.run.commit, line.verdict, line.run_ids) for line in found.earlier_commits]
-    assert lines == [("c" * 40, "canceled", canceled[::-1]), (EARLIER, "broken_here", broken[::-1])]
-    assert "Tests that passed on master and fail here: 1 of 3." in found.earlier_commits[1].because
-    assert found.has_more_commits is False
-
-
-@on_one_database
-def test_the_first_failure_is_of_an_earlier_commit(story: Story) -> None:
-    story.masters()
-    story.run(commit="1" * 40, failing={0: "before"})
-    story.run(commit="2" * 40)
-    first = story.run(commit="3" * 40, failing={0: "first"})
-    story.run(commit="4" * 40, missing=(0,))
-    story.run(commit="5" * 40, progress=("canceled",))
-    story.run(failing={0: "now"})
-    story.run("windows")
-    [test] = read(story.session).tests
-    assert (test.first_failure.run_id, test.first_failure.commit) == (first, "3" * 40)
-
-
-@on_one_database
-def test_five_earlier_commits_are_looked_at(story: Story) -> None:
-    story.masters()
-    for digit in "1234567":
-        story.run(commit=digit * 40)
-    found = read(story.session)
-    assert [line.run.commit[0] for line in found.earlier_commits] == [*"65432"]
-    assert found.has_more_commits is True
-
-
-@on_one_database
-def test_a_commit_is_the_same_in_any_case(story: Story) -> None:
-    story.masters()
-    story.run(commit=HEAD.upper())
-    story.run("windows")
-    found = read(story.session)
-    assert (found.verdict, found.earlier_commits) == ("green", [])
-
-
-@on_one_database
-def test_runs_of_another_repository_are_another_pull_request(story: Story) -> None:
-    story.masters()
-    story.run(failing={0: "new"})
-    for host in ("linux", "windows"):
-        story.run(host, github="https://github.com/Some/one.git", author=factories.user(story.session))
-    assert read(story.session).verdict == "broken_here"
-    found = read(story.session, repository="some/ONE")
-    assert (found.verdict, found.repository) == ("green", "Some/one")
-    for more in ({"repository": "no/one"}, {"number": 6}):
-        with pytest.raises(NotFound) as refused:
-            read(story.session, **more)
-        assert refused.value.details["resource"] == "pull_request"
-
-
-@on_one_database
-def test_only_runs_of_pull_requests_count(story: Story) -> None:
-    story.masters()
-    for row in (story.run(number=0), story.run()):
-        story.session.get_one(platform.Test, row).pr_nr = 7
-    story.session.commit()
-    found = read(story.session, 7)
-    assert len(found.platforms[0].runs) == 1
-    with pytest.raises(NotFound):
-        read(story.session)
 
 
 # --- The operation --------------------------------------------------------------------------------
