@@ -35,7 +35,7 @@ from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
 from api_v1.verdicts import audit, observer, refresher
-from api_v1.web import health, hooks, openapi
+from api_v1.web import absolute_urls, health, hooks, json_logs, metrics, openapi
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
 
@@ -80,9 +80,9 @@ def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
 
 def _mount(app: Flask, url_prefix: str) -> None:
     """Give an app the API; see `init_app`."""
-    _log_to_stderr()
+    json_logs.to_stderr(logging.getLogger(NAME))
     checked = settings.load(app.config)
-    _refuse_collisions(app, url_prefix)
+    _refuse_collisions(app, url_prefix, with_metrics=bool(checked.metrics_token))
 
     _connect(app, checked)
     observer.observe()
@@ -102,6 +102,7 @@ def _mount(app: Flask, url_prefix: str) -> None:
         )
     app.register_blueprint(blueprint)
     hooks.add_fallback_route(app, blueprint, url_prefix)
+    absolute_urls.install(app, url_prefix)
 
     limits = Limits(app, blueprint, checked)
     prepare_bucket(app.config)
@@ -110,6 +111,7 @@ def _mount(app: Flask, url_prefix: str) -> None:
         checks = health.checks(db.engine, app.config, storage, limits.limiter.storage, limits.shared)
         tables = LockedTables(db.engine)
         auditor = audit.Auditor(db.engine, checked.audit_ms)
+        metrics.install(app, db.engine, checked.metrics_token)
     document = openapi.document(checked)
     app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor)
     app.cli.add_command(cli.group)
@@ -125,7 +127,7 @@ def observe(app: Flask) -> None:
         SettingError: an `API_V1_*` setting is wrong or unknown.
         StartupError: the configuration names no database.
     """
-    _log_to_stderr()
+    json_logs.to_stderr(logging.getLogger(NAME))
     _guard_platform(app, settings.load(app.config))
     observer.observe()
     hooks.warn_of_threads(app)
@@ -153,7 +155,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     return app
 
 
-def _refuse_collisions(app: Flask, url_prefix: str) -> None:
+def _refuse_collisions(app: Flask, url_prefix: str, *, with_metrics: bool) -> None:
     """Raise when the blueprint's name or one of its URLs is taken."""
     if NAME in app.blueprints:
         raise StartupError(
@@ -162,6 +164,11 @@ def _refuse_collisions(app: Flask, url_prefix: str) -> None:
     if not url_prefix.startswith("/") or url_prefix.endswith("/"):
         raise StartupError(f"url_prefix is {url_prefix!r}; it must begin with a slash and not end with one.")
     for rule in app.url_map.iter_rules():
+        if with_metrics and rule.rule == metrics.PATH:
+            raise StartupError(
+                f"The URL {rule.rule} is taken by the endpoint {rule.endpoint!r}; remove that registration, or leave "
+                "API_V1_METRICS_TOKEN unset."
+            )
         if rule.rule == url_prefix or rule.rule.startswith(url_prefix + "/"):
             raise StartupError(
                 f"The URL {rule.rule} is taken by the endpoint {rule.endpoint!r}; remove that registration, or mount "
@@ -183,13 +190,3 @@ def _guard_platform(app: Flask, checked: Settings) -> None:
     guard_table_checks(platform_engine(app.config["DATABASE_URI"]), remember=checked.remember_tables)
     if "migrate" in app.extensions:
         hide_tables_from_autogenerate(app.extensions["migrate"].configure_args)
-
-
-def _log_to_stderr() -> None:
-    """Log to stderr if the host has not configured logging."""
-    logger = logging.getLogger(NAME)
-    if not logger.hasHandlers():
-        logger.setLevel(logging.INFO)
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        logger.addHandler(handler)

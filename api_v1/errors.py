@@ -6,10 +6,15 @@ Functions raise errors and never return them, because a caller may forget to che
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 #: The contract's maximum length of `message`.
 MESSAGE_LENGTH = 500
+
+#: How many fields the details of an error name at most, and how much of each text that the caller sent they repeat.
+FIELDS_SHOWN = 20
+TEXT_SHOWN = 100
 
 
 class ApiError(Exception):
@@ -38,12 +43,17 @@ class ApiError(Exception):
 
 
 class ValidationFailed(ApiError):
-    """The query or the body does not fit its schema (`details.fields` maps each field to the reason)."""
+    """The query or the body does not fit its schema.
+
+    `details.fields` maps the first `FIELDS_SHOWN` fields to the reason; `details.omitted_fields` counts the others.
+    """
 
     code, message = "validation_error", "Request failed schema validation."
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        super().__init__(details={"fields": dict(fields)})
+        shown = {name[:TEXT_SHOWN]: reason for name, reason in islice(fields.items(), FIELDS_SHOWN)}
+        omitted = len(fields) - len(shown)
+        super().__init__(details={"fields": shown} | ({"omitted_fields": omitted} if omitted else {}))
 
 
 class Unauthorized(ApiError):
@@ -77,7 +87,16 @@ class NotFound(ApiError):
             super().__init__()
         else:
             name = resource.replace("_", " ").capitalize()
-            super().__init__(f"{name} {str(identity)[:100]} not found.", {"resource": resource, "id": identity})
+            shown = identity[:TEXT_SHOWN] if isinstance(identity, str) else identity
+            super().__init__(f"{name} {shown} not found.", {"resource": resource, "id": shown})
+
+
+class NotInside(NotFound):
+    """The named resource is not in the other resource that the request names; the message says in which."""
+
+    def __init__(self, resource: str, identity: int, message: str) -> None:
+        super().__init__(resource, identity)
+        self.message = message
 
 
 class Conflict(ApiError):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from limits import parse_many
 from limits.storage import SCHEMES  # type: ignore[attr-defined]
 
+from api_v1 import hosts
 from api_v1.enums import StrEnum
 
 PREFIX = "API_V1_"
@@ -59,6 +62,30 @@ def _review_mode(value: Any) -> str:
     if value not in ("required", "self", "auto"):
         raise ValueError("unknown mode")
     return str(value)
+
+
+def _public_url(value: Any) -> str:
+    """Accept an absolute URL of HTTP with a valid host and no more than a path; the empty string stands for none."""
+    url = str(value)
+    if not url:
+        return url
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not hosts.is_valid(parts.netloc):
+        raise ValueError("no absolute URL")
+    if (
+        not re.fullmatch(r"(/[A-Za-z0-9._~%-]+)*/?", parts.path)
+        or url != f"{parts.scheme}://{parts.netloc}{parts.path}"
+    ):
+        raise ValueError("more than a path")
+    return url.rstrip("/")
+
+
+def _metrics_token(value: Any) -> str:
+    """Accept a token that nobody guesses and a header can hold; the empty string stands for none."""
+    token = str(value)
+    if token and not re.fullmatch(r"[!-~]{16,255}", token):
+        raise ValueError("too short, or not visible ASCII")
+    return token
 
 
 def _count(value: Any) -> int:
@@ -112,6 +139,13 @@ class Settings:
         "Log-ins (POST /auth/tokens), per IP address, whether or not they succeed.",
         "a rate limit such as '5 per 15 minutes'",
     )
+    limit_failures: str = _setting(
+        "20 per hour",
+        _limit,
+        "Failed log-ins per account, from all addresses. From then on an address has one failure in the same time; one "
+        "that has not failed is always checked, so that nobody can lock the owner out.",
+        "a rate limit such as '20 per hour'",
+    )
     limit_storage: str = _setting(
         "memory://",
         _storage,
@@ -151,6 +185,20 @@ class Settings:
         _boolean,
         "Answer the platform's per-request table checks from memory (about 10 ms of every page).",
         "true or false",
+    )
+    public_url: str = _setting(
+        "",
+        _public_url,
+        "The URL of the API as its callers see it, prefix included, with which links begin. By default they begin with "
+        "the scheme and the Host of the request.",
+        "a URL such as 'https://sampleplatform.ccextractor.org/api/v1'",
+    )
+    metrics_token: str = _setting(
+        "",
+        _metrics_token,
+        "The bearer token of `GET /metrics` (Prometheus), which is off without one.",
+        "a token of at least 16 visible characters",
+        secret=True,
     )
     trusted_proxies: int = _setting(
         0,

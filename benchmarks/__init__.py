@@ -1,6 +1,6 @@
-"""Measurements of the API, and the production-size data they need.
+"""Benchmarks of the API, and the generator of their production-size data.
 
-Importing it puts the platform on the import path: the checkout that SAMPLE_PLATFORM names, else the embedded stand-in.
+Importing this package puts the platform on the import path: the checkout in SAMPLE_PLATFORM, or the embedded stand-in.
 """
 
 import os

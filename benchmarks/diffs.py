@@ -1,10 +1,10 @@
-"""What a diff costs, in time and in memory, and what difflib would cost in its place.
+"""Measure time and memory of a diff, and compare them with difflib.
 
     python -m benchmarks.diffs
 
-Times are of the processor, the best of some runs, so that whatever else the machine does counts little; each case and
-algorithm runs in a process of its own, which is ended when it takes too long. How many lines an algorithm reports as
-changed shows how good it is: fewer are better, unless they say so because the input was cut.
+Times are processor times, the best of some runs, so that other load of the machine has little effect. Each case and
+algorithm runs in a process of its own, which is killed if it takes too long. The number of lines that an algorithm
+reports as changed shows its quality: fewer are better, except where the input was cut.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import multiprocessing
-import os
 import sys
 import time
 import tracemalloc
@@ -20,14 +19,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from random import Random
-
-PLATFORM = os.path.abspath(os.environ.get("SAMPLE_PLATFORM") or Path(__file__).parent.parent / "embedded_platform")
 
 WORDS = "the a of captions said you we go have not what is this there well never right okay sir come on".split()
 
-#: How often a case is run, at most, and for how many seconds, at most, before no further run is begun.
+#: The most runs of a case, and the seconds after which no further run begins.
 RUNS = 5
 ENOUGH = 2.0
 
@@ -37,7 +33,7 @@ Pair = tuple[Lines, Lines]
 
 @dataclass(frozen=True)
 class Case:
-    """Two files, made only when they are needed: large lists in memory slow down the collection of garbage."""
+    """Two files, which are created only when needed: large lists in memory slow down garbage collection."""
 
     name: str
     make: Callable[[], Pair]
@@ -165,7 +161,7 @@ CASES = (
 
 
 def structured(pair: tuple[bytes, bytes]) -> int:
-    """The whole of the service, from bytes to hunks."""
+    """The whole diff, from bytes to hunks."""
     from api_v1.files import diff
 
     summary = diff.diff(*pair).summary
@@ -173,7 +169,7 @@ def structured(pair: tuple[bytes, bytes]) -> int:
 
 
 def unified(pair: tuple[bytes, bytes]) -> int:
-    """The whole of the service, from bytes to the text of a unified diff."""
+    """The whole diff, from bytes to the text of a unified diff."""
     from api_v1.files import diff
 
     summary = diff.diff(*pair, format="unified").summary
@@ -181,14 +177,14 @@ def unified(pair: tuple[bytes, bytes]) -> int:
 
 
 def lines_only(pair: tuple[bytes, bytes]) -> int:
-    """Only which lines differ, to compare with the other algorithms."""
+    """Only the search for changed lines, to compare with the other algorithms."""
     from api_v1.files import diff
 
     return _changed(diff.changes(*map(_split, pair)))
 
 
 def by_difflib(pair: tuple[bytes, bytes]) -> int:
-    """What `difflib.unified_diff` does."""
+    """The algorithm of `difflib.unified_diff`."""
     return _opcodes(difflib.SequenceMatcher(None, _split(pair[0]), _split(pair[1])))
 
 
@@ -224,7 +220,7 @@ def _changed(changes: Iterable[tuple[int, int, int, int]]) -> int:
     return sum(i2 - i1 + j2 - j1 for i1, i2, j1, j2 in changes)
 
 
-#: By the heading of their columns; the first is the one that memory is given of.
+#: The algorithms by the heading of their column; memory is measured for the first.
 ALGORITHMS: dict[str, Callable[[tuple[bytes, bytes]], int]] = {
     "structured": structured,
     "unified": unified,
@@ -239,8 +235,7 @@ ALGORITHMS: dict[str, Callable[[tuple[bytes, bytes]], int]] = {
 
 
 def run(case: int, algorithm: str, answer: Connection) -> None:
-    """Measure one algorithm on one case; the whole of a process."""
-    sys.path.append(PLATFORM)
+    """Be the process that measures one algorithm on one case."""
     function = ALGORITHMS[algorithm]
     before, after = (b"".join(lines) for lines in CASES[case].make())
     changed = function((b"a\n", b"b\n"))  # imports what it needs
@@ -258,14 +253,14 @@ def run(case: int, algorithm: str, answer: Connection) -> None:
 
 
 def measure(case: int, algorithm: str, limit: float) -> Measured | None:
-    """Measure one algorithm on one case, within some seconds; None when it takes longer."""
+    """Measure one algorithm on one case; None if it takes longer than `limit` seconds."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=run, args=(case, algorithm, sender))
     process.start()
     sender.close()
     found: Measured | None = None
     try:
-        # Tracing memory takes several times as long.
+        # Runs with memory tracing take several times as long.
         while receiver.poll(5 * limit if found else limit):
             found = receiver.recv()
     except EOFError:
@@ -288,7 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
     summary = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.diffs", description=summary)
-    parser.add_argument("--only", default="", help="the cases whose names have this in them")
+    parser.add_argument("--only", default="", help="only the cases whose names contain this")
     parser.add_argument("--limit", type=float, default=30, help="seconds after which a measurement is given up")
     options = parser.parse_args(arguments)
     print(f"| milliseconds / changed lines | MB | {' | '.join(ALGORITHMS)} |")
@@ -296,7 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     for case, description in enumerate(CASES):
         if options.only in description.name:
             report(case, options.limit)
-    print(f"MB: the peak of memory beside the files themselves. -: more than {options.limit:g} s.")
+    print(f"MB: the peak of memory in addition to the files themselves. -: more than {options.limit:g} s.")
     return 0
 
 

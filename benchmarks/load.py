@@ -1,12 +1,12 @@
-"""What a served API answers under load: requests per second, and how long the slowest wait.
+"""Measure a served API under load: requests per second, and latencies.
 
     python -m benchmarks.dataset --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench
     python -m benchmarks.load --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench
 
-Two gunicorn workers of the standalone API are asked by four clients, each in a process of its own, over a connection
-per request, as nginx does with workers that keep none alive. The same workers serve a bare JSON route, and one that
-selects a row by its key. All take turns of a second or two, so that whatever else the machine does meets all alike;
-compare the ratios, within one run only.
+Four clients, each in a process of its own, send requests to two gunicorn workers of the standalone API, over a new
+connection for each request, like nginx with workers that keep no connection alive. The same workers serve a bare JSON
+route, and one that selects a row by its key. All of these alternate every second or two, so that other load of the
+machine affects all alike. Compare only the ratios, and only within one run.
 """
 
 from __future__ import annotations
@@ -17,31 +17,25 @@ import json
 import multiprocessing
 import os
 import random
-import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from flask import Flask
 
-from benchmarks import PLATFORM, ROOT, operations
+from benchmarks import operations
 from benchmarks.platform_pages import VARIANTS
+from benchmarks.processes import gunicorn
 
 WORKERS = 2
 CLIENTS = 4
-#: Seconds until the server must listen; the first one fills the tables of ours.
-START_SECONDS = 300
 WARM_UP = 20
 
-#: The paths that the mix asks for, and their weights.
+#: The paths of the mix and their weights.
 MIX = {
     "/environments": 1,
     "/runs/{run}": 3,
@@ -51,15 +45,15 @@ MIX = {
     "/runs?status=fail": 1,
     "/runs/{run}/errors": 1,
 }
-#: The part of bare + 1 select's requests per second that the mix shall reach.
+#: The goal for the mix, as a fraction of the requests per second of bare + 1 select.
 GOAL = 0.6
 
-#: Tells the server which database, which token and which ids; see `served`.
+#: The environment variable that tells the server its database and run; see `served`.
 ENVIRONMENT = "API_BENCHMARK"
 
 
 class Answered(NamedTuple):
-    """One request: its URL, and the seconds from connecting to the last byte."""
+    """A request: its URL, and the seconds from connecting to the last byte."""
 
     url: str
     seconds: float
@@ -67,7 +61,7 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """What one turn asks for: URLs with their weights."""
+    """The URLs of one turn, with their weights."""
 
     name: str
     urls: tuple[str, ...]
@@ -78,7 +72,7 @@ class Target:
 
 
 def served() -> Flask:
-    """The app, with the two routes that everything is compared with."""
+    """Return the app with the two routes to compare with."""
     order = json.loads(os.environ[ENVIRONMENT])
     app = VARIANTS["standalone"].app(order["uri"])
     operations.add_select_route(app, order["run"])
@@ -89,7 +83,7 @@ def served() -> Flask:
 
 
 def ask(address: str, token: str, target: Target, seconds: float, seed: int) -> tuple[float, list[Answered]]:
-    """Send one request after the other for some seconds; returns how long that was, and what was answered."""
+    """Send requests sequentially for some seconds; return the exact duration and the answered requests."""
     draws = random.Random(seed)
     headers = {"Authorization": f"Bearer {token}"}
     found = []
@@ -103,7 +97,7 @@ def ask(address: str, token: str, target: Target, seconds: float, seed: int) -> 
 
 
 def get(address: str, url: str, headers: Mapping[str, str]) -> bytes:
-    """Send one request over a connection of its own; a status other than 200 is an error."""
+    """Send a request over a new connection; raise RuntimeError for a status other than 200."""
     connection = http.client.HTTPConnection(address, timeout=60)
     try:
         connection.request("GET", url, headers=dict(headers))
@@ -119,38 +113,8 @@ def get(address: str, url: str, headers: Mapping[str, str]) -> bytes:
 # --- in the first process -------------------------------------------------------------------------
 
 
-@contextmanager
-def gunicorn(order: Mapping[str, Any], workers: int) -> Iterator[str]:
-    """Serve until the block ends; gives the address."""
-    options = ["--workers", str(workers), "--worker-class", "sync", "--bind", "127.0.0.1:0", "--timeout", "300"]
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "log")
-        environment = os.environ | {
-            ENVIRONMENT: json.dumps(order),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), PLATFORM]),
-        }
-        command = [sys.executable, "-m", "gunicorn", *options, "benchmarks.load:served()"]
-        with log.open("w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder)
-        try:
-            yield _address(process, log)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until the server listens."""
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        if found := re.search(r"Listening at: http://(\S+)", log.read_text()):
-            return found[1]
-        time.sleep(0.05)
-    raise RuntimeError(f"gunicorn does not listen: {log.read_text()[-2000:]}")
-
-
 def targets(ids: Mapping[str, Any]) -> list[Target]:
-    """What is asked for in turn: the two routes for comparison, each path, and the mix of them."""
+    """Return the targets: the two routes to compare with, each path, and the mix of the paths."""
     urls = {operations.PREFIX + path.format(**ids): weight for path, weight in MIX.items()}
     return [
         Target("bare route", (operations.BARE,)),
@@ -161,7 +125,7 @@ def targets(ids: Mapping[str, Any]) -> list[Target]:
 
 
 def measure(address: str, token: str, wanted: Sequence[Target], options: argparse.Namespace) -> Mapping[str, list[Any]]:
-    """Let the clients ask for all targets in turn, several rounds; returns by name what each client found in each."""
+    """Measure all targets in several rounds; return by name what each client measured in each round."""
     found = defaultdict(list)
     with multiprocessing.get_context("fork").Pool(options.clients) as clients:
         for target in wanted:
@@ -179,7 +143,7 @@ def measure(address: str, token: str, wanted: Sequence[Target], options: argpars
 def report(found: Mapping[str, list[Any]]) -> None:
     """Print a row for each target: requests per second (median of the rounds), latencies in ms, ratios."""
     rates = {name: [_rate(turn) for turn in turns] for name, turns in found.items()}
-    print("| asked for | requests/s | p50 ms | p99 ms | max ms | × bare + 1 select | × bare |")
+    print("| request | requests/s | p50 ms | p99 ms | max ms | × bare + 1 select | × bare |")
     print("|---|---|---|---|---|---|---|")
     for name, turns in found.items():
         times = sorted(answered.seconds * 1000 for turn in turns for _, each in turn for answered in each)
@@ -193,19 +157,19 @@ def report(found: Mapping[str, list[Any]]) -> None:
 
 
 def _rate(turn: list[tuple[float, list[Answered]]]) -> float:
-    """Requests per second of all clients together."""
+    """Return the requests per second of all clients together."""
     return sum(len(answered) / seconds for seconds, answered in turn)
 
 
 def _ratio(rates: list[float], bases: list[float]) -> float:
-    """The median over the rounds, each compared with the base of the same round."""
+    """Return the median of the ratios of each round to the base in the same round."""
     return median(rate / base for rate, base in zip(rates, bases, strict=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database-uri", required=True, help="benchmarks.dataset makes such a database")
+    parser.add_argument("--database-uri", required=True, help="benchmarks.dataset creates such a database")
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--rounds", type=int, default=5)
@@ -214,7 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # In a process of its own, because clients are forked from this one and must share no connection.
     with multiprocessing.get_context("fork").Pool(1) as prepared:
         ids, token = prepared.apply(_prepare, (options.database_uri,))
-    with gunicorn({"uri": options.database_uri, "run": ids["run"]}, options.workers) as address:
+    environment = {ENVIRONMENT: json.dumps({"uri": options.database_uri, "run": ids["run"]})}
+    flags = ["--workers", str(options.workers), "--worker-class", "sync", "--timeout", "300"]
+    with gunicorn("benchmarks.load:served()", flags, environment=environment) as address:
         found = measure(address, token, targets(ids), options)
     report(found)
 

@@ -1,12 +1,11 @@
-"""What parallel log-ins cost the requests beside them.
+"""Measure how much parallel log-ins slow other requests down.
 
     python -m benchmarks.logins --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench_logins
 
-A gunicorn of its own serves the API with a small database of `benchmarks.dataset`. Readers ask for `GET /runs` one
-request after the other, alone and beside clients that log in all the time; the two take turns, so that whatever else
-the machine does meets both alike. The passwords are wrong and their hashes of full cost: a check costs what that of
-the right one costs, and no token is made. Who is answered 429 waits as long as `Retry-After` says,
-unless told to be impatient.
+A gunicorn server serves the API with a small database of `benchmarks.dataset`. Readers send `GET /runs` sequentially,
+without and with clients that log in continuously. The two phases alternate, so that other load of the machine affects
+both alike. The passwords are wrong and the hashes have the full cost: a check takes as long as for the right password,
+and no token is created. A client that receives 429 waits as long as `Retry-After` says, unless `--impatient` is given.
 """
 
 from __future__ import annotations
@@ -14,46 +13,41 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
-import re
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median, quantiles
 
 import sqlalchemy as sa
 
-from benchmarks import PLATFORM, ROOT, dataset
+from benchmarks import dataset
 from benchmarks.platform_pages import RUNS, VARIANTS, base_config
+from benchmarks.processes import gunicorn
 
 READ = "/api/v1/runs"
 LOG_IN = "/api/v1/auth/tokens"
 PASSWORD = "the right password"
 
-#: The most that the median beside log-ins may be, as a multiple of that without.
+#: The highest allowed median with log-ins, as a multiple of the median without.
 ALLOWED = 2.0
 
-_MANY = "1000000 per minute"
+_UNLIMITED = "1000000 per minute"
 
 
 @dataclass
 class Phase:
-    """What was measured with or without log-ins beside the reads."""
+    """The measurements with or without parallel log-ins."""
 
     reads: list[float] = field(default_factory=list)
     log_ins: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
 
     def line(self, name: str) -> str:
-        """Return the row of the table: times in ms."""
+        """Return a row of the table, with times in ms."""
         answered = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items()))
         waited = f"{median(self.log_ins):.0f} / {max(self.log_ins):.0f}" if self.log_ins else ""
         return (
@@ -86,40 +80,8 @@ def prepare(uri: str, keep: bool) -> tuple[str, list[str]]:
     return issued.token, [user.email for user in users]
 
 
-@contextmanager
-def serving(uri: str, options: Sequence[str]) -> Iterator[str]:
-    """Serve the API with gunicorn until the block ends; yield its address."""
-    config = base_config(uri) | {f"API_V1_LIMIT_{kind}": _MANY for kind in ("READS", "ANONYMOUS", "TOKENS")}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "config.py").write_text("".join(f"{key} = {value!r}\n" for key, value in config.items()))
-        path = os.pathsep.join([name, str(ROOT), PLATFORM])
-        command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", *options, "api_v1:create_app()"]
-        log_file = folder / "gunicorn.log"
-        with log_file.open("w") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=os.environ | {"PYTHONPATH": path}
-            )
-        try:
-            yield _address(process, log_file)
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def _address(process: subprocess.Popen[bytes], log_file: Path) -> str:
-    """Wait until gunicorn listens; return where."""
-    for _ in range(300):
-        if found := re.search(r"Listening at: http://(\S+)", log_file.read_text()):
-            return found[1]
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    raise RuntimeError(f"gunicorn does not listen: {log_file.read_text()[-2000:]}")
-
-
 def read(address: str, token: str, until: float) -> list[float]:
-    """Read one request after the other; return the milliseconds of each."""
+    """Send reads sequentially; return the milliseconds of each."""
     times = []
     while time.monotonic() < until:
         start = time.perf_counter()
@@ -135,7 +97,7 @@ def read(address: str, token: str, until: float) -> list[float]:
 
 
 def log_in(address: str, email: str, stop: threading.Event, patient: bool) -> list[tuple[int, float]]:
-    """Log in again and again; return status and milliseconds of each."""
+    """Log in repeatedly; return status and milliseconds of each request."""
     answers = []
     body = json.dumps({"email": email, "password": "a wrong password", "token_name": "benchmark"})
     while not stop.is_set():
@@ -154,12 +116,12 @@ def log_in(address: str, email: str, stop: threading.Event, patient: bool) -> li
 def measure(
     phase: Phase, address: str, token: str, emails: Sequence[str], options: argparse.Namespace, seconds: float
 ) -> None:
-    """Let readers read for some seconds, beside one client per email that logs in; add what was measured."""
+    """Let readers read for some seconds, in parallel to one log-in client for each email; add the measurements."""
     stop = threading.Event()
     with ThreadPoolExecutor(options.readers + len(emails)) as pool:
         clients = [pool.submit(log_in, address, email, stop, not options.impatient) for email in emails]
         if clients:
-            # The first log-ins of a process cost more.
+            # The first log-ins of a process take longer.
             time.sleep(1)
         until = time.monotonic() + seconds
         try:
@@ -174,7 +136,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a command; return 1 when the reads lose their pace."""
+    """Run as a command; return 1 if log-ins slow the reads down too much."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.logins",
         description=__doc__,
@@ -184,10 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="measure over the database as it is")
     parser.add_argument("--log-ins", type=int, default=6, help="clients that log in")
     parser.add_argument("--readers", type=int, default=1, help="clients that read")
-    parser.add_argument("--impatient", action="store_true", help="log in again at once after a 429")
-    parser.add_argument("--seconds", type=float, default=10, help="for each of the two in a round")
+    parser.add_argument("--impatient", action="store_true", help="log in again immediately after a 429")
+    parser.add_argument("--seconds", type=float, default=10, help="of each phase in a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gunicorn", default="--workers 1 --threads 8", help="its options (default: %(default)s)")
+    parser.add_argument(
+        "--gunicorn", default="--workers 1 --threads 8", help="options of gunicorn (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     try:
         token, emails = prepare(options.database_uri, options.keep)
@@ -195,7 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     clients = [emails[number % len(emails)] for number in range(options.log_ins)]
     alone, beside = Phase(), Phase()
-    with serving(options.database_uri, options.gunicorn.split()) as address:
+    limits = {f"API_V1_LIMIT_{kind}": _UNLIMITED for kind in ("READS", "ANONYMOUS", "TOKENS")}
+    config = base_config(options.database_uri) | limits
+    with gunicorn("api_v1:create_app()", options.gunicorn.split(), config=config) as address:
         measure(Phase(), address, token, [], options, 1)
         for _ in range(options.rounds):
             measure(alone, address, token, [], options, options.seconds)

@@ -1,11 +1,11 @@
-"""What a page of a run's log costs at the end of a huge file, and while searching it.
+"""Measure pages of a run's log, at the end of a huge file and when searching it.
 
     python -m benchmarks.logs [--megabytes 1000]
 
-Makes a log of that size in a temporary folder (real bytes, no holes) and deletes it again. Each case is measured many
-times, in turn with the first page, so that whatever else the machine does meets both alike. Times are given as
-multiples of the first page's median: compare those, within one run only. The file is warm in the system's cache; what a
-cold disk or a bucket adds shows in the numbers of reads and bytes.
+Creates a log of that size in a temporary folder (not a sparse file) and deletes it afterwards. Each case is measured
+many times, alternating with the first page, so that other load of the machine affects both alike. Times are multiples
+of the first page's median; compare only these, and only within one run. The file is in the system's cache; the numbers
+of reads and bytes show what a cold disk or a bucket would add.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ SHA = "5f" * 32
 SIGNER = logs.Signer(b"benchmark")
 LIMIT = 100
 
-#: As many samples as a run has.
+#: The samples of a run, as many as in production.
 SAMPLES = [logs.SampleMark(number, f"{number:064x}", (f"a clip {number}.ts",)) for number in range(1, 239)]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to ask for a page."""
+    """A request for a page."""
 
     name: str
     query: dict[str, Any] = field(default_factory=dict)
     at_end: bool = False
-    """It is the last page."""
+    """Whether to request the last page."""
     multiple: float | None = None
-    """What it may cost, as a multiple of the first page."""
+    """The highest allowed time, as a multiple of the first page."""
 
 
 CASES = (
@@ -58,14 +58,14 @@ CASES = (
     Case("level, nowhere", {"level": "critical"}),
     Case("level and source, nowhere", {"level": "error", "source_filter": "web"}),
     Case("sample, nowhere", {"sample": logs.SampleMark(1, SHA)}),
-    Case("samples told apart", {"samples": SAMPLES}),
-    Case("samples told apart, contains, nowhere", {"samples": SAMPLES, "contains": "nowhere"}),
+    Case("samples distinguished", {"samples": SAMPLES}),
+    Case("samples distinguished, contains, nowhere", {"samples": SAMPLES, "contains": "nowhere"}),
 )
 
 
 @dataclass
 class Counting:
-    """A source that counts what is read of it."""
+    """A source that counts its reads and bytes."""
 
     source: Source
     reads: int = 0
@@ -89,7 +89,7 @@ class Counting:
 
 @contextmanager
 def huge_log(megabytes: int) -> Iterator[Path]:
-    """Make a log of usual lines, and delete it again."""
+    """Create a log of usual lines, and delete it at the end of the block."""
     draws = Random("benchmark")
     chatter = "[ERROR] Continuity counter mismatch in PID 0x0101 at packet {}\n"
     block = "".join(chatter.format(draws.randint(1_000, 9_999_999)) for _ in range(15_000)).encode()
@@ -103,13 +103,13 @@ def huge_log(megabytes: int) -> Iterator[Path]:
 
 
 def ask(source: Source, query: dict[str, Any], cursor: str | None = None) -> logs.LogPage:
-    """Ask for one page."""
+    """Return one page."""
     first = datetime(2026, 1, 1)
     return logs.page(source, run_id=1, limit=LIMIT, first_timestamp=first, signer=SIGNER, cursor=cursor, **query)
 
 
 def last_cursor(source: Source, query: dict[str, Any]) -> str | None:
-    """Return the cursor of the last page, as a client has it that went through the whole log."""
+    """Return the cursor of the last page, which a client gets by reading the whole log."""
     if not query:
         return ask(source, {"tail": 2 * LIMIT}).next_cursor
     cursor: str | None = None
@@ -119,14 +119,14 @@ def last_cursor(source: Source, query: dict[str, Any]) -> str | None:
 
 
 def timed(source: Source, query: dict[str, Any], cursor: str | None) -> float:
-    """Return the seconds that one page takes."""
+    """Return the time of one page in seconds."""
     start = time.perf_counter()
     ask(source, query, cursor)
     return time.perf_counter() - start
 
 
 def measure(path: Path, case: Case, rounds: int) -> tuple[float, Counting, logs.LogPage]:
-    """Return the case's time as a multiple of the first page's, what it read, and what it answered."""
+    """Return the case's time as a multiple of the first page's, the counted reads, and the page."""
     file = LocalFile(path)
     cursor = last_cursor(file, case.query) if case.at_end else None
     times, firsts = [], []
@@ -139,7 +139,7 @@ def measure(path: Path, case: Case, rounds: int) -> tuple[float, Counting, logs.
 
 
 def main() -> int:
-    """Measure all cases; return 1 when one costs more than it may."""
+    """Measure all cases; return 1 if one exceeds its limit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=30)

@@ -1,22 +1,19 @@
-"""What every reading operation costs at production size, and how that grows from a tenth of it.
+"""Measure every reading operation at production size, and its growth from a tenth of that size.
 
     python -m benchmarks.dataset --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench
     python -m benchmarks.dataset --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench_tenth --scale 0.1
     python -m benchmarks.operations --full mysql+pymysql://root@127.0.0.1/api_v1_bench \
         --tenth mysql+pymysql://root@127.0.0.1/api_v1_bench_tenth
 
-Requests go through Flask's test client, one at a time, in a process per host (standalone, mounted) and size; the two
-sizes take turns, so that whatever else the machine does meets both alike. Times are given as multiples of a bare JSON
-route of the same app that selects one row by its key, asked before each request: compare those, within one run only.
+Requests go through Flask's test client, one at a time, in a process for each host (standalone, mounted) and size. The
+two sizes alternate, so that other load of the machine affects both alike. Times are multiples of a bare JSON route of
+the same app that selects one row by its key and is requested before each measured request. Compare only these
+multiples, and only within one run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +25,9 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
+from benchmarks import processes
 from benchmarks.platform_pages import VARIANTS
+from benchmarks.processes import Worker
 
 PREFIX = "/api/v1"
 BARE, SELECT = "/bare", "/bare-select"
@@ -37,7 +36,7 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class Case:
-    """One request, and what it may cost: statements, and multiples of the bare route with one select."""
+    """A request and its limits: SQL statements, and the time as a multiple of the bare route with one select."""
 
     url: str
     statements: int | None = None
@@ -77,6 +76,9 @@ CASES = (
     Case("/samples/{sample}/history?limit=50&branch=master", 6, 10),
     Case("/samples/{sample}/history?limit=50&offset=800", 6, 10),
     Case("/samples/{sample}/history?limit=50&status=fail", 6, 30),
+    Case("/samples/{sample}/history?limit=50&sample_status=skipped", 6, 30),
+    Case("/samples/{sample}/history?limit=50&pull_request=1", 6, 30),
+    Case("/samples/{sample}/history?limit=50&repository=CCExtractor/ccextractor", 7, 30),
     Case("/samples", 6, 10),
     Case("/samples/{sample}", 6),
     Case("/regression-tests", 6, 6),
@@ -86,6 +88,7 @@ CASES = (
     Case("/runs/{run}/comparison", 8, 20),
     Case("/runs/{run}/comparison?base=previous", 8, 20),
     Case("/runs/{run}/comparison?change=failing_identically&limit=100", 8, 20),
+    Case("/pull-requests/{number}", 9, 20),
     Case("/failure-clusters?created_before={end}", 8, 20),
     Case("/failure-clusters?created_before={end}&created_after={start}", 8, 20),
     Case("/system/queue", 6, 6),
@@ -100,7 +103,7 @@ CASES = (
 
 
 def serve(host: str, uri: str) -> None:
-    """Answer the first process: for each line, the index of a case, one line with what a round of it cost."""
+    """Be the process of one host and size: for each line, measure rounds of a case (its index, and their number)."""
     app = VARIANTS[host].app(uri)
     ids, token = prepare(app)
     add_select_route(app, ids["run"])
@@ -108,16 +111,17 @@ def serve(host: str, uri: str) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     statements: list[str] = []
     sa.event.listen(sa.Engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
-    print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
+
+    def answer(line: str) -> processes.Answer:
         case, rounds = (int(word) for word in line.split())
         url = CASES[case].url.format(**ids)
-        measured = measure(client, url if case < 2 else PREFIX + url, headers, rounds, statements)
-        print(json.dumps(measured), flush=True)
+        return measure(client, url if case < 2 else PREFIX + url, headers, rounds, statements)
+
+    processes.serve(answer, {"ready": True})
 
 
 def prepare(app: Flask) -> tuple[dict[str, Any], str]:
-    """Make a token and choose what to ask for: ids that both sizes have."""
+    """Create a token and choose the ids to request, which exist in both sizes."""
     from api_v1.access import tokens
     from api_v1.access.policy import Scope
     from api_v1.database import migrations
@@ -132,7 +136,7 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
         user_id = db.session.scalars(sa.select(User.id).limit(1)).one()
         tokens.revoke_named(db.session, user_id, "benchmark")
         issued = tokens.create(db.session, user_id, "benchmark", list(Scope), 1)
-        # The newest completed run, and the sample of the test that failed most often in it.
+        # The newest completed run with results, and the sample of its third test.
         run = db.session.execute(
             sa.select(Test.id, Test.commit)
             .join(TestProgress, TestProgress.test_id == Test.id)
@@ -158,15 +162,23 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
             .order_by(sa.func.count().desc())
             .limit(1)
         ).one()
+        # The newest pull request of which a test fails.
+        number = db.session.scalars(
+            sa.select(RunState.pull_request)
+            .where(RunState.pull_request.is_not(None), RunState.status == "fail")
+            .order_by(RunState.test_id.desc())
+            .limit(1)
+        ).one()
         newest = db.session.scalars(sa.select(sa.func.max(RunState.created_at)).where(RunState.test_id > 0)).one()
         db.session.commit()
     assert newest is not None
     times = {"end": newest.isoformat() + "Z", "start": (newest - timedelta(days=90)).isoformat() + "Z"}
-    return {"run": run.id, "commit": run.commit, "sample": sample, "test": test, **times}, issued.token
+    ids = {"run": run.id, "commit": run.commit, "sample": sample, "test": test, "number": number}
+    return ids | times, issued.token
 
 
 def add_select_route(app: Flask, run_id: int) -> None:
-    """Add what everything is compared with: a JSON route that selects one row by its key."""
+    """Add the route to compare with: it returns JSON and selects one row by its key."""
     from api_v1.database.platform import Test
     from api_v1.database.session import db
 
@@ -181,7 +193,7 @@ def add_select_route(app: Flask, run_id: int) -> None:
 def measure(
     client: FlaskClient, url: str, headers: dict[str, str], rounds: int, statements: list[str]
 ) -> dict[str, Any]:
-    """Return the milliseconds of each request and of the bare one before it; statements and bytes of the last one."""
+    """Return the milliseconds of each request and of the bare one before it, and statements and bytes of the last."""
     times: dict[str, list[float]] = {"base": [], "times": []}
     for _ in range(WARM_UP + rounds):
         for name, asked in (("base", SELECT), ("times", url)):
@@ -198,48 +210,14 @@ def measure(
 # --- in the first process -------------------------------------------------------------------------
 
 
-class Worker:
-    """A process of one host and size."""
-
-    def __init__(self, host: str, uri: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.operations", "--serve", host, uri]
-        # A line for each request is written, as in production, and read only when something went wrong.
-        self._log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
-        )
-        self._read()
-
-    def ask(self, case: int, rounds: int) -> dict[str, Any]:
-        """Measure a case."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{case} {rounds}\n")
-        self.process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            # The platform may print something of its own.
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        self._log.seek(0)
-        raise RuntimeError(f"a process ended early: {self._log.read()[-2000:]}")
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
-
-
 def compare(host: str, uris: dict[str, str], rounds: int, turns: int) -> None:
-    """Measure a host over all sizes and print the table."""
-    workers = {size: Worker(host, uri) for size, uri in uris.items()}
+    """Measure a host with all sizes and print the table."""
+    workers = {size: Worker("benchmarks.operations", "--serve", host, uri) for size, uri in uris.items()}
     found: dict[str, list[dict[str, Any]]] = {size: [_empty() for _ in CASES] for size in workers}
     for _ in range(turns):
         for index in range(len(CASES)):
             for size, worker in workers.items():
-                answer = worker.ask(index, rounds)
+                answer = worker.ask(f"{index} {rounds}")
                 for name in ("times", "base"):
                     found[size][index][name] += answer[name]
                 found[size][index] |= {name: answer[name] for name in ("statements", "bytes")}
@@ -275,14 +253,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tenth", help="database of a tenth of it")
     parser.add_argument("--hosts", nargs="+", default=["standalone", "mounted"], choices=["standalone", "mounted"])
     parser.add_argument("--rounds", type=int, default=10, help="requests per case and turn")
-    parser.add_argument("--turns", type=int, default=4, help="how often all cases are gone through")
+    parser.add_argument("--turns", type=int, default=4, help="how often all cases are measured")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
         serve(*options.serve)
         return
     if not options.full:
-        parser.error("--full is needed; benchmarks.dataset makes such a database")
+        parser.error("--full is required; benchmarks.dataset creates such a database")
     uris = {"full": options.full} | ({"tenth": options.tenth} if options.tenth else {})
     for host in options.hosts:
         compare(host, uris, options.rounds, options.turns)

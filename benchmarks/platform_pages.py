@@ -1,11 +1,11 @@
-"""What the mounted API costs the platform's own pages, and what mounting costs the API.
+"""Measure what the mounted API adds to the platform's own pages, and what mounting adds to the API.
 
     SAMPLE_PLATFORM=/path/to/checkout python -m benchmarks.platform_pages \
         --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench_pages
 
-Requests go through Flask's test client, one at a time, over a small database of `benchmarks.dataset`. Each variant runs
-in processes of its own, in turn with the others, so that whatever else the machine does meets all alike; compare within
-one run only. Without SAMPLE_PLATFORM the embedded stand-in takes the platform's place.
+Requests go through Flask's test client, one at a time, with a small database of `benchmarks.dataset`. Each variant runs
+in processes of its own, alternating with the others, so that other load of the machine affects all alike. Compare only
+within one run. Without SAMPLE_PLATFORM, the embedded stand-in is the platform.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from flask import Flask
 
 from benchmarks import PLATFORM, ROOT, dataset
 
-#: As few runs of the dataset as show every outcome.
+#: The smallest number of runs in the dataset with every outcome.
 RUNS = 400
 WARM_UP = 50
 COUNTED = 20
@@ -42,7 +42,7 @@ HEALTH = "/api/v1/system/health"
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to put an app together."""
+    """A way to assemble an app."""
 
     name: str
     pages: bool = True
@@ -50,7 +50,7 @@ class Variant:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def app(self, uri: str) -> Flask:
-        """Make the app, with a route that does nothing besides."""
+        """Create the app, with an additional route that returns constant JSON."""
         config = base_config(uri) | self.settings
         if self.pages:
             app = _platform(config)
@@ -62,7 +62,7 @@ class Variant:
         return app
 
     def urls(self, run_id: int) -> list[str]:
-        """What is measured of it."""
+        """Return the URLs to measure."""
         api = [HEALTH, f"/api/v1/runs/{run_id}"] if self.api else []
         return [*(PAGES if self.pages else ()), BARE, *api]
 
@@ -79,7 +79,7 @@ VARIANTS = {
 
 
 def base_config(uri: str) -> dict[str, Any]:
-    """Return what every app of the benchmarks is configured with."""
+    """Return the configuration of every app of the benchmarks."""
     many = "1000000 per minute"
     limits = {f"API_V1_LIMIT_{kind}": many for kind in ("READS", "ANONYMOUS")}
     return limits | {
@@ -97,7 +97,7 @@ def base_config(uri: str) -> dict[str, Any]:
 
 
 def _platform(config: dict[str, Any]) -> Flask:
-    """Import the platform with this configuration; it gets no bucket, and so never asks the network."""
+    """Import the platform with this configuration, without a bucket, so that it uses no network."""
     module = types.ModuleType("config")
     vars(module).update(config)
     sys.modules["config"] = module
@@ -131,7 +131,7 @@ def measure(app: Flask, urls: list[str], token: str, requests: int) -> dict[str,
     for _ in range(requests):
         for url in urls:
             times[url].append(get(url))
-    # Last, because counting takes time.
+    # After the timing, because counting takes time.
     statements: list[None] = []
     sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: statements.append(None))
     counts = {}
@@ -163,7 +163,7 @@ def prepare(uri: str, keep: bool) -> tuple[str, int]:
         completed = sa.select(TestProgress.test_id).where(TestProgress.status == TestStatus.completed)
         run_id = db.session.scalars(completed.order_by(TestProgress.id.desc()).limit(1)).one()
         db.session.commit()
-    # The first list derives the states of all runs; that is nothing a later request has to wait for.
+    # The first list derives the states of all runs, which later requests do not.
     app.test_client().get("/api/v1/runs", headers={"Authorization": f"Bearer {issued.token}"})
     return issued.token, int(run_id or 0)
 
@@ -175,13 +175,13 @@ def run_variant(name: str, uri: str, token: str, run_id: int, requests: int) -> 
     done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr}")
-    # The platform may print something of its own first.
+    # The platform may print lines of its own first.
     measured: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
 def answer(order: Mapping[str, Any]) -> None:
-    """Be the process of a variant."""
+    """Be the process of a variant: measure it and print the result."""
     variant = VARIANTS[order["name"]]
     app = variant.app(order["uri"])
     print(json.dumps(measure(app, variant.urls(order["run_id"]), order["token"], order["requests"])))
@@ -208,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure all variants as the command line says."""
     summary = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.platform_pages", description=summary)
-    parser.add_argument("--database-uri", help="its name begins with api_v1_bench; what it holds is replaced")
+    parser.add_argument("--database-uri", help="its name begins with api_v1_bench; its content is replaced")
     parser.add_argument("--keep", action="store_true", help="measure over the database as it is")
     parser.add_argument("--requests", type=int, default=100, help="requests for each URL in a round")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,25 +1,21 @@
-"""What the mounted API costs a worker that reports to the platform, and a restart of its run.
+"""Measure what the mounted API adds to a worker's reports to the platform, and to a restart of its run.
 
     python -m benchmarks.dataset --runs 400 --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench_report
     SAMPLE_PLATFORM=/path/to/checkout python -m benchmarks.worker_report \
         --database-uri mysql+pymysql://root@127.0.0.1/api_v1_bench_report
 
-A report is all that a worker sends of a run: its stages, and for each active test its output and its result, every
-sixteenth output a file that differs. It goes to the platform's own routes, as does the restart, which deletes the run's
-files, results and stages. Without SAMPLE_PLATFORM the embedded stand-in's models take the same writes, one transaction
-for each message. The platform alone and with the API mounted take turns, in processes of their own, so that whatever
-else the machine does meets both alike; the goal is 1.1 times the time that the platform takes alone.
+A report consists of all messages of a worker about a run: its stages, and for each active test its output and result;
+every sixteenth output is a file that differs. The platform's own routes receive it, and the restart, which deletes the
+run's files, results and stages. Without SAMPLE_PLATFORM, the same rows are written through the embedded stand-in's
+models, one transaction for each message. The platform alone and with the API mounted alternate, in processes of their
+own, so that other load of the machine affects both alike. The goal is 1.1 times the time of the platform alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import multiprocessing
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -34,15 +30,16 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from flask import Flask, g
 
-from benchmarks import PLATFORM, ROOT, operations
+from benchmarks import operations, processes
 from benchmarks.platform_pages import VARIANTS
+from benchmarks.processes import Answer, Worker
 
 ALONE = "platform"
 HOSTS = (ALONE, "mounted", "asking tables")
 DIFFERING = 16
 GOAL = 1.1
 
-#: What a worker sends at once: the fields of the form, and as `content` that of a file.
+#: A message of a worker: the fields of the form; `content` is the content of a file.
 Message: TypeAlias = dict[str, Any]
 
 
@@ -50,14 +47,14 @@ Message: TypeAlias = dict[str, Any]
 
 
 class Reporter(ABC):
-    """A run of the benchmark's own, and what its worker and its owner do with it."""
+    """A run of the benchmark, with the actions of its worker and its owner."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
         self.run_id, self.token, self.admin, self.outputs = self._insert_run()
 
     def _insert_run(self) -> tuple[int, str, int, list[tuple[int, int]]]:
-        """Queue a run with a machine; also returns an administrator, and the tests that run with their outputs."""
+        """Queue a run with a machine; return its id and token, an administrator's id, and (test, output) id pairs."""
         from mod_auth.models import Role, User
         from mod_ci.models import GcpInstance
         from mod_regression.models import RegressionTest, RegressionTestOutput
@@ -82,7 +79,7 @@ class Reporter(ABC):
         return found
 
     def report(self) -> None:
-        """Send all that a worker sends of its run."""
+        """Send all messages of a worker about its run."""
         for status in ("preparation", "testing"):
             self.send(Message(type="progress", status=status, message=f"Now {status}"))
         for number, (test_id, output_id) in enumerate(self.outputs):
@@ -96,14 +93,14 @@ class Reporter(ABC):
 
     @abstractmethod
     def send(self, message: Message) -> None:
-        """Hand one message to the platform."""
+        """Send one message to the platform."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Delete what was reported, as the platform's button does."""
+        """Delete the reported rows, as the platform's restart button does."""
 
     def remove(self) -> None:
-        """Take the run away again; not measured."""
+        """Delete the run; this is not measured."""
         from mod_ci.models import GcpInstance
         from mod_test.models import Test
 
@@ -127,7 +124,7 @@ class Routes(Reporter):
             raise RuntimeError(f"{message} was answered {response.status}: {response.text[:200]}")
 
     def restart(self) -> None:
-        """Press the button as an administrator."""
+        """Request the restart as an administrator."""
         client = self.app.test_client()
         with client.session_transaction() as cookie:
             cookie["user_id"] = self.admin
@@ -137,7 +134,7 @@ class Routes(Reporter):
 
 
 class Models(Reporter):
-    """Does to the stand-in's tables what the real platform's routes do, in a request for each message."""
+    """Writes to the stand-in's tables like the real platform's routes, in one request for each message."""
 
     def send(self, message: Message) -> None:
         """Read the run, and add the row."""
@@ -173,93 +170,59 @@ class Models(Reporter):
 
 @contextmanager
 def _request(app: Flask) -> Iterator[Any]:
-    """The platform's session, in a request with all its set-up."""
+    """Yield the platform's session, in a request with its usual set-up."""
     with app.test_request_context("/"):
         app.preprocess_request()
         yield g.db
 
 
 def serve(host: str, uri: str, folder: str) -> None:
-    """Answer the first process: for each line, what a report and a restart of a new run cost."""
+    """Be the process of a host: for each line, measure a report and a restart of a new run."""
     app = replace(VARIANTS[host], settings=VARIANTS[host].settings | {"SAMPLE_REPOSITORY": folder}).app(uri)
     kind = Routes if "ci.progress_reporter" in app.view_functions else Models
     statements: list[str] = []
     sa.event.listen(sa.Engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
-    print(json.dumps({"ready": kind.__name__}), flush=True)
-    for _ in sys.stdin:
+
+    def answer(_: str) -> Answer:
         reporter = kind(app)
-        found = {}
+        found: Answer = {"tests": len(reporter.outputs)}
         for name in ("report", "restart"):
             statements.clear()
             begin = time.perf_counter()
             getattr(reporter, name)()
             found[name] = {"seconds": time.perf_counter() - begin, "statements": len(statements)}
         reporter.remove()
-        print(json.dumps(found | {"tests": len(reporter.outputs)}), flush=True)
+        return found
+
+    processes.serve(answer, {"ready": kind.__name__})
 
 
 # --- in the first process -------------------------------------------------------------------------
 
 
-class Worker:
-    """The process of a host."""
-
-    def __init__(self, host: str, uri: str, folder: str) -> None:
-        self._log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker_report", "--database-uri", uri, "--serve", host, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), PLATFORM])},
-        )
-        self.kind: str = self._read()["ready"]
-
-    def ask(self) -> dict[str, Any]:
-        """Let it report and restart once."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            # The platform prints too.
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        self._log.seek(0)
-        raise RuntimeError(f"a process ended early: {self._log.read()[-8000:]}")
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
-        self._log.close()
-
-
 def compare(uri: str, rounds: int) -> None:
-    """Measure all hosts in turn and print the table."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    """Measure the hosts alternately and print the table."""
+    found: dict[str, list[Answer]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("TempFiles", "TestResults", "LogFiles"):
             Path(folder, name).mkdir()
-        workers = {host: Worker(host, uri, folder) for host in HOSTS}
+        workers = {
+            host: Worker("benchmarks.worker_report", "--database-uri", uri, "--serve", host, folder) for host in HOSTS
+        }
         for number in range(rounds + 1):
             for host, worker in workers.items():
                 answer = worker.ask()
-                # The first of each is its warm-up.
+                # The first answer of each host is the warm-up.
                 if number:
                     found[host].append(answer)
         for worker in workers.values():
             worker.close()
     tests = found[ALONE][0]["tests"]
-    print(f"{tests} tests reported through {workers[ALONE].kind.lower()}, {rounds} rounds; goal {GOAL:g}\n")
+    print(f"{tests} tests reported through {workers[ALONE].ready['ready'].lower()}, {rounds} rounds; goal {GOAL:g}\n")
     report(found)
 
 
-def report(found: Mapping[str, list[dict[str, Any]]]) -> None:
+def report(found: Mapping[str, list[Answer]]) -> None:
     """Print a row for each host and act: median and slowest in ms, statements, and the ratio to the platform alone."""
     print("| act | host | median ms | max ms | statements | × platform alone |")
     print("|---|---|---|---|---|---|")
@@ -280,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--database-uri", required=True, help="its name begins with api_v1_bench; runs come and go in it"
+        "--database-uri", required=True, help="its name begins with api_v1_bench; runs are inserted and deleted"
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
@@ -289,8 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         serve(options.serve[0], options.database_uri, options.serve[1])
         return
     if not (sa.make_url(options.database_uri).database or "").startswith("api_v1_bench"):
-        parser.error("the name of the database begins with api_v1_bench")
-    # In a process of its own, which ends with all its connections.
+        parser.error("the name of the database must begin with api_v1_bench")
+    # In a process of its own, so that its connections are closed when it ends.
     with multiprocessing.get_context("fork").Pool(1) as prepared:
         prepared.apply(_prepare, (options.database_uri,))
     compare(options.database_uri, options.rounds)

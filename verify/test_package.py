@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fixtures import platform_config
 from tests.support.packages import copy_sources, package_files
-from verify.platform_copy import PLATFORM, copy_platform, run, served
+from tests.support.platform_copy import PLATFORM, copy_platform, run, served
 
 #: What Alembic alone runs; upgrading a database proves it.
 ALEMBICS = "api_v1/database/migrations/env"

@@ -7,6 +7,7 @@ secret scanners and clients recognise a token, and the API refuses other text wi
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 import string
 import zlib
@@ -18,6 +19,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from api_v1.access import keys
+from api_v1.access.keys import Purpose
 from api_v1.access.password_checks import PasswordChecks
 from api_v1.database.platform import DbSession, User, is_deactivated, password_context, password_matches
 from api_v1.database.sql import equals, equals_ignoring_case
@@ -44,6 +47,10 @@ _SCHEMES = ("$5$", "$6$")
 
 _passwords = PasswordChecks(password_context, password_matches)
 
+#: The name that `DELETE /auth/tokens/current` gives another meaning: the token in use.
+RESERVED_NAME = "current"
+
+_NAME_RESERVED = "This name stands for the token in use; choose another."
 _NAME_TAKEN = "You have a live token of that name; revoke it or choose another."
 
 
@@ -59,6 +66,16 @@ class Caller:
     role: str | None
     scopes: tuple[str, ...]
     last_used_at: datetime | None = None
+    password_fingerprint: str | None = field(default=None, repr=False)
+    """That of the owner's stored password; None while no token has one."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account whose email and password were just checked, and its stored password hash at that time."""
+
+    user_id: int
+    password_hash: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,8 +125,18 @@ def digest(secret: str) -> str:
 
 _token, _user = Token.__table__.c, User.__table__.c
 
-#: Selects the token of a digest that is live at a time, and its owner. It is built once, because every request executes
-#: it, and of the tables' columns, because executing a select of the models' attributes takes half as long again.
+
+def fingerprint(key: bytes, password_hash: str | None) -> str:
+    """Return the keyed digest of a stored password hash, by which a token notices a new password.
+
+    Without the key nobody can compare it with guesses, and the hash itself is stored in no second place.
+    """
+    return hmac.new(key, (password_hash or "").encode(), hashlib.sha256).hexdigest()
+
+
+#: Selects the token of a digest that is live at a time, its owner, and the key of fingerprints. It is built once,
+#: because every request executes it, and of the tables' columns, because executing a select of the models' attributes
+#: takes half as long again.
 _LIVE = (
     sa.select(
         _token.id,
@@ -120,6 +147,9 @@ _LIVE = (
         _user.name.label("user_name"),
         _user.email,
         _user.role,
+        _user.password,
+        _token.password_fingerprint,
+        keys.stored(Purpose.PASSWORDS).label("key"),
     )
     .join_from(Token.__table__, User.__table__, _user.id == _token.user_id)
     .where(
@@ -131,11 +161,18 @@ _LIVE = (
 
 
 def find(session: DbSession, secret: str) -> Caller | None:
-    """Return the caller with a token; None if it is malformed, unknown, expired, revoked, or its owner deactivated."""
+    """Return the caller with a token.
+
+    None if the token is malformed, unknown, expired or revoked, or if its owner is deactivated or has another password
+    than when the token was made.
+    """
     if not is_well_formed(secret):
         return None
     row = session.execute(_LIVE, {"secret_digest": digest(secret), "at": now()}).first()
     if row is None or is_deactivated(row.user_id, row.user_name, row.email):
+        return None
+    current = None if row.key is None else fingerprint(keys.decode(row.key), row.password)
+    if row.password_fingerprint not in (None, current):
         return None
     return Caller(
         token_id=row.id,
@@ -146,14 +183,12 @@ def find(session: DbSession, secret: str) -> Caller | None:
         role=row.role.value if row.role is not None else None,
         scopes=tuple(row.scopes.split()),
         last_used_at=row.last_used_at,
+        password_fingerprint=current,
     )
 
 
-def authenticate(session: DbSession, email: str, password: str) -> int:
+def authenticate(session: DbSession, email: str, password: str) -> Account:
     """Check email and password, and end the session's transaction, so that the check holds no connection.
-
-    Returns:
-        The id of the user.
 
     Raises:
         InvalidCredentials: no account that may log in has them; raised after the time of one password check.
@@ -171,7 +206,7 @@ def authenticate(session: DbSession, email: str, password: str) -> int:
     # During the check the password may have been changed, or the account deactivated.
     if _account(session, email) != account or is_deactivated(account.id, account.name, account.email):
         raise InvalidCredentials()
-    return int(account.id)
+    return Account(int(account.id), stored)
 
 
 def _account(session: DbSession, email: str) -> sa.Row[Any] | None:
@@ -188,25 +223,42 @@ def _account(session: DbSession, email: str) -> sa.Row[Any] | None:
 
 
 def create(
-    session: DbSession, user_id: int, token_name: str, scopes: Sequence[str], expires_in_days: int
+    session: DbSession,
+    user_id: int,
+    token_name: str,
+    scopes: Sequence[str],
+    expires_in_days: int,
+    *,
+    checked: Account | None = None,
 ) -> IssuedToken:
     """Create a token for a user; commits the session's transaction first.
 
+    Args:
+        checked: the user's account as its password was checked; None on the command line, which needs no password.
+
     Raises:
-        ValidationFailed: the user has a live token of that name, or the maximum number of live tokens.
+        InvalidCredentials: the user's password has changed since it was checked.
+        ValidationFailed: the name is reserved, or of a live token of the user; or the user has the maximum number of
+            live tokens.
     """
+    if token_name == RESERVED_NAME:
+        raise ValidationFailed({"token_name": _NAME_RESERVED})
+    key = keys.get(session, Purpose.PASSWORDS)
     # Reads under the lock need a new snapshot: an earlier one would hide tokens that others created meanwhile.
     session.commit()
     moment = now()
     # Lock the user's row while the names and the number of tokens are checked.
-    session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())
+    stored = session.scalar(sa.select(User.password).where(User.id == user_id).with_for_update())
+    if checked is not None and (stored or "") != checked.password_hash:
+        raise InvalidCredentials()
+    current = fingerprint(key, stored)
     named = session.execute(
-        sa.select(Token.id, Token.live_name, Token.expires_at).where(
+        sa.select(Token.id, Token.live_name, Token.expires_at, Token.password_fingerprint).where(
             Token.user_id == user_id, Token.live_name.is_not(None)
         )
     ).all()
-    live = {row.live_name for row in named if row.expires_at > moment}
-    if expired := [row.id for row in named if row.expires_at <= moment]:
+    live = {row.live_name for row in named if row.expires_at > moment and row.password_fingerprint in (None, current)}
+    if expired := [row.id for row in named if row.live_name not in live]:
         # By id: a range condition would also lock the gaps into which other users' log-ins insert their tokens.
         session.execute(sa.update(Token).where(Token.id.in_(expired)).values(live_name=None))
     if token_name in live:
@@ -224,6 +276,7 @@ def create(
             scopes=" ".join(scopes),
             created_at=moment,
             expires_at=expires_at,
+            password_fingerprint=current,
         )
     )
     try:
@@ -243,16 +296,19 @@ def revoke(session: DbSession, token_id: int) -> None:
     )
 
 
-def revoke_named(session: DbSession, user_id: int, name: str) -> bool:
-    """Revoke a user's live token by its name; return whether there was one."""
+def revoke_named(session: DbSession, user_id: int, name: str) -> tuple[str, ...] | None:
+    """Revoke a user's live token by its name; return its scopes, None if there was none."""
     if not name.isascii():
-        return False
-    ended = session.execute(
-        sa.update(Token)
+        return None
+    found = session.execute(
+        sa.select(Token.id, Token.scopes)
         .where(Token.user_id == user_id, Token.live_name == name, Token.expires_at > now())
-        .values(revoked_at=now(), live_name=None)
-    )
-    return bool(ended.rowcount)  # type: ignore[attr-defined]
+        .with_for_update()
+    ).first()
+    if found is None:
+        return None
+    revoke(session, found.id)
+    return tuple(found.scopes.split())
 
 
 @dataclass(frozen=True)
@@ -270,7 +326,10 @@ class TokenDescription:
 def _described(caller: Caller) -> sa.Select[Any]:
     columns = (Token.id, Token.name, Token.scopes, Token.created_at, Token.expires_at, Token.last_used_at)
     return sa.select(*columns).where(
-        Token.user_id == caller.user_id, Token.live_name.is_not(None), Token.expires_at > now()
+        Token.user_id == caller.user_id,
+        Token.live_name.is_not(None),
+        Token.expires_at > now(),
+        sa.or_(Token.password_fingerprint.is_(None), Token.password_fingerprint == (caller.password_fingerprint or "")),
     )
 
 

@@ -3,10 +3,15 @@
 Approving sets the `correct` hash of an output to what a run produced. Earlier runs keep the baseline they ran against,
 so the verdicts of stored results stay; the next run is compared with the new one (docs/decisions.md,
 "Approving").
+
+A request is identified by its output, the old hash and the new hash: a replacement of one baseline by one file. It is
+outdated when the output has another baseline by now; then it can only be rejected (docs/decisions.md,
+"Repeated requests").
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from api_v1.access.redaction import Redactor
 from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
 from api_v1.database.platform import (
@@ -25,7 +31,7 @@ from api_v1.database.platform import (
     TestResultFile,
 )
 from api_v1.database.tables import BaselineApproval, BaselineChange, now
-from api_v1.errors import Conflict, Forbidden, NotFound, Unprocessable, ValidationFailed
+from api_v1.errors import Conflict, Forbidden, NotFound, NotInside, Unprocessable, ValidationFailed
 from api_v1.files.storage import RESULTS, Storage
 from api_v1.hashes import stored_hash
 from api_v1.paging import Page
@@ -34,7 +40,7 @@ from api_v1.verdicts.rule import mismatch, stored_file
 
 PENDING, APPROVED, REJECTED = "pending_review", "approved", "rejected"
 
-#: How many runs a dry run of a review names.
+#: Maximum number of runs that a dry run of a review names.
 NAMED_RUNS = 20
 
 #: Texts that people type to get past a required field.
@@ -71,6 +77,7 @@ class Approval:
     apply_to_variants: bool
     expected_hash: str | None
     actual_hash: str
+    outdated: bool
     reviewed_by: str | None
     review_reason: str | None
     reviewed_at: datetime | None
@@ -110,7 +117,7 @@ class Review:
 
 
 def check_reason(reason: str) -> str:
-    """Return a reason without the blanks around it.
+    """Return a reason without the blanks around it, and without tokens.
 
     Raises:
         ValidationFailed: fewer than ten characters are left, or it is one repeated character or a known placeholder.
@@ -124,7 +131,7 @@ def check_reason(reason: str) -> str:
         rest = rest.replace(placeholder, "")
     if len(set(plain)) <= 1 or not rest:
         raise ValidationFailed({"reason": "Must say why; a placeholder does not."})
-    return text
+    return Redactor().redact(text)
 
 
 def request(
@@ -142,7 +149,7 @@ def request(
 ) -> Approval:
     """Ask for a run's actual output to become the baseline.
 
-    While a request is pending, a second one for the same output and hash returns the first.
+    While a request is pending, a second one for the same output, old hash and new hash returns the first.
 
     Args:
         storage: where the run's file must be.
@@ -152,55 +159,96 @@ def request(
     Raises:
         NotFound: run, sample, regression test and output do not belong together.
         Unprocessable: the run has no differing file of the output, or no store has it.
+        Conflict: the run was compared with another file than today's baseline, or the pending request has another
+            `apply_to_variants`.
         StorageUnavailable: a store did not answer, and no other has the file.
         ValidationFailed: the reason is too short or a placeholder.
     """
     text = check_reason(reason)
     results.of_sample(session, run_id, sample_id, regression_id)
     output = _output(session, regression_id, output_id)
-    actual = _actual_hash(session, run_id, output)
-    file = storage.find(RESULTS, actual + output.correct_extension)
-    if file.source is None:
-        if not file.verified:
-            raise storage.unavailable(file.unanswered)
+    actual = _actual_hash(session, run_id, regression_id, output)
+    if not _is_stored(storage, actual + output.correct_extension):
         raise Unprocessable("No store has the run's output file.", {"output_id": output_id, "actual_hash": actual})
-    pending_key = f"{output_id}:{actual}"
-    row = BaselineApproval(
-        status=PENDING,
-        pending_key=pending_key,
-        run_id=run_id,
-        sample_id=sample_id,
-        regression_id=regression_id,
-        output_id=output_id,
-        expected_hash=output.correct,
-        actual_hash=actual,
-        apply_to_variants=apply_to_variants,
-        reason=text,
-        requested_by=actor.name,
-        requester_id=actor.user_id,
+    at_once = mode == "auto" and actor.is_admin
+    row = _pending(
+        session,
+        pending_key(output_id, output.correct, actual),
+        BaselineApproval(
+            status=PENDING,
+            run_id=run_id,
+            sample_id=sample_id,
+            regression_id=regression_id,
+            output_id=output_id,
+            expected_hash=output.correct,
+            actual_hash=actual,
+            apply_to_variants=apply_to_variants,
+            reason=text,
+            requested_by=actor.name,
+            requester_id=actor.user_id,
+        ),
+        at_once=at_once,
     )
+    if row.apply_to_variants is not apply_to_variants:
+        raise Conflict(
+            f"Approval {row.id} is pending for the same files with apply_to_variants: "
+            f"{'true' if row.apply_to_variants else 'false'}. Have it rejected, or ask for the same.",
+            {"approval_id": str(row.id), "apply_to_variants": row.apply_to_variants},
+        )
+    audit_log.record(
+        session,
+        actor,
+        "baseline.request",
+        f"approval:{row.id}",
+        reason=text,
+        before={"hash": output.correct},
+        after={"hash": actual, "output_id": output_id, "run_id": run_id, "apply_to_variants": apply_to_variants},
+    )
+    if at_once:
+        return _decide(session, actor, row.id, decision="approve", text=text).approval
+    return _approval(row, output.correct)
+
+
+def pending_key(output_id: int, old_hash: str | None, new_hash: str) -> str:
+    """Return the key that identifies a pending request: ASCII, of at most 100 characters."""
+    hashes = f"{old_hash or ''}:{new_hash}"
+    return f"{output_id}:{hashlib.sha256(hashes.encode()).hexdigest()}"
+
+
+def _pending(session: DbSession, key: str, row: BaselineApproval, *, at_once: bool) -> BaselineApproval:
+    """Insert a request; return it, or the pending one that it repeats.
+
+    Args:
+        key: identifies the request.
+        at_once: it is decided in the same transaction. So it takes no key: many at once would wait for each other's key
+            and then for the output, and come to a deadlock. The lock of the output alone lets one of them be approved.
+    """
+    repeated = sa.select(BaselineApproval).where(BaselineApproval.pending_key == key)
+    known = session.scalars(repeated).first()
+    if known is not None:
+        return known
+    row.pending_key = None if at_once else key
     try:
         with session.begin_nested():
             session.add(row)
             session.flush()
+        return row
     except IntegrityError:
         # A locking read sees rows that the transaction's snapshot does not. Its lock is the one that the refused
         # insert already holds, so that many requests at once do not wait for each other.
-        pending = sa.select(BaselineApproval).where(BaselineApproval.pending_key == pending_key)
-        row = session.scalars(pending.with_for_update(read=True)).one()
-    else:
-        audit_log.record(
-            session,
-            actor,
-            "baseline.request",
-            f"approval:{row.id}",
-            reason=text,
-            before={"hash": output.correct},
-            after={"hash": actual, "output_id": output_id, "run_id": run_id},
-        )
-    if mode == "auto" and actor.is_admin:
-        return review(session, actor, row.id, decision="approve", reason=text, mode=mode).approval
-    return _approval(row)
+        return session.scalars(repeated.with_for_update(read=True)).one()
+
+
+def _is_stored(storage: Storage, name: str) -> bool:
+    """Tell whether a store has an output file.
+
+    Raises:
+        StorageUnavailable: a store did not answer, and no other has the file.
+    """
+    file = storage.find(RESULTS, name)
+    if file.source is None and not file.verified:
+        raise storage.unavailable(file.unanswered)
+    return file.source is not None
 
 
 def _output(session: DbSession, regression_id: int, output_id: int) -> Any:
@@ -211,23 +259,47 @@ def _output(session: DbSession, regression_id: int, output_id: int) -> Any:
     # Compared here, because the number may be too large for the column, and for a parameter of SQLite.
     row = next((row for row in rows if row.id == output_id), None)
     if row is None:
-        raise NotFound("output", output_id)
+        raise NotInside("output", output_id, f"Regression test {regression_id} has no output {output_id}.")
     return row
 
 
-def _actual_hash(session: DbSession, run_id: int, output: Any) -> str:
-    """Return the hash of the file that a run produced for an output, if it differs from the current baseline."""
+def _actual_hash(session: DbSession, run_id: int, regression_id: int, output: Any) -> str:
+    """Return the hash of the file that a run produced for an output, if it can become the baseline.
+
+    Raises:
+        Unprocessable: the run has no file that differs from the one that it was compared with.
+        Conflict: the run was compared with another file than today's baseline.
+    """
     file = TestResultFile
-    got = session.scalar(
-        sa.select(file.got).where(file.test_id == run_id, file.regression_test_output_id == output.id, stored_file())
-    )
-    actual = stored_hash(got)
-    if actual is None or actual == output.correct:
-        raise Unprocessable(
-            "The run has no actual file of this output that differs from the baseline.",
-            {"run_id": run_id, "output_id": output.id},
-        )
+    own = (file.test_id == run_id, file.regression_test_id == regression_id)
+    row = session.execute(
+        sa.select(file.expected, file.got).where(*own, file.regression_test_output_id == output.id, stored_file())
+    ).first()
+    actual = None if row is None else stored_hash(row.got)
+    details: dict[str, Any] = {"run_id": run_id, "output_id": output.id}
+    if row is None or actual is None:
+        raise Unprocessable("The run has no actual file of this output that differs from the baseline.", details)
+    if actual == output.correct:
+        message = f"The run's file is the baseline of output {output.id} already{_by_approval(session, output)}."
+    else:
+        message = "The run was compared with another file than today's baseline; approve the output of a newer run."
+    if (row.expected or None) != (output.correct or None):
+        hashes = {"expected_hash": row.expected or None, "current_hash": output.correct, "actual_hash": actual}
+        raise Conflict(message, details | hashes)
+    if actual == output.correct:
+        raise Unprocessable(message, details)
     return actual
+
+
+def _by_approval(session: DbSession, output: Any) -> str:
+    """Name the newest approval that made today's baseline of an output, if one did."""
+    change = BaselineChange
+    made = session.scalar(
+        sa.select(sa.func.max(change.approval_id))
+        .join(BaselineApproval, BaselineApproval.id == change.approval_id)
+        .where(change.output_id == output.id, change.new_hash == output.correct, BaselineApproval.reverted_at.is_(None))
+    )
+    return "" if made is None else f", by approval {made}"
 
 
 def get(session: DbSession, approval_id: int) -> Approval:
@@ -236,10 +308,10 @@ def get(session: DbSession, approval_id: int) -> Approval:
     Raises:
         NotFound: there is no such approval.
     """
-    row = session.get(BaselineApproval, approval_id)
-    if row is None:
+    found = session.execute(_with_baseline().where(BaselineApproval.id == approval_id)).first()
+    if found is None:
         raise NotFound("baseline_approval", approval_id)
-    return _approval(row)
+    return _approval(*found)
 
 
 def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> Page[Approval]:
@@ -249,15 +321,22 @@ def page(session: DbSession, *, limit: int, offset: int = 0, **filters: Any) -> 
         filters: status, run_id, regression_id, output_id; absent ones do not filter.
     """
     row = BaselineApproval
-    matches = sa.select(row).where(*(getattr(row, name) == value for name, value in filters.items()))
-    rows = session.scalars(matches.order_by(row.id.desc()).limit(limit).offset(offset))
-    total = session.scalar(sa.select(sa.func.count()).select_from(matches.subquery()))
-    return Page([_approval(found) for found in rows], total or 0)
+    conditions = [getattr(row, name) == value for name, value in filters.items()]
+    rows = session.execute(_with_baseline().where(*conditions).order_by(row.id.desc()).limit(limit).offset(offset))
+    total = session.scalar(sa.select(sa.func.count()).select_from(row).where(*conditions))
+    return Page([_approval(*found) for found in rows], total or 0)
+
+
+def _with_baseline() -> sa.Select[Any]:
+    """Select approvals, each with today's baseline of its output (NULL when the output is gone)."""
+    output = RegressionTestOutput
+    return sa.select(BaselineApproval, output.correct).outerjoin(output, output.id == BaselineApproval.output_id)
 
 
 def review(
     session: DbSession,
     actor: Actor,
+    storage: Storage,
     approval_id: int,
     *,
     decision: str,
@@ -268,27 +347,81 @@ def review(
     """Decide on a pending approval.
 
     Args:
+        storage: where a file must be that is approved.
         decision: `approve` or `reject`.
-        mode: with `required` the reviewer must not be the requester.
+        mode: with `required` the one who approves must not be the requester.
         dry_run: change nothing, and return what would change.
 
     Raises:
         NotFound: there is no such approval.
-        Forbidden: requester and reviewer are the same account.
-        Conflict: it was decided already, or the baseline changed since the request.
+        Forbidden: the actor may not decide this (docs/decisions.md, "Requesters").
+        Conflict: it was decided already, the baseline changed since the request, or no store has the file any more.
+        StorageUnavailable: a store did not answer, and no other has the file.
         ValidationFailed: the reason is too short or a placeholder.
     """
     text = check_reason(reason)
+    row = session.get(BaselineApproval, approval_id)
+    if row is None:
+        raise NotFound("baseline_approval", approval_id)
+    _check_reviewer(actor, row, mode, approves=decision == "approve" and not dry_run)
+    # Looked up before anything is locked, because a store may take seconds to answer.
+    is_stored = decision == "reject" or row.status != PENDING or _has_file(session, storage, row)
+    return _decide(session, actor, approval_id, decision=decision, text=text, is_stored=is_stored, dry_run=dry_run)
+
+
+def _check_reviewer(actor: Actor, row: BaselineApproval, mode: str, *, approves: bool) -> None:
+    """Check that somebody may look at a request as a reviewer and reject it or, if so intended, approve it.
+
+    Raises:
+        Forbidden: the request is somebody else's and the actor no admin; or it takes another person to approve.
+    """
+    is_own = actor.user_id is not None and actor.user_id == row.requester_id
+    details: dict[str, Any] = {"requested_by": row.requested_by}
+    if not actor.is_admin and (approves or not is_own):
+        message = (
+            "Only an admin may approve; who requested may look (dry_run) and withdraw (reject)."
+            if is_own
+            else "Only an admin may decide on the request of somebody else."
+        )
+        raise Forbidden(message, details | {"required_roles": ["admin"], "user_role": actor.role})
+    if approves and is_own and mode == "required":
+        raise Forbidden("Somebody other than the requester has to approve.", details | {"rule": mode})
+
+
+def _has_file(session: DbSession, storage: Storage, row: BaselineApproval) -> bool:
+    """Tell whether a store has the file of a request; also if its output is gone, which is a conflict of its own."""
+    output = RegressionTestOutput
+    extension = session.scalar(sa.select(output.correct_extension).where(output.id == row.output_id))
+    return extension is None or _is_stored(storage, row.actual_hash + extension)
+
+
+def _decide(
+    session: DbSession,
+    actor: Actor,
+    approval_id: int,
+    *,
+    decision: str,
+    text: str,
+    is_stored: bool = True,
+    dry_run: bool = False,
+) -> Review:
+    """Decide on a pending approval as an actor who may; see `review`.
+
+    Args:
+        text: the checked reason.
+        is_stored: whether a store has the file.
+    """
     row = _locked(session, approval_id)
     if row.status != PENDING:
         raise Conflict(f"The approval is {row.status} already.", {"status": row.status})
-    if mode == "required" and actor.user_id is not None and actor.user_id == row.requester_id:
-        raise Forbidden(
-            "Somebody other than the requester has to review.", {"requested_by": row.requested_by, "rule": mode}
-        )
     changes = _changes(session, row) if decision == "approve" else []
+    if not is_stored:
+        raise Conflict(
+            "No store has the run's output file any more.",
+            {"output_id": row.output_id, "actual_hash": row.actual_hash},
+        )
     if dry_run:
-        return Review(_approval(row), True, changes, _verdict_changes(session, changes))
+        return Review(get(session, row.id), True, changes, _verdict_changes(session, changes))
     for change in changes:
         _set_baseline(session, change.output_id, change.new_hash)
         session.add(
@@ -316,7 +449,8 @@ def revert(session: DbSession, actor: Actor, approval_id: int, *, reason: str) -
 
     Raises:
         NotFound: there is no such approval.
-        Conflict: it is not approved, was reverted already, or a baseline moved on since.
+        Conflict: it is not approved, was reverted already, a baseline moved on since, or others approved one since,
+            also where it is the same file again.
         ValidationFailed: the reason is too short or a placeholder.
     """
     text = check_reason(reason)
@@ -324,7 +458,9 @@ def revert(session: DbSession, actor: Actor, approval_id: int, *, reason: str) -
     if row.status != APPROVED or row.reverted_at is not None:
         state = "reverted" if row.reverted_at is not None else row.status
         raise Conflict(f"The approval is {state}; only an approved one can be reverted.", {"status": state})
-    made = session.scalars(sa.select(BaselineChange).where(BaselineChange.approval_id == row.id)).all()
+    # Only locking reads so far, so that the snapshot of `_later_approvals` begins when the outputs are locked.
+    own = sa.select(BaselineChange).where(BaselineChange.approval_id == row.id)
+    made = session.scalars(own.with_for_update(read=True)).all()
     current = _current(session, [change.output_id for change in made])
     moved = [
         change.output_id
@@ -333,6 +469,10 @@ def revert(session: DbSession, actor: Actor, approval_id: int, *, reason: str) -
     ]
     if moved:
         raise Conflict("The baseline moved on since the approval.", {"output_ids": moved})
+    if later := _later_approvals(session, row, [change.output_id for change in made]):
+        raise Conflict(
+            "Others were approved since; revert these first.", {"approval_ids": [str(approval) for approval in later]}
+        )
     for change in made:
         _set_baseline(session, change.output_id, change.old_hash)
     row.reverted_by, row.reverted_at = actor.name, now()
@@ -352,11 +492,25 @@ def revert(session: DbSession, actor: Actor, approval_id: int, *, reason: str) -
     return Review(_approval(row), False, undone)
 
 
+def _later_approvals(session: DbSession, row: BaselineApproval, output_ids: Sequence[int]) -> Sequence[int]:
+    """Return the approvals after this one, not reverted, that replaced a baseline of these outputs."""
+    other, change = BaselineApproval, BaselineChange
+    later = sa.or_(
+        other.reviewed_at > row.reviewed_at, sa.and_(other.reviewed_at == row.reviewed_at, other.id > row.id)
+    )
+    return session.scalars(
+        sa.select(other.id)
+        .join(change, change.approval_id == other.id)
+        .where(change.output_id.in_(output_ids), other.reverted_at.is_(None), later)
+        .distinct()
+        .order_by(other.id)
+    ).all()
+
+
 def _locked(session: DbSession, approval_id: int) -> BaselineApproval:
-    """Return an approval, locked so that nobody else decides on it meanwhile."""
-    row = session.scalars(
-        sa.select(BaselineApproval).where(BaselineApproval.id == approval_id).with_for_update()
-    ).first()
+    """Return an approval as it is now, locked so that nobody else decides on it meanwhile."""
+    query = sa.select(BaselineApproval).where(BaselineApproval.id == approval_id).with_for_update()
+    row = session.scalars(query.execution_options(populate_existing=True)).first()
     if row is None:
         raise NotFound("baseline_approval", approval_id)
     return row
@@ -431,7 +585,13 @@ def _verdict_changes(session: DbSession, changes: Sequence[OutputChange]) -> lis
     ]
 
 
-def _approval(row: BaselineApproval) -> Approval:
+def _approval(row: BaselineApproval, baseline: str | None = None) -> Approval:
+    """Build an approval.
+
+    Args:
+        row: its row.
+        baseline: today's baseline of its output; only of a pending one it matters.
+    """
     return Approval(
         approval_id=str(row.id),
         status=row.status,
@@ -445,6 +605,7 @@ def _approval(row: BaselineApproval) -> Approval:
         apply_to_variants=row.apply_to_variants,
         expected_hash=row.expected_hash,
         actual_hash=row.actual_hash,
+        outdated=row.status == PENDING and (row.expected_hash or None) != (baseline or None),
         reviewed_by=row.reviewed_by,
         review_reason=row.review_reason,
         reviewed_at=row.reviewed_at,

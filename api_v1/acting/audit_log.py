@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.access.redaction import Redactor
 from api_v1.access.tokens import Caller
 from api_v1.database import sql
 from api_v1.database.platform import DbSession
@@ -22,18 +23,23 @@ ACTOR_LENGTH = 255
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: `name` is the account's email, or the command line's user; the ids are None without an account."""
+    """Who acts: `name` is the account's email, or the command line's user; id and role are None without an account."""
 
     name: str
     user_id: int | None = None
-    is_admin: bool = False
+    role: str | None = None
     token_name: str | None = None
     request_id: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the account is an admin's now."""
+        return self.role == "admin"
 
     @classmethod
     def of(cls, caller: Caller, request_id: str) -> Actor:
         """Build the actor for the caller of a request."""
-        return cls(caller.email, caller.user_id, caller.role == "admin", caller.token_name, request_id)
+        return cls(caller.email, caller.user_id, caller.role, caller.token_name, request_id)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ def record(
     Args:
         action: what was done, such as `run.cancel`.
         target: what it was done to, such as `run:17`.
+        reason: why, as somebody wrote it; tokens in it are not stored.
         before, after: what changed, without secrets.
     """
     session.add(
@@ -75,7 +82,7 @@ def record(
             token_name=actor.token_name,
             action=action,
             target=target,
-            reason=reason,
+            reason=None if reason is None else Redactor().redact(reason),
             before=None if before is None else json.dumps(before),
             after=None if after is None else json.dumps(after),
             request_id=actor.request_id,

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from api_v1.access.redaction import Redactor
 from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
 from api_v1.database import sql
@@ -28,13 +29,17 @@ from api_v1.database.tables import RunCreation, now
 from api_v1.errors import NotFound, Unprocessable
 from api_v1.runs import environments, results
 from api_v1.runs.branches import PULL_REQUEST_BRANCH
-from api_v1.runs.runs import GITHUB
-from api_v1.verdicts.rule import FAILING
+from api_v1.runs.repositories import GITHUB
+from api_v1.verdicts import run_sets
+from api_v1.verdicts.rule import FAILING, Phase, Verdict
 
 DEFAULT_BRANCH = "master"
 
 #: Maximum number of ids that a message or a detail names.
 NAMED = 50
+
+#: The statuses of the tests that a retry of what failed takes.
+REPEATED = (*FAILING, Verdict.SKIPPED.value)
 
 #: Told with every cancellation: the platform's own page does not stop the machine either (docs/platform.md,
 #: "Cancel and restart").
@@ -83,8 +88,6 @@ def create(
         pull_request or 0,
     )
     _insert(session, run, tests, actor)
-    if actor.user_id is not None:
-        session.add(TestFork(actor.user_id, run.id))
     after = {
         "repository": repository,
         "branch": run.branch,
@@ -101,26 +104,28 @@ def _check_environment(environment_id: str | None, platform: str) -> None:
     if environment_id is None:
         return
     of_platform = {environments.identity(name): name for name in environments.PLATFORMS}
+    details = {"environment_id": environment_id, "platform": platform, "allowed_ids": [environments.identity(platform)]}
     if environment_id not in of_platform:
-        raise Unprocessable("There is no such environment.", {"environment_id": environment_id})
+        raise Unprocessable(f"There is no such environment; there are {' and '.join(of_platform)}.", details)
     if of_platform[environment_id] != platform:
         raise Unprocessable(
-            "The environment is of another platform.", {"environment_id": environment_id, "platform": platform}
+            f"The environment is of another platform; that of {platform} is {environments.identity(platform)}.", details
         )
 
 
 def _chosen_tests(session: DbSession, asked: Sequence[int] | None) -> list[int]:
     """Return the requested tests, which must all be active, or all active tests."""
     known = dict(session.execute(sa.select(RegressionTest.id, RegressionTest.active)).tuples().all())
-    active = [test for test, is_active in known.items() if is_active]
-    if asked is None:
-        chosen = sorted(active)
-    elif unknown := [test for test in asked if test not in known]:
-        raise Unprocessable("regression_test_ids contains unknown test IDs.", {"unknown_ids": unknown})
-    elif inactive := [test for test in asked if test not in active]:
-        raise Unprocessable("regression_test_ids contains inactive test IDs.", {"inactive_ids": inactive})
-    else:
-        chosen = sorted(asked)
+    active = {test for test, is_active in known.items() if is_active}
+    wrong = {
+        "unknown": [test for test in asked or () if test not in known],
+        "inactive": [test for test in asked or () if test in known and test not in active],
+    }
+    if any(wrong.values()):
+        kinds = " and ".join(kind for kind, tests in wrong.items() if tests)
+        details = {f"{kind}_ids": tests for kind, tests in wrong.items() if tests}
+        raise Unprocessable(f"regression_test_ids contains {kinds} test IDs.", details)
+    chosen = sorted(active if asked is None else asked)
     if not chosen:
         raise Unprocessable("There is no regression test to run.")
     return chosen
@@ -145,14 +150,16 @@ def _fork(session: DbSession, repository: str) -> int:
         return int(session.scalars(found.with_for_update(read=True)).one())
 
 
-def _insert(session: DbSession, run: Any, tests: Iterable[int], actor: Actor) -> None:
-    """Insert a run with its set of tests and its author."""
+def _insert(session: DbSession, run: Any, tests: Iterable[int], actor: Actor, retry_of: int | None = None) -> None:
+    """Insert a run with its set of tests, and with the actor as its author and owner."""
     session.add(run)
     session.flush()
     session.add_all(CustomizedTest(run.id, test) for test in tests)
+    if actor.user_id is not None:
+        session.add(TestFork(actor.user_id, run.id))
     # Recorded with its author here, or the observer would record it without. SQLite reuses the ids of deleted runs.
     insert = sa.insert(RunCreation).prefix_with("OR REPLACE", dialect="sqlite")
-    session.execute(insert.values(test_id=run.id, created_at=now(), user_id=actor.user_id))
+    session.execute(insert.values(test_id=run.id, created_at=now(), user_id=actor.user_id, retry_of=retry_of))
     session.flush()
 
 
@@ -173,7 +180,10 @@ def cancel(session: DbSession, actor: Actor, run_id: int, reason: str | None = N
     if last in (TestStatus.completed, TestStatus.canceled):
         return ActionResult(run_id, "cancel", "no_op", f"The run is {last.value} already; nothing was done.")
     message = "Canceled by admin" if actor.is_admin else "Canceled by user"
-    session.add(TestProgress(run_id, TestStatus.canceled, f"{message}: {reason}" if reason else message, now()))
+    if reason:
+        # The platform shows it to everybody.
+        message += f": {Redactor().redact(reason)}"
+    session.add(TestProgress(run_id, TestStatus.canceled, message, now()))
     before = {"progress": None if last is None else last.value}
     audit_log.record(
         session, actor, "run.cancel", f"run:{run_id}", reason=reason, before=before, after={"progress": "canceled"}
@@ -187,22 +197,20 @@ def retry(
     """Queue a new run with the configuration of another, whose own rows are not touched.
 
     Args:
-        failed_only: take only the tests that failed.
+        failed_only: take only the tests that are fail, missing_output or skipped.
 
     Raises:
         NotFound: there is no such run.
-        Unprocessable: failed_only of an unfinished run or one without failures, or no test is left.
+        Unprocessable: failed_only of an unfinished run or one without such tests, or no test is left.
     """
     phase = results.header(session, run_id).phase
-    members = session.execute(results.members(phase), {"run_id": run_id}).all()
-    wanted = [row.regression_id for row in members]
-    if failed_only:
-        if not phase.finished:
-            raise Unprocessable("The run is not finished; what failed in it is not known yet.", {"run_id": run_id})
-        wanted = [row.regression_id for row in members if row.status in FAILING]
-        if not wanted:
-            raise Unprocessable("Nothing failed in the run.", {"run_id": run_id})
+    if failed_only and not phase.finished:
+        raise Unprocessable("The run is not finished; what failed in it is not known yet.", {"run_id": run_id})
     active = set(session.scalars(sa.select(RegressionTest.id).where(RegressionTest.active.is_(True))))
+    statuses = _statuses(session, run_id, phase, active)
+    wanted = [test for test, status in statuses.items() if not failed_only or status in REPEATED]
+    if failed_only and not wanted:
+        raise Unprocessable("No test of the run failed or was skipped.", {"run_id": run_id})
     tests = sorted(test for test in wanted if test in active)
     dropped = sorted(test for test in wanted if test not in active)
     if not tests:
@@ -213,10 +221,24 @@ def retry(
         )
     ).one()
     run = Test(*source)
-    _insert(session, run, tests, actor)
+    _insert(session, run, tests, actor, retry_of=run_id)
     after = {"new_run_id": run.id, "failed_only": failed_only, "regression_tests": len(tests)}
     audit_log.record(session, actor, "run.retry", f"run:{run_id}", reason=reason, after=after)
     return ActionResult(run_id, "retry", "accepted", _retried(run.id, tests, dropped), int(run.id))
+
+
+def _statuses(session: DbSession, run_id: int, phase: Phase, active: Iterable[int]) -> dict[int, str]:
+    """Return the tests that a retry of a run repeats, each with its status.
+
+    They are the run's set. A run that ended before its set was written down, and so without executing it, had all
+    active tests to execute.
+    """
+    members = session.execute(results.members(phase), {"run_id": run_id}).all()
+    statuses: dict[int, str] = {row.regression_id: row.status for row in members}
+    ended_early = phase is Phase.CANCELED or not members
+    if ended_early and not run_sets.has_recorded_set(session, run_id):
+        statuses = dict.fromkeys(active, Verdict.SKIPPED.value) | statuses
+    return statuses
 
 
 def _retried(run_id: int, tests: Sequence[int], dropped: Sequence[int]) -> str:

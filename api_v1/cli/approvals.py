@@ -41,7 +41,7 @@ def _actor(email: str) -> Actor:
     user = db.session.scalars(sa.select(User).where(equals_ignoring_case(User.email, email))).first()
     if user is None or not user.is_admin:
         raise click.ClickException(f"There is no admin with the email {email}.")
-    return Actor(email, user.id, is_admin=True, token_name="command-line")
+    return Actor(email, user.id, "admin", token_name="command-line")
 
 
 def _show(result: Any, schema: Any) -> None:
@@ -50,9 +50,10 @@ def _show(result: Any, schema: Any) -> None:
 
 
 def _decide(approval_id: int, email: str, **decision: Any) -> None:
-    mode = current_app.extensions["api_v1"].settings.baseline_review
+    services = current_app.extensions["api_v1"]
+    mode = services.settings.baseline_review
     try:
-        done = approvals.review(db.session, _actor(email), approval_id, mode=mode, **decision)
+        done = approvals.review(db.session, _actor(email), services.storage, approval_id, mode=mode, **decision)
     except ApiError as error:
         raise click.ClickException(error.message) from None
     db.session.commit()
@@ -64,7 +65,8 @@ def _decide(approval_id: int, email: str, **decision: Any) -> None:
 def show_all(status: str) -> None:
     """List approvals, newest first."""
     for row in approvals.page(db.session, limit=100, status=status).data:
-        click.echo(f"{row.approval_id}\trun {row.run_id}\toutput {row.output_id}\t{row.requested_by}\t{row.reason}")
+        columns = (row.approval_id, f"run {row.run_id}", f"output {row.output_id}", row.requested_by, row.reason)
+        click.echo("\t".join([*columns, *(["outdated"] if row.outdated else [])]))
 
 
 @group.command()

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from flask.cli import AppGroup
 from marshmallow import ValidationError
 
-from api_v1.access import tokens
+from api_v1.access import keys, tokens
+from api_v1.access.keys import Purpose
 from api_v1.access.policy import Scope
 from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
@@ -64,7 +65,7 @@ def create(email: str, name: str, scopes: tuple[str, ...], days: int, replace: b
     """Make a token NAME for the user EMAIL and print it, alone on standard output."""
     user_id = _user_id(email)
     wanted = tuple(dict.fromkeys(scopes)) or (Scope.RUNS_READ, Scope.RESULTS_READ)
-    if replace and tokens.revoke_named(db.session, user_id, name):
+    if replace and tokens.revoke_named(db.session, user_id, name) is not None:
         _record("token.revoke", email, name, None)
     try:
         issued = tokens.create(db.session, user_id, name, wanted, days)
@@ -80,8 +81,9 @@ def create(email: str, name: str, scopes: tuple[str, ...], days: int, replace: b
 @click.argument("email", required=False)
 def show(email: str | None) -> None:
     """List live tokens, of the user EMAIL or of all."""
+    key = keys.get(db.session, Purpose.PASSWORDS)
     query = (
-        sa.select(User.email, Token.name, Token.scopes, Token.expires_at)
+        sa.select(User.email, User.password, Token.name, Token.scopes, Token.expires_at, Token.password_fingerprint)
         .join(User, User.id == Token.user_id)
         .where(Token.live_name.is_not(None), Token.expires_at > now())
         .order_by(User.email, Token.name)
@@ -89,8 +91,9 @@ def show(email: str | None) -> None:
     if email is not None:
         query = query.where(Token.user_id == _user_id(email))
     for row in db.session.execute(query):
-        expires: datetime = row.expires_at
-        click.echo(f"{row.email}\t{row.name}\t{row.scopes}\t{iso(expires)}")
+        if row.password_fingerprint in (None, tokens.fingerprint(key, row.password)):
+            expires: datetime = row.expires_at
+            click.echo(f"{row.email}\t{row.name}\t{row.scopes}\t{iso(expires)}")
 
 
 @group.command()
@@ -98,7 +101,7 @@ def show(email: str | None) -> None:
 @click.argument("name")
 def revoke(email: str, name: str) -> None:
     """Revoke the live token NAME of the user EMAIL."""
-    if not tokens.revoke_named(db.session, _user_id(email), name):
+    if tokens.revoke_named(db.session, _user_id(email), name) is None:
         raise click.ClickException(f"{email} has no live token named {name}.")
     _record("token.revoke", email, name, None)
     db.session.commit()

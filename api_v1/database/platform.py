@@ -141,12 +141,13 @@ def create_engine(uri: str) -> sa.Engine:
     """Create the API's own engine on a database server.
 
     It replaces connections that the server dropped, and applies the request's time limit (`connections`). Its pool is
-    unlimited, because the number of threads of the process already limits the connections.
+    unlimited, because the number of threads of the process already limits the connections. Errors and logs do not show
+    the parameters of statements, some of which are secrets.
 
     Args:
         uri: a SQLAlchemy database URL, as in the platform's `DATABASE_URI`.
     """
-    engine = sa.create_engine(uri, pool_size=0, pool_recycle=POOL_RECYCLE, pool_pre_ping=True)
+    engine = sa.create_engine(uri, pool_size=0, pool_recycle=POOL_RECYCLE, pool_pre_ping=True, hide_parameters=True)
     if engine.driver == "pymysql":
         connections.bound(engine)
     return engine

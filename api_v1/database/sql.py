@@ -123,6 +123,14 @@ def literal(value: Any, type_: sa.types.TypeEngine[Any] | None) -> ColumnElement
     return _date_time(plain) if isinstance(type_, sa.DateTime) else plain
 
 
+def insert_or_ignore(table: Any) -> sa.Insert:
+    """Return an insert that does nothing if a row with the same key exists."""
+    insert = sa.insert(table).prefix_with("OR IGNORE", dialect="sqlite")
+    for dialect in ("mysql", "mariadb"):
+        insert = insert.prefix_with("IGNORE", dialect=dialect)
+    return insert
+
+
 def group_key(column: Any) -> ColumnElement[Any]:
     """Return the value by which to group a text, so that different texts are in different groups."""
     return _group_key(_operand(column))

@@ -51,12 +51,26 @@ class Token(ApiBase):
     expires_at: Mapped[datetime] = mapped_column(sa.DateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
+    #: The keyed digest of the owner's stored password when the token was made (`access/keys.py`). Another password ends
+    #: the token. NULL in tokens older than this column, which end by expiry or revocation only.
+    password_fingerprint: Mapped[str | None] = mapped_column(exact(64))
+
+
+class Secret(ApiBase):
+    """A random key of our own, in hex (`access/keys.py`). There is one row per purpose, made when first needed."""
+
+    __tablename__ = "api_v1_secret"
+    __table_args__ = {"mysql_engine": "InnoDB"}
+
+    purpose: Mapped[str] = mapped_column(exact(20), primary_key=True)
+    value: Mapped[str] = mapped_column(exact(64))
 
 
 class RunCreation(ApiBase):
-    """When a run was created and by whom, which the platform does not store.
+    """When a run was created and by whom, and of which run it is a retry; the platform stores none of it.
 
-    See docs/decisions.md, "When a run was created".
+    See docs/decisions.md, "When a run was created" and "Retrying". `retry_of` is no foreign key, because checking it
+    would wait for a transaction that has locked the other run's row; readers look whether that run still exists.
     """
 
     __tablename__ = "api_v1_run_creation"
@@ -69,6 +83,7 @@ class RunCreation(ApiBase):
     )
     created_at: Mapped[datetime] = mapped_column(sa.DateTime)
     user_id: Mapped[int | None] = mapped_column(sa.ForeignKey("user.id", onupdate="CASCADE", ondelete="SET NULL"))
+    retry_of: Mapped[int | None]
 
 
 #: Alembic's own bookkeeping. It is declared so that an autogenerate on the platform's metadata does not propose to
@@ -101,6 +116,7 @@ class RunState(ApiBase):
         sa.Index("api_v1_run_state_commit", "commit_key", "created_at", "test_id"),
         sa.Index("api_v1_run_state_branch", "branch_key", "fork_id", "of_pull_request", "test_id"),
         sa.Index("api_v1_run_state_known", "created_known"),
+        sa.Index("api_v1_run_state_pull_request", "pull_request", "test_id"),
         {"mysql_engine": "InnoDB"},
     )
 
@@ -126,10 +142,11 @@ class RunState(ApiBase):
     started_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     completed_at: Mapped[datetime | None] = mapped_column(sa.DateTime)
     #: Copies of platform columns that have no index there: `commit` in lower case, the fork, whether the run tests a
-    #: pull request, and the `sql.group_key` of the branch.
+    #: pull request and which (NULL for none, and for one without number), and the `sql.group_key` of the branch.
     commit_key: Mapped[str | None] = mapped_column(sa.String(64))
     fork_id: Mapped[int | None]
     of_pull_request: Mapped[bool | None]
+    pull_request: Mapped[int | None]
     branch_key: Mapped[bytes | None] = mapped_column(
         sa.LargeBinary().with_variant(mysql.VARBINARY(32), "mysql", "mariadb")
     )
@@ -273,8 +290,8 @@ class IdempotentRequest(ApiBase):
 class BaselineApproval(ApiBase):
     """A request to make a run's actual output the new baseline, and its outcome.
 
-    `pending_key` is set while the request is pending. It is unique, so that a second request for the same output and
-    hash returns the first one.
+    `pending_key` is set while the request is pending: the output, and a digest of the old and the new hash. It is
+    unique, so that a second request for the same returns the first one.
     """
 
     __tablename__ = "api_v1_baseline_approval"

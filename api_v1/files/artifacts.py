@@ -28,9 +28,19 @@ EXPECTED, ACTUAL, DIFF = "expected_output", "sample_output", "diff"
 _BINARIES = {"linux": "ccextractor", "windows": "ccextractorwinfull.exe"}
 
 
+#: The types that belong to an output of a test, which this API serves by itself.
+_OF_OUTPUTS = (EXPECTED, ACTUAL, DIFF)
+
+
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run, or a diff. A diff has no file: `diff_of` holds regression test and output for our URL of it."""
+    """A file of a run, or a diff, which has no file.
+
+    Attributes:
+        regression_id, output_id: the output of an expected, actual or diff artifact; None for others.
+        signed_url: a URL of the bucket; None for a log, which is not redacted there, and for what cannot be signed.
+        served: whether an operation of this API answers with the content.
+    """
 
     artifact_id: str
     run_id: int
@@ -41,8 +51,10 @@ class Artifact:
     size_bytes: int | None
     storage_status: str
     verified: bool
-    download_url: str | None
-    diff_of: tuple[int, int] | None = None
+    regression_id: int | None
+    output_id: int | None
+    signed_url: str | None
+    served: bool
 
 
 def page(
@@ -51,7 +63,8 @@ def page(
     """Return a page of a run's artifacts: log, binary, media reports, then the files of its tests.
 
     Files that the run should have are listed whether or not a store has them (`storage_status`, `verified`). Optional
-    files are left out if every store answers that it lacks them. The files of a page are looked up together.
+    files (see `_left_out`) are left out if every store answers that it lacks them. The files of a page are looked up
+    together.
 
     Raises:
         NotFound: there is no such run.
@@ -62,8 +75,8 @@ def page(
     rows, total = matches.fetch(session, limit, offset, {"run_id": run_id, "type": type})
     names = {name for row in rows for name in _names(row, run_id)}
     found = {file.name: file for file in storage.find_all(sorted(names), until)}
-    comparable = _in_set(session, run_id, header.phase, {row.regression_id for row in rows if row.type == DIFF})
-    return Page([_artifact(storage, run_id, row, found, comparable) for row in rows], total)
+    in_set = _in_set(session, run_id, header.phase, {row.regression_id for row in rows if row.type in _OF_OUTPUTS})
+    return Page([_artifact(storage, run_id, row, found, in_set) for row in rows], total)
 
 
 @functools.cache
@@ -74,7 +87,7 @@ def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> PagedQuery:
 
 
 def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Collection[int]) -> set[int]:
-    """Return the given tests that are in the run's set; other tests can have files too, but no diff."""
+    """Return the given tests that are in the run's set; others can have files too, but no operation serves them."""
     if not regression_ids:
         return set()
     tests = run_sets.tests(phase).subquery("tests").c
@@ -85,19 +98,24 @@ def _in_set(session: DbSession, run_id: int, phase: Phase, regression_ids: Colle
 def _left_out(storage: Storage, run_id: int, header: RunHeader, until: Deadline) -> frozenset[str]:
     """Return the optional types whose one file is in no store.
 
-    Only newer platforms keep the binary, and the log is written when the run ends.
+    Only newer platforms keep the binary. The log arrives when the run ends, and of a canceled run it may never.
     """
-    optional = [BINARY] if header.phase.finished else [BINARY, BUILD_LOG]
+    optional = [BINARY] if header.phase is Phase.COMPLETED else [BINARY, BUILD_LOG]
     files = storage.find_all([_PATHS[kind](_BINARIES[header.platform], run_id) for kind in optional], until)
     return frozenset(kind for kind, file in zip(optional, files, strict=True) if file.status == MISSING)
 
 
 def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
-    """Select the possible files of a run: type, rank, sample_id, regression_id, output_id, name, other_name."""
+    """Select the possible files of a run: type, rank, sample_id, regression_id, output_id, name, other_name.
+
+    `is_tests_own` is 1 if the output is one of the test, as the operations for outputs require.
+    """
     zero = sa.literal(0)
     file, output, test = TestResultFile, RegressionTestOutput, RegressionTest
 
-    def columns(kind: str, rank: int, *, ids: Sequence[Any], name: Any, other: Any = None) -> Sequence[Any]:
+    def columns(
+        kind: str, rank: int, *, ids: Sequence[Any], name: Any, other: Any = None, is_tests_own: Any = zero
+    ) -> Sequence[Any]:
         labels = ("sample_id", "regression_id", "output_id")
         return (
             sa.literal(kind).label("type"),
@@ -105,12 +123,14 @@ def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
             *(column.label(label) for column, label in zip(ids, labels, strict=True)),
             name.label("name"),
             (sa.literal("") if other is None else other).label("other_name"),
+            is_tests_own.label("is_tests_own"),
         )
 
     def of_files(kind: str, rank: int, name: Any, other: Any = None) -> sa.Select[Any]:
         ids = (test.sample_id, file.regression_test_id, file.regression_test_output_id)
+        is_tests_own = sa.case((output.regression_id == test.id, 1), else_=0)
         return (
-            sa.select(*columns(kind, rank, ids=ids, name=name, other=other))
+            sa.select(*columns(kind, rank, ids=ids, name=name, other=other, is_tests_own=is_tests_own))
             .select_from(file)
             .join(test, test.id == file.regression_test_id)
             .join(output, output.id == file.regression_test_output_id)
@@ -136,9 +156,7 @@ def _entries(host: str, left_out: frozenset[str]) -> sa.CompoundSelect[Any]:
         ),
         of_files(EXPECTED, 3, expected).where(file.expected != ""),
         of_files(ACTUAL, 4, actual).where(file.got.is_not(None), file.got != ""),
-        of_files(DIFF, 5, expected, actual).where(
-            file.got.is_not(None), file.got != "", file.expected != "", output.regression_id == test.id
-        ),
+        of_files(DIFF, 5, expected, actual).where(file.got.is_not(None), file.got != "", file.expected != ""),
     )
 
 
@@ -159,28 +177,12 @@ def _names(row: Any, run_id: int) -> list[str]:
     return [_PATHS[row.type](name, run_id) for name in names]
 
 
-def _artifact(
-    storage: Storage, run_id: int, row: Any, found: dict[str, Found], comparable: Collection[int]
-) -> Artifact:
+def _artifact(storage: Storage, run_id: int, row: Any, found: dict[str, Found], in_set: Collection[int]) -> Artifact:
     files = [found[name] for name in _names(row, run_id)]
-    filename = files[0].name.rpartition("/")[2]
+    is_diff, is_output = row.type == DIFF, row.type in _OF_OUTPUTS
+    filename = f"{row.regression_id}-{row.output_id}.json" if is_diff else files[0].name.rpartition("/")[2]
+    is_there = all(file.source for file in files)
     identity = "-".join(str(part) for part in (run_id, row.type, row.sample_id, row.regression_id, row.output_id))
-    if row.type == DIFF:
-        status = _worst(files)
-        can_be_made = all(file.source for file in files) and row.regression_id in comparable
-        return Artifact(
-            artifact_id=identity,
-            run_id=run_id,
-            sample_id=row.sample_id,
-            type=DIFF,
-            filename=f"{row.regression_id}-{row.output_id}.json",
-            content_type="application/json",
-            size_bytes=None,
-            storage_status=status,
-            verified=all(file.verified for file in files),
-            download_url=None,
-            diff_of=(row.regression_id, row.output_id) if can_be_made else None,
-        )
     return Artifact(
         artifact_id=identity,
         run_id=run_id,
@@ -188,10 +190,14 @@ def _artifact(
         type=row.type,
         filename=filename,
         content_type=media_type(filename),
-        size_bytes=files[0].size,
-        storage_status=files[0].status,
-        verified=files[0].verified,
-        download_url=storage.signed_url(files[0], filename),
+        size_bytes=None if is_diff else files[0].size,
+        storage_status=_worst(files),
+        verified=all(file.verified for file in files),
+        regression_id=row.regression_id if is_output else None,
+        output_id=row.output_id if is_output else None,
+        signed_url=None if is_diff or row.type == BUILD_LOG else storage.signed_url(files[0], filename),
+        served=is_there
+        and (row.type == BUILD_LOG or (is_output and bool(row.is_tests_own) and row.regression_id in in_set)),
     )
 
 

@@ -39,7 +39,7 @@ class LocalFile:
         return self.path.stat().st_size
 
     def version(self) -> Hashable | None:
-        """Return path, size and time stamps: the platform rewrites some baselines in place (docs/platform.md, "Files").
+        """Return path, size and time stamps, because the content can change (docs/platform.md, "Folders").
 
         None soon after a change, because time stamps are coarser than writes.
         """

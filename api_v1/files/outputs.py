@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from api_v1.database.platform import DbSession, RegressionTestOutput, TestResultFile
-from api_v1.errors import ApiError, NotFound
+from api_v1.errors import ApiError, NotFound, NotInside
 from api_v1.files.digests import Digest
 from api_v1.files.storage import RESULTS, FileMissing, Storage, media_type
 from api_v1.hashes import stored_hash
@@ -92,10 +92,11 @@ def reference(session: DbSession, run_id: int, sample_id: int, regression_id: in
                 stored_file(),
             ),
         )
-        .where(output.id == output_id, output.regression_id == regression_id)
+        # A worker may have reported a file of another test's output.
+        .where(output.id == output_id, sa.or_(output.regression_id == regression_id, file.test_id.is_not(None)))
     ).first()
     if row is None:
-        raise NotFound("output", output_id)
+        raise NotInside("output", output_id, f"Regression test {regression_id} has no output {output_id}.")
     reported = row.test_id is not None
     return Reference(
         run_id=run_id if reported else None,

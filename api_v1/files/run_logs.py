@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.access import keys
+from api_v1.access.keys import Purpose
 from api_v1.access.redaction import Redactor
 from api_v1.database.platform import DbSession, Sample, Test, TestProgress
 from api_v1.errors import ApiError
@@ -23,9 +23,6 @@ from api_v1.verdicts import run_sets
 from api_v1.verdicts.narrowing import RUN_ID
 from api_v1.verdicts.rule import Phase
 
-#: Returns the secret that signs cursors, the same in every process.
-CursorKey: TypeAlias = Callable[[DbSession], bytes]
-
 
 class LogNotFound(ApiError):
     """No store has the log (`details.checked` names the stores)."""
@@ -38,19 +35,10 @@ class LogNotFound(ApiError):
         )
 
 
-def derived_key(session: DbSession) -> bytes:
-    """Return a key that is the same in every process over one database, mounted or not."""
-    url = session.get_bind().engine.url.render_as_string(hide_password=False)
-    return hashlib.sha256(f"api_v1 cursors {url}".encode()).digest()
-
-
-def of_run(
-    session: DbSession, storage: Storage, run_id: int, *, cursor_key: CursorKey = derived_key, **query: Any
-) -> CursorPage[LogLine]:
+def of_run(session: DbSession, storage: Storage, run_id: int, **query: Any) -> CursorPage[LogLine]:
     """Return a page of a run's log; each line names the sample whose part of the log it is in.
 
     Args:
-        cursor_key: returns the secret that signs cursors.
         query: the arguments of `logs.page`; `source` as in the contract.
 
     Raises:
@@ -63,7 +51,7 @@ def of_run(
     facts = session.execute(_facts(), {"run_id": run_id}).one()
     samples = session.execute(_samples(phase), {"run_id": run_id})
     query |= {"samples": [_mark(row) for row in samples], "source_filter": query.pop("source", None)}
-    return _page(session, storage, run_id, facts, signer=Signer(cursor_key(session)), **query)
+    return _page(session, storage, run_id, facts, **query)
 
 
 def of_sample(
@@ -72,8 +60,6 @@ def of_sample(
     run_id: int,
     sample_id: int,
     regression_id: int | None = None,
-    *,
-    cursor_key: CursorKey = derived_key,
     **query: Any,
 ) -> CursorPage[LogLine]:
     """Return a page of the part of a run's log that belongs to a sample; see `of_run`.
@@ -83,7 +69,7 @@ def of_sample(
     """
     results.of_sample(session, run_id, sample_id, regression_id)
     facts = session.execute(_facts_with_sample(), {"run_id": run_id, "sample_id": sample_id}).one()
-    return _page(session, storage, run_id, facts, signer=Signer(cursor_key(session)), sample=_mark(facts), **query)
+    return _page(session, storage, run_id, facts, sample=_mark(facts), **query)
 
 
 _SAMPLE = (Sample.id, Sample.sha, Sample.extension, Sample.original_name)
@@ -91,7 +77,7 @@ _SAMPLE = (Sample.id, Sample.sha, Sample.extension, Sample.original_name)
 
 @functools.cache
 def _facts() -> sa.Select[Any]:
-    """Select the worker's token of a run, and the time of its first progress (null if there is none)."""
+    """Select the worker's token of a run, the time of its first progress (null if there is none), and our key."""
     first = (
         sa.select(TestProgress.timestamp)
         .where(TestProgress.test_id == Test.id)
@@ -100,7 +86,8 @@ def _facts() -> sa.Select[Any]:
         .correlate(Test)
         .scalar_subquery()
     )
-    return sa.select(Test.token, first.label("first_progress_at")).where(Test.id == RUN_ID)
+    key = keys.stored(Purpose.CURSORS).label("key")
+    return sa.select(Test.token, first.label("first_progress_at"), key).where(Test.id == RUN_ID)
 
 
 @functools.cache
@@ -121,11 +108,12 @@ def _mark(row: Any) -> SampleMark:
 
 def _page(session: DbSession, storage: Storage, run_id: int, facts: Any, **query: Any) -> CursorPage[LogLine]:
     created_at = runs.created_at(session, run_id)
-    redactor = Redactor(known=[facts.token])
+    key = keys.create(session, Purpose.CURSORS) if facts.key is None else keys.decode(facts.key)
+    redactor, signer = Redactor(known=[facts.token]), Signer(key)
 
     def read(source: StoredFile) -> CursorPage[LogLine]:
         stale = _is_stale(source.modified_at(), facts.first_progress_at)
-        page = logs.page(source, run_id=run_id, first_timestamp=created_at, redactor=redactor, **query)
+        page = logs.page(source, run_id=run_id, first_timestamp=created_at, redactor=redactor, signer=signer, **query)
         return CursorPage(page.lines, page.next_cursor, {"truncated": page.truncated, "stale": stale})
 
     try:

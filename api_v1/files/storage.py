@@ -38,8 +38,9 @@ MEDIA = "TestFiles/media"
 #: The names of the stores in answers.
 LOCAL, GCS = "local", "gcs"
 
-#: The longest lifetime of a signed URL, by the signing scheme.
-MAX_SIGNED = timedelta(days=7)
+#: The longest lifetime of a signed URL. Whoever sees the URL can download the file, and nobody can revoke it; the
+#: platform's own setting allows many hours. A client follows it at once, or lists the artifacts again.
+MAX_SIGNED = timedelta(minutes=15)
 
 OK, DEGRADED, MISSING = "ok", "degraded", "missing"
 
@@ -238,7 +239,7 @@ class Storage:
         return remote[name]
 
     def signed_url(self, found: Found, filename: str) -> str | None:
-        """Return a URL by which anyone can download the bucket's object until the URL expires.
+        """Return a URL by which anyone can download the bucket's object for `MAX_SIGNED`, or less if so configured.
 
         Args:
             filename: the name under which the download is saved.

@@ -18,6 +18,7 @@ from api_v1.database import sql
 from api_v1.database.platform import (
     CustomizedTest,
     DbSession,
+    Fork,
     RegressionTest,
     RegressionTestOutput,
     Sample,
@@ -30,65 +31,92 @@ from api_v1.database.platform import (
 from api_v1.database.tables import RunFailure
 from api_v1.errors import NotFound
 from api_v1.findings import signatures
-from api_v1.hashes import full_commit
+from api_v1.findings.signatures import DifferingOutput
 from api_v1.paging import Page, paginate
+from api_v1.runs.commits import completed
+from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import run_sets, stored
 from api_v1.verdicts.derivation import OUTSIDE
-from api_v1.verdicts.rule import FAILING, Verdict, failing_results
+from api_v1.verdicts.rule import FAILING, RunStatus, Verdict, failing_results
 from api_v1.verdicts.stored import Sources
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One test of the sample in one run."""
+    """One test of the sample in one run; `outputs` are those that differed, if it failed."""
 
     run_id: int
     sample_id: int
     regression_id: int
     run_created_at: datetime
+    repository: str | None
+    pull_request: int | None
     commit_sha: str | None
     branch: str
     platform: str
     status: str
     runtime_ms: int | None
     failure_signature: str | None
+    outputs: Sequence[DifferingOutput]
 
 
 def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **filters: Any) -> Page[Entry]:
     """Return a page of a sample's history.
 
     Args:
-        filters: status (pass and fail by the entry's verdict, the others by the run's state), branch, platform,
-            created_after, created_before; absent ones do not filter.
+        filters: status (pass and fail by the entry's verdict, the others by the run's state), sample_status (the
+            entry's verdict), regression_id, repository, pull_request, branch, platform, created_after, created_before;
+            absent ones do not filter.
 
     Raises:
         NotFound: there is no such sample.
     """
     outputs = _needed_outputs(session, sample_id)
-    if not outputs:
+    tests = [test for test in outputs if test == filters.get("regression_id", test)]
+    verdicts_asked = _verdicts_asked(filters)
+    if not tests or verdicts_asked == ():
         return Page([], 0)
-    status = filters.get("status")
-    own = status if status in OWN_VERDICTS else None
-    source = stored.sources(session, status=status)
-    names = frozenset(filters) - ({"status"} if own else set())
-    tests = list(outputs)
+    # The verdict of an entry needs what the state "fail" of a run needs: the judged results of all runs.
+    source = stored.sources(session, status=RunStatus.FAIL if "sample_status" in filters else filters.get("status"))
+    names = frozenset(filters) - {"sample_status", "regression_id"}
+    if filters.get("status") in OWN_VERDICTS:
+        names -= {"status"}
     entries = _derived_entries(session, source, tests)
     groups = [group for start in range(SEPARATE) if (group := tests[start::SEPARATE])]
-    query, number = source.built(_statements, len(groups), own, names, frozenset(entries.items()))
+    query, number = source.built(_statements, len(groups), verdicts_asked, names, frozenset(entries.items()))
     parameters = {**filters, "tests": tests, **{_group(index): group for index, group in enumerate(groups)}}
     if "platform" in filters:
         parameters["platform"] = getattr(TestPlatform, filters["platform"])
+    if "repository" in filters:
+        parameters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
     total = session.scalar(number, parameters) or 0
     rows = session.execute(query, {**parameters, "limit": limit, "offset": offset, "most": limit + offset}).all()
     if not source.complete:
         entries = _live_verdicts(session, rows)
     verdicts = {(row.test_id, row.regression_id): row.verdict for row in rows} | entries
     differing = signatures.differing_outputs(session, [key for key in verdicts if verdicts[key] in FAILING])
+    commits = completed(session, ((row.commit, row.github) for row in rows))
     found = [
-        _entry(sample_id, row, verdicts[row.test_id, row.regression_id], outputs[row.regression_id], differing)
+        _entry(
+            sample_id,
+            row,
+            verdicts[row.test_id, row.regression_id],
+            commits[row.commit, row.github],
+            outputs[row.regression_id],
+            differing.get((row.test_id, row.regression_id), ()),
+        )
         for row in rows
     ]
     return Page(found, total)
+
+
+def _verdicts_asked(filters: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the verdicts that an entry may have, None for any."""
+    asked = {Verdict.PASS.value: (Verdict.PASS.value,), Verdict.FAIL.value: FAILING}.get(filters.get("status", ""))
+    own = filters.get("sample_status")
+    if own is None:
+        return asked
+    return (own,) if asked is None or own in asked else ()
 
 
 _NEEDED = sa.and_(RegressionTestOutput.regression_id == RegressionTest.id, RegressionTestOutput.ignore.is_(False))
@@ -149,20 +177,19 @@ def _derived_entries(session: DbSession, source: Sources, tests: Sequence[int]) 
 
 
 def _statements(
-    source: Sources, groups: int, verdict: str | None, names: frozenset[str], derived: frozenset[Any]
+    source: Sources, groups: int, verdicts: tuple[str, ...] | None, names: frozenset[str], derived: frozenset[Any]
 ) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of entries and for their number.
 
     Args:
         groups: how many groups of tests the parameters `tests_0` and so on name; `tests` names them all.
-        verdict: the verdict asked for, if any.
+        verdicts: the verdicts to filter by, None for any.
         names: the other filters.
         derived: the entries of runs whose states could not be stored.
     """
-    wanted = {None: None, Verdict.FAIL.value: FAILING, Verdict.PASS.value: (Verdict.PASS.value,)}[verdict]
-    keys = sorted(key for key, found in derived if wanted is None or found in wanted)
+    keys = sorted(key for key, found in derived if verdicts is None or found in verdicts)
     more = [_literal(keys)] if keys else []
-    return _page(source, groups, verdict, names, more), sa.select(_total(source, verdict, names, more))
+    return _page(source, groups, verdicts, names, more), sa.select(_total(source, verdicts, names, more))
 
 
 def _literal(keys: Sequence[tuple[int, int]]) -> sa.Select[Any]:
@@ -174,7 +201,7 @@ def _literal(keys: Sequence[tuple[int, int]]) -> sa.Select[Any]:
 _FAILURE = RunFailure.__table__.c
 
 
-def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[Any]]:
+def _parts(source: Sources, tests: Any, verdicts: tuple[str, ...] | None) -> list[sa.Select[Any]]:
     """Select the entries of some tests, in parts that do not overlap: test_id, regression_id.
 
     Each part is found in an index that begins with the test and ends with its newest runs.
@@ -188,11 +215,11 @@ def _parts(source: Sources, tests: Any, verdict: str | None) -> list[sa.Select[A
     not_passed = sa.select(_FAILURE.test_id, _FAILURE.regression_id).where(
         _FAILURE.regression_id.in_(tests), *source.kept(_FAILURE.test_id)
     )
-    if verdict == Verdict.FAIL:
-        return [not_passed.where(_FAILURE.verdict.in_(FAILING))]
     own = sa.select(_FAILURE.test_id).where(_same(result.test_id, result.regression_test_id))
-    if verdict == Verdict.PASS:
+    if verdicts == (Verdict.PASS.value,):
         return [results.where(~own.where(_FAILURE.verdict.in_([*FAILING, OUTSIDE])).exists())]
+    if verdicts is not None:
+        return [not_passed.where(_FAILURE.verdict.in_(verdicts))]
     inside = results.where(~own.where(_FAILURE.verdict == OUTSIDE).exists())
     return [inside, not_passed.where(_FAILURE.verdict == Verdict.SKIPPED.value)]
 
@@ -241,17 +268,21 @@ def _filtered(source: Sources, part: sa.Select[Any], names: frozenset[str]) -> s
         # Not by the state's key: MySQL would begin with the runs of the branch, and read the results of each.
         "branch": lambda name: sql.equals(Test.branch, sql.parameter(name)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
+        "repository": lambda name: Test.fork_id.in_(_ids(name)),
+        "pull_request": lambda name: state.pull_request == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),
         "created_before": lambda name: state.created_at < sa.bindparam(name),
     }
-    if names & {"branch", "platform"}:
+    if names & {"branch", "platform", "repository"}:
         part = part.join(Test, Test.id == run_id)
-    if names & {"status", "created_after", "created_before"}:
+    if names & {"status", "pull_request", "created_after", "created_before"}:
         part = part.join(state.test_id.table, state.test_id == run_id)
     return part.where(*(rules[name](name) for name in names))
 
 
-def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]) -> Any:
+def _total(
+    source: Sources, verdicts: tuple[str, ...] | None, names: frozenset[str], more: Sequence[sa.Select[Any]]
+) -> Any:
     """Count the entries: all results minus those outside, because a look-up of each failure takes far longer."""
     result, tests = TestResult, _ids("tests")
 
@@ -265,21 +296,25 @@ def _total(source: Sources, verdict: str | None, names: frozenset[str], more: Se
 
     derived = sum((number(part) for part in more), start=sa.literal(0))
     if not source.complete:
-        return sum((number(part) for part in _parts(source, tests, verdict)), start=derived)
-    if verdict == Verdict.FAIL:
-        return of_verdicts(*FAILING) + derived
+        return sum((number(part) for part in _parts(source, tests, verdicts)), start=derived)
+    if verdicts not in (None, (Verdict.PASS.value,)):
+        return of_verdicts(*verdicts) + derived
     of_tests = sa.select(result.test_id).where(result.regression_test_id.in_(tests), *source.kept(result.test_id))
-    if verdict == Verdict.PASS:
+    if verdicts is not None:
         return number(of_tests) - of_verdicts(*FAILING, OUTSIDE) + derived
     return number(of_tests) - of_verdicts(OUTSIDE) + of_verdicts(Verdict.SKIPPED.value) + derived
 
 
 def _page(
-    source: Sources, groups: int, verdict: str | None, names: frozenset[str], more: Sequence[sa.Select[Any]]
+    source: Sources,
+    groups: int,
+    verdicts: tuple[str, ...] | None,
+    names: frozenset[str],
+    more: Sequence[sa.Select[Any]],
 ) -> sa.Select[Any]:
     """Select a page of the entries with their runs. Each part is limited before they are merged."""
     most = sa.bindparam("most", type_=sa.Integer)
-    of_groups = [part for index in range(groups) for part in _parts(source, _ids(_group(index)), verdict)]
+    of_groups = [part for index in range(groups) for part in _parts(source, _ids(_group(index)), verdicts)]
     parts = []
     for part in (*of_groups, *more):
         order = (part.selected_columns[0].desc(), part.selected_columns[1])
@@ -293,10 +328,12 @@ def _page(
             *(entry.test_id, entry.regression_id, result.test_id.is_not(None).label("has_result")),
             sa.func.coalesce(_FAILURE.verdict, Verdict.PASS.value).label("verdict"),
             *(result.runtime, result.exit_code, result.expected_rc),
-            *(Test.commit, Test.branch, Test.platform, source.state.created_at),
+            *(Test.commit, Test.branch, Test.platform, Fork.github),
+            *(source.state.created_at, source.state.pull_request),
         )
         .join(Test, Test.id == entry.test_id)
         .join(source.state.test_id.table, source.state.test_id == entry.test_id)
+        .outerjoin(Fork, Fork.id == Test.fork_id)
         .outerjoin(result, own)
         .outerjoin(RunFailure, _same(entry.test_id, entry.regression_id))
         .order_by(entry.test_id.desc(), entry.regression_id)
@@ -304,14 +341,21 @@ def _page(
 
 
 def _entry(
-    sample_id: int, row: Any, verdict: str, needed: Sequence[int], differing: Mapping[tuple[int, int], list[int]]
+    sample_id: int,
+    row: Any,
+    verdict: str,
+    commit: str | None,
+    needed: Sequence[int],
+    differing: Sequence[DifferingOutput],
 ) -> Entry:
     return Entry(
         run_id=row.test_id,
         sample_id=sample_id,
         regression_id=row.regression_id,
         run_created_at=row.created_at,
-        commit_sha=full_commit(row.commit),
+        repository=repository_name(row.github),
+        pull_request=row.pull_request,
+        commit_sha=commit,
         branch=row.branch,
         platform=row.platform.value,
         status=verdict,
@@ -319,7 +363,8 @@ def _entry(
         failure_signature=signatures.failure_signature(
             verdict,
             needed_outputs=needed,
-            differing_outputs=differing.get((row.test_id, row.regression_id), ()),
+            differing_outputs=[output.output_id for output in differing],
             exit_code_differs=row.exit_code != row.expected_rc,
         ),
+        outputs=differing,
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from api_v1.database.platform import DbSession, TestResultFile
+from api_v1.hashes import stored_hash
 from api_v1.verdicts.rule import FAILING, Verdict, mismatch, stored_file
 
 #: The contract's maximum length of `failure_signature`.
@@ -40,8 +42,21 @@ def failure_signature(
     return ";".join(parts)[:SIGNATURE_LENGTH]
 
 
+@dataclass(frozen=True)
+class DifferingOutput:
+    """An output whose file differs in a run; the hash is that of the file, None where none is stored."""
+
+    output_id: int
+    actual_hash: str | None
+
+
 _DIFFERING = (
-    sa.select(TestResultFile.test_id, TestResultFile.regression_test_id, TestResultFile.regression_test_output_id)
+    sa.select(
+        TestResultFile.test_id,
+        TestResultFile.regression_test_id,
+        TestResultFile.regression_test_output_id,
+        TestResultFile.got,
+    )
     .where(
         TestResultFile.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)),
         TestResultFile.regression_test_id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)),
@@ -52,8 +67,10 @@ _DIFFERING = (
 )
 
 
-def differing_outputs(session: DbSession, failures: Collection[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
-    """Return the ids of the outputs whose files differ, by run and test, in order.
+def differing_outputs(
+    session: DbSession, failures: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], list[DifferingOutput]]:
+    """Return the outputs whose files differ, by run and test, in order.
 
     Args:
         failures: run and test of each.
@@ -61,7 +78,7 @@ def differing_outputs(session: DbSession, failures: Collection[tuple[int, int]])
     if not failures:
         return {}
     asked = {"runs": {run for run, _ in failures}, "tests": {test for _, test in failures}}
-    found: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for run_id, regression_id, output_id in session.execute(_DIFFERING, asked):
-        found[run_id, regression_id].append(output_id)
+    found: defaultdict[tuple[int, int], list[DifferingOutput]] = defaultdict(list)
+    for run_id, regression_id, output_id, got in session.execute(_DIFFERING, asked):
+        found[run_id, regression_id].append(DifferingOutput(output_id, stored_hash(got)))
     return found

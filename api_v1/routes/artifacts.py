@@ -25,7 +25,8 @@ def list_run_artifacts(run_id: int, query: dict[str, Any]) -> Page[artifacts.Art
     """List downloadable artifacts for a run.
 
     Log, binary and media reports, then the files of the run's tests. Each is looked up in the local folder and in the
-    bucket when it is listed; download_url is only there for what the bucket has, and for diffs. The binary, and the log
-    of a run that has not ended, are only listed when they are there or a store did not answer.
+    bucket when it is listed. download_url is a signed URL of what the bucket has, or a URL of this API, which needs a
+    token; the log, whose stored text is not redacted, only has our own /logs (system:read). The binary, and the log of
+    a run that has not completed, are only listed when they are there or a store did not answer.
     """
     return artifacts.page(db.session, storage(), run_id, **query)

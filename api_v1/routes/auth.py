@@ -15,10 +15,13 @@ from api_v1.errors import InvalidCredentials, NotFound
 from api_v1.paging import Page
 from api_v1.schemas.auth import AuthToken, TokenCreateRequest, TokenDescription
 from api_v1.settings import LimitGroup
-from api_v1.web import access_log
+from api_v1.web import access_log, rate_limits
 from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.pages import PageQuery
 from api_v1.web.request_context import current_actor, required_caller
+
+#: Before a name in a URL that would mean something else there; no name of a token has a colon.
+_BY_NAME = "name:"
 
 
 @operation(
@@ -34,20 +37,23 @@ from api_v1.web.request_context import current_actor, required_caller
 def create_token(body: dict[str, Any]) -> IssuedToken:
     """Create an API token.
 
-    When too many log in at once, some get a 429 before they reach that limit. Tokens are opaque; only a digest is
+    When too many log in at once, some get a 429 before they reach that limit; so does an address that failed for an
+    account with many failures. Tokens are opaque; only a digest is
     stored. Scopes are additive: request only what you need. A token expires after expires_in_days (default 30, at most
-    90). A user has at most 25 live tokens.
+    90), and ends when the account's password changes. A user has at most 25 live tokens. No token can be named current.
     """
     email, password = body.pop("email"), body.pop("password")
     actor = Actor(email, request_id=access_log.request_id())
+    rate_limits.failed_log_ins().check(email)
     try:
-        user_id = tokens.authenticate(db.session, email, password)
+        account = tokens.authenticate(db.session, email, password)
+        issued = tokens.create(db.session, account.user_id, **body, checked=account)
     except InvalidCredentials:
         # Commit although the request fails, so that the audit log shows an attack.
         audit_log.record(db.session, actor, "token.login_failed", "token:")
         db.session.commit()
+        rate_limits.failed_log_ins().record(email)
         raise
-    issued = tokens.create(db.session, user_id, **body)
     after = {"scopes": list(issued.scopes), "expires_at": iso(issued.expires_at)}
     audit_log.record(db.session, actor, "token.create", f"token:{issued.token_name}", after=after)
     return issued
@@ -112,8 +118,15 @@ def get_current_token() -> tokens.TokenDescription:
 def revoke_token(token_name: str) -> None:
     """Revoke one of your API tokens by its name.
 
-    Another token than the one in use, such as one that was lost.
+    Another token than the one in use, such as one that was lost. Any of your tokens may do it, whatever its scopes, so
+    that a lost token can always be stopped; the audit log records the token and the scopes with which it was done. An
+    older token named current is revoked as name:current.
     """
-    if not tokens.revoke_named(db.session, required_caller().user_id, token_name):
-        raise NotFound("token", token_name)
-    audit_log.record(db.session, current_actor(), "token.revoke", f"token:{token_name}")
+    caller, name = required_caller(), token_name.removeprefix(_BY_NAME)
+    scopes = tokens.revoke_named(db.session, caller.user_id, name)
+    if scopes is None:
+        raise NotFound("token", name)
+    after = {"revoked_by": {"token_name": caller.token_name, "scopes": list(caller.scopes)}}
+    audit_log.record(
+        db.session, current_actor(), "token.revoke", f"token:{name}", before={"scopes": list(scopes)}, after=after
+    )

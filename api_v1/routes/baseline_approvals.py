@@ -37,8 +37,9 @@ def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any])
     """Approve actual output as the new expected baseline.
 
     Nothing changes before somebody else reviews the request (POST /baseline-approvals/{approval_id}/review; the setting
-    API_V1_BASELINE_REVIEW can relax that). A second request for the same output and file is answered with the first
-    one. Earlier runs keep the baseline they ran against.
+    API_V1_BASELINE_REVIEW can relax that). A second request for the same output, baseline and file is answered with the
+    first one; 409 when its apply_to_variants differs. 409 also when the run was compared with another file than today's
+    baseline. Earlier runs keep the baseline they ran against.
     """
     return approvals.request(db.session, current_actor(), storage(), run_id, sample_id, **body, mode=review_mode())
 
@@ -75,7 +76,7 @@ def get_baseline_approval(approval_id: int) -> approvals.Approval:
     "POST",
     "/baseline-approvals/{approval_id}/review",
     tag="Results",
-    access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN),
+    access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN, RoleName.CONTRIBUTOR),
     body=schemas.ReviewRequest(),
     responses={200: ResponseSpec("What the review changed, or would change", schemas.ReviewResult())},
     errors=(409,),
@@ -83,11 +84,13 @@ def get_baseline_approval(approval_id: int) -> approvals.Approval:
 def review_baseline_approval(approval_id: int, body: dict[str, Any]) -> approvals.Review:
     """Review a baseline approval.
 
-    Approving replaces the baseline; rejecting leaves it. 409 when it was decided already, or when the baseline changed
-    since the request. With dry_run nothing changes, and the answer says which outputs would change and which of the
-    newest runs' files would compare otherwise.
+    Approving replaces the baseline; rejecting leaves it. Only an admin may approve who, unless the setting
+    API_V1_BASELINE_REVIEW relaxes that, is not the requester. Requesters may look at what their own request would
+    change (dry_run) and withdraw it (reject), contributors too. 409 when it was decided already, when the baseline
+    changed since the request, or when no store has the file any more. With dry_run nothing changes, and the answer says
+    which outputs would change and which of the newest runs' files would compare otherwise.
     """
-    return approvals.review(db.session, current_actor(), approval_id, **body, mode=review_mode())
+    return approvals.review(db.session, current_actor(), storage(), approval_id, **body, mode=review_mode())
 
 
 @operation(
@@ -102,6 +105,7 @@ def review_baseline_approval(approval_id: int, body: dict[str, Any]) -> approval
 def revert_baseline_approval(approval_id: int, body: dict[str, Any]) -> approvals.Review:
     """Revert an approved baseline approval.
 
-    Puts back the baselines it replaced. 409 when it is not approved, was reverted already, or the baseline moved on.
+    Puts back the baselines it replaced. 409 when it is not approved, was reverted already, the baseline moved on, or
+    others were approved since that are not reverted.
     """
     return approvals.revert(db.session, current_actor(), approval_id, **body)

@@ -63,7 +63,8 @@ def get_diff(run_id: int, sample_id: int, query: dict[str, Any]) -> output_diffs
     """Get expected-vs-actual diff for a failing regression test result.
 
     Exact, with line numbers on both sides. differences says in which ways the files differ, line endings and the final
-    newline included. Beyond 500 hunks the rest is cut (truncated), and the summary still counts it. A mismatch that an
-    accepted variant excuses is still different from the recorded baseline.
+    newline included. sentence says it in words; captions=true lists shifts, drifts, texts, missing and extra captions.
+    Beyond 500 hunks the rest is cut (truncated), and the summary still counts it. A mismatch that an accepted variant
+    excuses is still different from the recorded baseline.
     """
     return output_diffs.compare(db.session, storage(), run_id, sample_id, **query)

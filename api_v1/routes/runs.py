@@ -175,6 +175,8 @@ def retry_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
     """Create a new run copied from an existing run.
 
     The new run has the platform, type, fork, branch, commit and set of regression tests of the source, without tests
-    that are inactive now. The source run and its results are not touched.
+    that are inactive now; its retry_of names the source. A run that was canceled before its tests were chosen is
+    retried with all active ones. With failed_only, only tests that failed or were skipped are taken: 422 while the run
+    is not over, or when there are none. The source run and its results are not touched.
     """
     return triggering.retry(db.session, current_actor(), run_id, **body)

@@ -94,6 +94,7 @@ def list_sample_history(sample_id: int, query: dict[str, Any]) -> Page[history.E
 
     One entry per result, newest run first, and a skipped entry for each finished run that was to run the test and has
     no result of it. status pass and fail select by the entry's own result (fail includes missing_output), the other
-    values by the state of the entry's run. Use failure_signature to tell a regression from noise.
+    values by the state of the entry's run; sample_status selects by the entry's own status exactly. Use
+    failure_signature to tell a regression from noise.
     """
     return history.page(db.session, sample_id, **query)

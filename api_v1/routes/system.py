@@ -9,7 +9,7 @@ from flask import current_app
 from api_v1.access.policy import PUBLIC
 from api_v1.database import outages
 from api_v1.schemas import system as schemas
-from api_v1.web.health import Health
+from api_v1.web.health import Health, alive
 from api_v1.web.operation import ResponseSpec, operation
 
 
@@ -18,19 +18,23 @@ from api_v1.web.operation import ResponseSpec, operation
     "/system/health",
     tag="System",
     access=PUBLIC,
+    query=schemas.HealthQuery(),
     responses={
         200: ResponseSpec("System healthy or degraded", schemas.SystemHealth()),
         503: ResponseSpec("System is down", schemas.SystemHealth()),
     },
+    uncounted=lambda query: dict(query) == {"probe": "live"},
     tolerates=outages.DATABASE_ERRORS,
 )
-def get_health() -> tuple[Health, int]:
+def get_health(query: dict[str, Any]) -> tuple[Health, int]:
     """Get CI system health and dependency status.
 
     Unauthenticated, for monitoring and uptime checks. Answers within two seconds. Without the database the system is
     down (503); without local storage, the bucket or the shared rate limit counts it is degraded. The message of the
-    bucket says when requests go on without it.
+    bucket says when requests go on without it. probe=live says whether the process answers, and asks no dependency.
     """
+    if query["probe"] == "live":
+        return alive(), 200
     health: Health = current_app.extensions["api_v1"].health.run()
     return health, 503 if health.status == "down" else 200
 

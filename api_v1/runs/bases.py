@@ -21,8 +21,9 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatform
 from api_v1.database.tables import RunCreation
 from api_v1.errors import NotFound, Unprocessable
+from api_v1.runs.commits import stored_commit
 from api_v1.runs.references import RunReference
-from api_v1.runs.runs import of_repository, repository_name
+from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.rule import FAILING, FINISHED, RunStatus
 from api_v1.verdicts.stored import Sources
@@ -54,7 +55,7 @@ class Run:
     run_id: int
     platform: str
     fork_id: int | None
-    repository: str
+    repository: str | None
     branch: str
     branch_key: bytes
     commit: str
@@ -68,6 +69,11 @@ class Run:
     started_at: datetime | None
     completed_at: datetime | None
     by_platform: bool
+
+    @property
+    def commit_sha(self) -> str | None:
+        """Its commit as the platform stores it; None where that is no commit."""
+        return stored_commit(self.commit)
 
     @property
     def is_complete(self) -> bool:
@@ -150,7 +156,7 @@ def context(session: DbSession, main_repository: str, *others: str) -> Context:
     of_names = sa.or_(*(of_repository(name) for name in (main_repository, *others)))
     forks: defaultdict[str, list[int]] = defaultdict(list)
     for fork_id, url in session.execute(sa.select(Fork.id, Fork.github).where(of_names)):
-        forks[repository_name(url).lower()].append(fork_id)
+        forks[(repository_name(url) or "").lower()].append(fork_id)
     return Context(main_repository, source, forks)
 
 
@@ -169,14 +175,14 @@ def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject
     if row is None:
         raise NotFound("run", run_id)
     forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
-    return Subject(_run(row), Context(main_repository, source, {main_repository.lower(): forks}))
+    return Subject(run_of(row), Context(main_repository, source, {main_repository.lower(): forks}))
 
 
 def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
     """Select the run that the parameter `run_id` names, and the ids of the main repository's fork rows in one text."""
     main = sa.orm.aliased(Fork)
     forks = sa.select(sa.func.group_concat(main.id)).where(of_repository(main_repository, main)).scalar_subquery()
-    rows = _runs(source.state).where(source.state.test_id == sa.bindparam("run_id"))
+    rows = select_runs(source.state).where(source.state.test_id == sa.bindparam("run_id"))
     return rows.add_columns(forks.label("main_forks"))
 
 
@@ -186,8 +192,8 @@ _STATE = (
 )
 
 
-def _runs(state: Any) -> sa.Select[Any]:
-    """Select what a `Run` is made of."""
+def select_runs(state: Any) -> sa.Select[Any]:
+    """Select what `run_of` makes a run of; the platform's row of the run and of its fork are joined."""
     owned = sa.select(TestFork.id).where(TestFork.test_id == Test.id).limit(1).correlate(Test).scalar_subquery()
     author = sa.select(RunCreation.user_id).where(RunCreation.test_id == Test.id).correlate(Test).scalar_subquery()
     return (
@@ -201,7 +207,8 @@ def _runs(state: Any) -> sa.Select[Any]:
     )
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """Return the run of a row of `select_runs`."""
     return Run(
         run_id=row.test_id,
         platform=row.platform.value,
@@ -332,7 +339,7 @@ def _of_master(session: DbSession, subject: Subject) -> Base:
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
     row = session.execute(context.source.built(_newest_master), asked).first()
     what = f"complete run of {context.main_repository} {MASTER} on {run.platform} before this run"
-    return Base(None, f"There is no {what}.") if row is None else Base(_run(row), f"The newest {what}.")
+    return Base(None, f"There is no {what}.") if row is None else Base(run_of(row), f"The newest {what}.")
 
 
 def _newest_master(source: Sources) -> sa.Select[Any]:
@@ -351,7 +358,7 @@ def _previous(session: DbSession, subject: Subject) -> Base:
     row = session.execute(query, asked).first()
     of = f"pull request {run.pull_request}" if run.of_pull_request else f"branch {run.branch}"
     what = f"complete run of {run.repository} {of} on {run.platform} before this run"
-    return Base(_run(row), f"The newest {what}.") if row is not None else Base(None, f"There is no {what}.")
+    return Base(run_of(row), f"The newest {what}.") if row is not None else Base(None, f"There is no {what}.")
 
 
 def _previous_run(source: Sources) -> sa.Select[Any]:
@@ -365,7 +372,7 @@ def _newest(source: Sources, conditions: Sequence[sa.ColumnElement[bool]]) -> sa
     """Select the newest complete run of a platform before another one, under some conditions."""
     state = source.state
     return (
-        _runs(state)
+        select_runs(state)
         .where(*conditions, *is_complete(state), Test.platform == sa.bindparam("platform"))
         .where(state.test_id < sa.bindparam("before"))
         .order_by(state.test_id.desc())
@@ -385,7 +392,7 @@ def _candidates(session: DbSession, subject: Subject, asked: str) -> list[Run]:
     commit = asked.lower() if _COMMIT.fullmatch(asked) else ""
     query = subject.context.source.built(_named)
     rows = session.execute(query, {"run_id": run_id, "prefix": f"{commit or '-'}%", "shorter": _shorter(commit)}).all()
-    runs = [_run(row) for row in rows]
+    runs = [run_of(row) for row in rows]
     if named := [run for run in runs if run.run_id == run_id]:
         return named
     found = [run for run in runs if commit and _is_of_commit(run, commit)]
@@ -415,7 +422,7 @@ def _named(source: Sources) -> sa.Select[Any]:
     newest = sa.select(state.test_id).where(of_commit).order_by(state.test_id.desc()).limit(OF_ONE_COMMIT)
     by_id = sa.select(state.test_id).where(state.test_id == sa.bindparam("run_id"))
     chosen = sa.union(by_id, sa.select(newest.subquery())).subquery("named")
-    return _runs(state).join(chosen, chosen.c.test_id == state.test_id)
+    return select_runs(state).join(chosen, chosen.c.test_id == state.test_id)
 
 
 def _what_was_asked(run: Run, asked: str) -> str:

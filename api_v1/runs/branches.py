@@ -12,9 +12,9 @@ from api_v1.database import sql
 from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, Fork, Test
 from api_v1.database.tables import now
-from api_v1.hashes import full_commit
 from api_v1.paging import Page
-from api_v1.runs.runs import of_repository, repository_name
+from api_v1.runs.commits import completed
+from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import stored
 from api_v1.verdicts.stored import Sources
 
@@ -26,7 +26,7 @@ PULL_REQUEST_BRANCH = "pull_request"
 class Branch:
     """A branch of a repository that has runs; `head_sha` is the commit of the newest one."""
 
-    repository: str
+    repository: str | None
     name: str
     head_sha: str | None
     active: bool
@@ -57,7 +57,11 @@ def page(
     if repository is not None:
         parameters["forks"] = session.scalars(sa.select(Fork.id).where(of_repository(repository))).all()
     rows, total = matches.fetch(session, limit, offset, parameters)
-    found = [Branch(repository_name(row.github), row.branch, full_commit(row.commit), bool(row.active)) for row in rows]
+    commits = completed(session, ((row.commit, row.github) for row in rows))
+    found = [
+        Branch(repository_name(row.github), row.branch, commits[row.commit, row.github], bool(row.active))
+        for row in rows
+    ]
     return Page(found, total)
 
 

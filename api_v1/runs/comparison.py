@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +28,7 @@ from api_v1.database.platform import (
 from api_v1.hashes import stored_hash
 from api_v1.paging import Page
 from api_v1.runs import bases, changes
-from api_v1.runs.bases import MASTER, Base, Context, Run, Subject
+from api_v1.runs.bases import MASTER, Base, Context, MasterRun, Run, Subject
 from api_v1.runs.changes import Change, File, Outcome
 from api_v1.runs.references import RunReference
 from api_v1.verdicts import observed
@@ -155,18 +155,21 @@ def compare(
     found = outcomes(session, subject.context, runs, machine_minutes=machine_minutes)
     there = {} if chosen.run is None else found[chosen.run.run_id]
     whole = Comparison(subject, chosen, found[run_id], there)
-    whole.older = _on_older_masters(session, whole)
+    broken, run = whole.of(Change.BROKEN_HERE), chosen.run
+    if broken and run is not None:
+        masters = bases.masters(session, subject.context, platform=run.platform, before=run.run_id, tests=broken)
+        whole.older = failed_alike(whole, masters)
     return whole
 
 
-def _on_older_masters(session: DbSession, whole: Comparison) -> dict[int, RunReference]:
-    """Return the broken tests that failed alike on master before the base, each with the newest such run."""
-    broken, base = whole.of(Change.BROKEN_HERE), whole.base.run
-    if base is None or not broken:
-        return {}
-    masters = bases.masters(session, whole.subject.context, platform=base.platform, before=base.run_id, tests=broken)
+def failed_alike(whole: Comparison, masters: Sequence[MasterRun]) -> dict[int, RunReference]:
+    """Return the broken tests that failed alike on master before the base, each with the newest such run.
+
+    Args:
+        masters: master's last runs before the base, newest first, with their failures of the broken tests.
+    """
     found = {}
-    for test in broken:
+    for test in whole.of(Change.BROKEN_HERE):
         seen = observed.digest(whole.here[test].exit_code, whole.here[test].hashes)
         same = next((one.run for one in masters if one.digests.get(test) == seen), None)
         if same is not None:
@@ -256,21 +259,43 @@ def _differing(here: Outcome | None, base: Outcome | None) -> list[ComparedOutpu
 # --- The results of runs --------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Narrowing:
+    """Runs of which only the results of some tests are read."""
+
+    runs: Collection[int] = ()
+    tests: Collection[int] = ()
+
+    @property
+    def parameters(self) -> dict[str, list[int]]:
+        """The values of the parameters of `_wanted`."""
+        return {"narrowed": list(self.runs), "tests": list(self.tests)}
+
+
+NOT_NARROWED = Narrowing()
+
+
 def outcomes(
-    session: DbSession, context: Context, runs: Sequence[Run], *, machine_minutes: int
+    session: DbSession,
+    context: Context,
+    runs: Sequence[Run],
+    *,
+    machine_minutes: int,
+    narrowing: Narrowing = NOT_NARROWED,
 ) -> dict[int, dict[int, Outcome]]:
     """Return the tests of the sets of some runs, by run: in two statements, however many there are.
 
     Args:
         runs: of any platform.
         machine_minutes: for how long the platform lets a worker's machine live.
+        narrowing: which results to leave out; the tests without a result are all returned.
     """
-    files, rolling = _stored_files(session, context, runs, machine_minutes)
+    files, rolling = _stored_files(session, context, runs, machine_minutes, narrowing)
     by_id = {run.run_id: run for run in runs}
     found: dict[int, dict[int, Outcome]] = {run.run_id: {} for run in runs}
     # There are many rows, and to ask each by the names of its columns takes longer than all else.
     for run, test, counts, has_result, exit_code, expected_rc, verdict in session.execute(
-        context.source.built(_members), _asked(runs)
+        context.source.built(_members), {**_asked(runs), **narrowing.parameters}
     ):
         if verdict == OUTSIDE or not counts:
             continue
@@ -293,11 +318,14 @@ def _absent_verdict(run: Run, *, has_files: bool) -> str:
 
 
 def _asked(runs: Sequence[Run]) -> dict[str, list[int]]:
-    unrecorded = {finished: [] for finished in (True, False)}  # type: dict[bool, list[int]]
+    asked: dict[str, list[int]] = {"runs": [run.run_id for run in runs]}
+    asked |= {"recorded": [], "finished": [], "unfinished": []}
     for run in runs:
-        if not run.recorded:
-            unrecorded[run.is_finished].append(run.run_id)
-    return {"runs": [run.run_id for run in runs], "finished": unrecorded[True], "unfinished": unrecorded[False]}
+        # Most runs have a result of each test; to look for others takes as long as to read the results.
+        if run.absent:
+            kind = "recorded" if run.recorded else "finished" if run.is_finished else "unfinished"
+            asked[kind].append(run.run_id)
+    return asked
 
 
 def _ids(name: str) -> Any:
@@ -305,8 +333,8 @@ def _ids(name: str) -> Any:
 
 
 def _members(source: Sources) -> sa.CompoundSelect[Any]:
-    """Select the tests of the sets of the runs that the parameter `runs` names; those in `finished` and `unfinished`
-    have no recorded set.
+    """Select the tests of the sets of the runs that the parameter `runs` names. Those in `recorded`, `finished` and
+    `unfinished` have tests without a result; the latter two have no recorded set.
 
     Returns:
         Rows of test_id, regression_id, counts (whether it belongs to the set if it has no result), has_result,
@@ -323,9 +351,15 @@ def _members(source: Sources) -> sa.CompoundSelect[Any]:
             *(result.exit_code, result.expected_rc, failure.verdict),
         )
         .outerjoin(failure.test_id.table, own)
-        .where(result.test_id.in_(_ids("runs")))
+        .where(_wanted(result))
     )
     return sa.union_all(with_result, _recorded_without_result(), _expected_without_result())
+
+
+def _wanted(row: Any) -> sa.ColumnElement[bool]:
+    """Be true for a result or a file of the runs, of those in `narrowed` only for the tests in `tests`."""
+    narrowed = sa.or_(row.test_id.not_in(_ids("narrowed")), row.regression_test_id.in_(_ids("tests")))
+    return sa.and_(row.test_id.in_(_ids("runs")), narrowed)
 
 
 def _without_result(run_id: Any, regression_id: Any, counts: Any) -> sa.Select[Any]:
@@ -340,7 +374,7 @@ def _recorded_without_result() -> sa.Select[Any]:
     return (
         _without_result(custom.test_id, custom.regression_id, in_a_category(custom.regression_id))
         .outerjoin(result, own)
-        .where(custom.test_id.in_(_ids("runs")), custom.regression_id.is_not(None), result.test_id.is_(None))
+        .where(custom.test_id.in_(_ids("recorded")), custom.regression_id.is_not(None), result.test_id.is_(None))
         .distinct()
     )
 
@@ -372,10 +406,11 @@ Rolling = Sequence[Mapping[int, Mapping[int, File]]]
 
 
 def _stored_files(
-    session: DbSession, context: Context, runs: Sequence[Run], machine_minutes: int
+    session: DbSession, context: Context, runs: Sequence[Run], machine_minutes: int, narrowing: Narrowing
 ) -> tuple[FilesOfRuns, dict[int, Rolling]]:
     """Return the files of runs, and what their workers may have been sent as baselines."""
     parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
+    parameters |= narrowing.parameters
     for index, run in enumerate(runs):
         values = {"run": run.run_id, "at": run.begun_at, "platform": getattr(TestPlatform, run.platform)}
         parameters |= {f"{name}_{index}": value for name, value in values.items()}
@@ -428,7 +463,7 @@ def _files(source: Sources, runs: int) -> sa.CompoundSelect[Any]:
     """
     file = TestResultFile
     own = _file_columns(sa.cast(sa.null(), sa.Integer), file.test_id, sa.cast(sa.null(), sa.DateTime), file)
-    own = own.where(file.test_id.in_(_ids("runs")), stored_file(file))
+    own = own.where(_wanted(file), stored_file(file))
     return sa.union_all(own, *(_rolling_files(source, index) for index in range(runs)))
 
 

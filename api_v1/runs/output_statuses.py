@@ -30,6 +30,9 @@ def of_tests(session: DbSession, run_id: int, tests: Mapping[int, bool]) -> dict
 
     Args:
         tests: the tests by id, and whether they have a result; one without shows only the files that are there.
+
+    Returns:
+        By test, in the order of the outputs' ids: the outputs that have to be produced, and every other with a file.
     """
     rows = session.execute(_with_files(), {"run_id": run_id, "regression_ids": list(tests)})
     outputs: dict[int, list[Output]] = {regression_id: [] for regression_id in tests}
@@ -43,30 +46,26 @@ def of_tests(session: DbSession, run_id: int, tests: Mapping[int, bool]) -> dict
 
 
 @functools.cache
-def _with_files() -> sa.Select[Any]:
-    """Select the outputs of regression tests, each with the run's file."""
+def _with_files() -> sa.CompoundSelect[Any]:
+    """Select the outputs of regression tests, each with the run's file, and the files of outputs of other tests.
+
+    A worker may report a file of another test's output; the verdict of the test counts it, as the platform does.
+    """
     expected, file = RegressionTestOutput, TestResultFile
-    own = sa.and_(
-        file.test_id == RUN_ID,
-        file.regression_test_id == expected.regression_id,
-        file.regression_test_output_id == expected.id,
-        stored_file(),
-    )
-    return (
-        sa.select(
-            expected.regression_id,
-            expected.id,
-            expected.ignore,
-            expected.correct,
-            file.test_id.label("has_file"),
-            file.expected,
-            file.got,
-            mismatch().label("mismatch"),
-        )
-        .outerjoin(file, own)
+    own = sa.and_(file.regression_test_id == expected.regression_id, file.regression_test_output_id == expected.id)
+    of_file = (file.test_id.label("has_file"), file.expected, file.got, mismatch().label("mismatch"))
+    of_run = sa.and_(file.test_id == RUN_ID, stored_file())
+    of_tests = (
+        sa.select(expected.regression_id, expected.id, expected.ignore, expected.correct, *of_file)
+        .outerjoin(file, sa.and_(own, of_run))
         .where(expected.regression_id.in_(REGRESSION_IDS))
-        .order_by(expected.id)
     )
+    of_others = (
+        sa.select(file.regression_test_id, file.regression_test_output_id, sa.null(), sa.null(), *of_file)
+        .outerjoin(expected, own)
+        .where(of_run, file.regression_test_id.in_(REGRESSION_IDS), expected.id.is_(None))
+    )
+    return sa.union_all(of_tests, of_others).order_by("id")
 
 
 def _of_file(row: Any) -> Output:

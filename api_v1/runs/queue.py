@@ -33,8 +33,8 @@ def page(
     """Return a page of the queue: the running runs, then the queued ones, each in the order in which workers take them.
 
     A run is queued while it has no progress and no machine. It is running while its last progress is preparation or
-    testing, or while a machine exists for it. The page's extras queue_depth and running_count count all jobs of the
-    selected platform, regardless of `status`.
+    testing, or from when a machine exists for it until its first progress. The page's extras queue_depth and
+    running_count count all jobs of the selected platform, regardless of `status`.
     """
     source = stored.sources(session)
     query, number = source.built(_queue, platform is not None, status is not None)
@@ -64,19 +64,19 @@ def _queue(source: Sources, of_platform: bool, of_status: bool) -> tuple[sa.Sele
 
 
 def _jobs(state: Any) -> sa.Select[Any]:
-    """Select the runs in the queue: id, platform, created_at, started_at, status."""
+    """Select the runs in the queue: id, platform, created_at, started_at, status.
+
+    The machine of a finished run is a leftover of the platform, and no job.
+    """
     has_machine = sa.exists().where(GcpInstance.test_id == Test.id).correlate(Test)
     status = sa.case(
         (sa.or_(state.status != RunStatus.QUEUED.value, has_machine), RunStatus.RUNNING.value),
         else_=RunStatus.QUEUED.value,
     )
-    unfinished = sa.select(state.test_id).where(state.status.in_([RunStatus.QUEUED.value, RunStatus.RUNNING.value]))
-    with_machine = sa.select(GcpInstance.test_id).where(GcpInstance.test_id.is_not(None))
-    ids = sa.union(unfinished, with_machine).subquery("ids")
     return (
         sa.select(Test.id, Test.platform, state.created_at, state.started_at, status.label("status"))
-        .join(ids, ids.c[0] == Test.id)
         .join(state.test_id.table, state.test_id == Test.id)
+        .where(state.status.in_([RunStatus.QUEUED.value, RunStatus.RUNNING.value]))
     )
 
 

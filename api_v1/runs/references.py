@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database.platform import Test
+from api_v1.runs.commits import stored_commit
 from api_v1.verdicts.stored import Sources
 
 
@@ -19,6 +20,11 @@ class RunReference:
     run_id: int
     commit: str
     created_at: datetime
+
+    @property
+    def commit_sha(self) -> str | None:
+        """Its commit as the platform stores it; None where that is no commit."""
+        return stored_commit(self.commit)
 
 
 def of_runs(source: Sources) -> sa.Select[Any]:

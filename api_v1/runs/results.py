@@ -14,7 +14,7 @@ from api_v1.database import sql
 from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, RegressionTest, Sample, Test, TestProgress, TestResult, TestResultFile
 from api_v1.database.tables import RunState
-from api_v1.errors import NotFound
+from api_v1.errors import NotFound, NotInside
 from api_v1.paging import Page
 from api_v1.runs import messages, output_statuses
 from api_v1.runs.labels import Labels, in_category, tagged
@@ -188,7 +188,7 @@ def _matches(phase: Phase, filters: frozenset[str]) -> PagedQuery:
 
 
 def of_sample(session: DbSession, run_id: int, sample_id: int, regression_id: int | None = None) -> Result:
-    """Return the result of a sample in a run: of the regression test asked for, else the most severe one.
+    """Return the result of a sample in a run: that of the given regression test, else the most severe one.
 
     Raises:
         NotFound: the run, the sample in it, or the regression test of the sample in it does not exist.
@@ -196,16 +196,38 @@ def of_sample(session: DbSession, run_id: int, sample_id: int, regression_id: in
     query = _of_one_sample(header(session, run_id).phase)
     found = session.execute(query, {"run_id": run_id, "sample_id": sample_id}).all()
     if not found:
-        raise NotFound("sample", sample_id)
+        raise _missing_in_run(session, run_id, sample_id)
     if regression_id is None:
         chosen = min(found, key=lambda row: (SEVERITY.index(row.status), row.regression_id))
     else:
         asked = [row for row in found if row.regression_id == regression_id]
         if not asked:
-            raise NotFound("regression_test", regression_id)
+            raise _missing_in_run(session, run_id, sample_id, regression_id)
         chosen = asked[0]
     others = sorted(row.regression_id for row in found if row is not chosen)
     return replace(_results(session, run_id, [chosen])[0], other_regression_ids=others)
+
+
+def _missing_in_run(session: DbSession, run_id: int, sample_id: int, regression_id: int | None = None) -> NotFound:
+    """Build the error for a sample, or a regression test of a sample that is in the run, that is not in the run."""
+    tests = (
+        sa.select(RegressionTest.id)
+        .select_from(Sample)
+        .outerjoin(RegressionTest, RegressionTest.sample_id == Sample.id)
+    )
+    ids = session.scalars(tests.where(Sample.id == sample_id)).all()
+    if not ids:
+        return NotFound("sample", sample_id)
+    if regression_id is None:
+        text = f"Sample {sample_id} is not in run {run_id}: none of its regression tests is."
+        return NotInside("sample", sample_id, text)
+    # Compared here, because the number may be too large for a parameter.
+    text = (
+        f"Regression test {regression_id} of sample {sample_id} is not in run {run_id}."
+        if regression_id in ids
+        else f"Sample {sample_id} has no regression test {regression_id}."
+    )
+    return NotInside("regression_test", regression_id, text)
 
 
 @functools.cache

@@ -17,11 +17,11 @@ from api_v1.database.tables import RunCreation, RunState, now
 from api_v1.date_times import iso
 from api_v1.errors import NotFound
 from api_v1.paging import Page, paginate
+from api_v1.runs.commits import abbreviated_runs, completed
+from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import derivation, stored
 from api_v1.verdicts.rule import RunStatus, run_errors
 from api_v1.verdicts.stored import Sources
-
-GITHUB = "https://github.com/"
 
 #: Minutes for which a run may still report after the maximum lifetime of its machine.
 STALLED_AFTER = 30
@@ -43,20 +43,24 @@ class Run:
     """A CI run. Times are naive and in UTC, durations in milliseconds.
 
     Attributes:
+        repository: owner/repo; None for a run without a fork on GitHub.
+        commit_sha: see `commits.completed`.
         total: the tests of its set, of which `passed`, `failed` and `missing_output` have a result; `absent` have none.
         errors: the entries of its error list.
         last_at: the time of its last progress.
         last_message: what that says, without credentials; None unless the run was canceled.
+        retry_of: the run of which it is a retry; None where there is none, or that run was deleted.
     """
 
     run_id: int
     status: str
-    repository: str
+    repository: str | None
     branch: str
-    commit_sha: str
+    commit_sha: str | None
     pull_request: int | None
     platform: str
     triggered_by: str | None
+    retry_of: int | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
@@ -84,21 +88,16 @@ class Run:
             return StatusReason("tests_without_result", f"{self.absent} of {self.total} tests have no result.")
         if self.status == RunStatus.CANCELED:
             return StatusReason("canceled", self.last_message or "Canceled without a message.")
-        if self.status == RunStatus.RUNNING and self._is_stalled():
+        if self.status == RunStatus.RUNNING and is_stalled(self.last_at, self.machine_minutes):
             return StatusReason(
                 "stalled", f"No progress since {iso(self.last_at or self.created_at)}; no worker will finish it."
             )
         return None
 
-    def _is_stalled(self) -> bool:
-        """Whether the last progress is older than the maximum lifetime of a machine and half an hour."""
-        patience = timedelta(minutes=self.machine_minutes + STALLED_AFTER)
-        return self.last_at is not None and now() - self.last_at > patience
-
     @property
-    def commit_short(self) -> str:
+    def commit_short(self) -> str | None:
         """The abbreviated commit."""
-        return self.commit_sha[:7]
+        return self.commit_sha[:7] if self.commit_sha else None
 
     @property
     def queued_at(self) -> datetime:
@@ -111,16 +110,16 @@ class Run:
         return duration_ms(self.started_at, self.completed_at)
 
 
+def is_stalled(last_at: datetime | None, machine_minutes: int) -> bool:
+    """Tell whether the last progress of a running run is older than a machine's maximum lifetime and half an hour."""
+    return last_at is not None and now() - last_at > timedelta(minutes=machine_minutes + STALLED_AFTER)
+
+
 def duration_ms(started: datetime | None, ended: datetime | None) -> int | None:
     """Return the milliseconds from one time to a later one, None when one is missing or they are out of order."""
     if started is None or ended is None or ended < started:
         return None
     return round((ended - started).total_seconds() * 1000)
-
-
-def repository_name(github: str | None) -> str:
-    """Return owner/repo of a fork's URL; the empty string for a run whose fork is gone."""
-    return (github or "").removeprefix(GITHUB).removesuffix(".git")
 
 
 def get(session: DbSession, run_id: int, *, machine_minutes: int) -> Run:
@@ -138,7 +137,7 @@ def get(session: DbSession, run_id: int, *, machine_minutes: int) -> Run:
         if not states:
             raise NotFound("run", run_id)
         row = session.execute(_columns(stored.of_states(states))).one()
-    return _run(row, machine_minutes)
+    return _runs(session, [row], machine_minutes)[0]
 
 
 def created_at(session: DbSession, run_id: int) -> datetime:
@@ -187,12 +186,16 @@ def page(
         VerdictsRebuilding: the filter by status needs the states of runs that are not known.
     """
     source = stored.sources(session, status=filters.get("status"))
-    chosen, query, number = source.built(_statements, sort, frozenset(filters))
+    abbreviated = abbreviated_runs(session, filters["commit_sha"]) if "commit_sha" in filters else ()
+    names = frozenset(filters) | ({"abbreviated"} if abbreviated else set())
+    chosen, query, number = source.built(_statements, sort, names)
     if "repository" in filters:
         # Filter by ids: with a subquery, MySQL would begin with the forks and sort all of their runs.
         filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
     if "commit_sha" in filters:
         filters["commit_key"] = filters["commit_sha"].lower()
+        if abbreviated:
+            filters["abbreviated"] = abbreviated
     if "platform" in filters:
         filters["platform"] = getattr(TestPlatform, filters["platform"])
     asked = {**filters, "limit": limit, "offset": offset, "most": limit + offset}
@@ -200,7 +203,7 @@ def page(
         rows = session.execute(query, asked).all()
     else:
         rows = _derived_rows(session, session.scalars(chosen, asked).all())
-    return Page([_run(row, machine_minutes) for row in rows], session.scalar(number, filters) or 0)
+    return Page(_runs(session, rows, machine_minutes), session.scalar(number, filters) or 0)
 
 
 def _derived_rows(session: DbSession, ids: Sequence[int]) -> list[Any]:
@@ -235,20 +238,23 @@ def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bo
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
         "branch": lambda name: state.branch_key == sql.group_key(sql.parameter(name)),
-        "commit_sha": lambda name: sa.and_(
-            state.commit_key == sa.bindparam("commit_key"), sql.equals_ignoring_case(Test.commit, sql.parameter(name))
-        ),
+        "commit_sha": lambda name: _of_commit(state, name, "abbreviated" in filters),
         "repository": lambda name: Test.fork_id.in_(sa.bindparam(name, expanding=True)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),
         "created_before": lambda name: state.created_at < sa.bindparam(name),
     }
-    return [rules[name](name) for name in sorted(filters)]
+    return [rules[name](name) for name in sorted(filters - {"abbreviated"})]
 
 
-def of_repository(name: str, fork: Any = Fork) -> sa.ColumnElement[bool]:
-    """Be true for a fork of this name; GitHub's names ignore case."""
-    return sa.or_(*(sql.equals_ignoring_case(fork.github, f"{GITHUB}{name}{end}") for end in (".git", "")))
+def _of_commit(state: Any, name: str, abbreviated: bool) -> sa.ColumnElement[bool]:
+    """Be true for the runs of a commit; the parameter `abbreviated` has those of which an abbreviation is stored."""
+    stored_in_full = sa.and_(
+        state.commit_key == sa.bindparam("commit_key"), sql.equals_ignoring_case(Test.commit, sql.parameter(name))
+    )
+    if not abbreviated:
+        return stored_in_full
+    return sa.or_(stored_in_full, state.test_id.in_(sa.bindparam("abbreviated", expanding=True)))
 
 
 def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:
@@ -317,6 +323,14 @@ def _columns(state: Any) -> sa.Select[Any]:
         .correlate(Test)
         .scalar_subquery()
     )
+    source = sa.orm.aliased(Test)
+    retry_of = (
+        sa.select(source.id)
+        .join(RunCreation, RunCreation.retry_of == source.id)
+        .where(RunCreation.test_id == Test.id)
+        .correlate(Test)
+        .scalar_subquery()
+    )
     return (
         sa.select(
             Test.id,
@@ -328,6 +342,7 @@ def _columns(state: Any) -> sa.Select[Any]:
             Test.token,
             Fork.github,
             sa.func.coalesce(recorded, owner).label("triggered_by"),
+            retry_of.label("retry_of"),
             *(state[name] for name in _STATE),
             TestProgress.timestamp.label("last_at"),
             TestProgress.message.label("last_message"),
@@ -338,16 +353,22 @@ def _columns(state: Any) -> sa.Select[Any]:
     )
 
 
-def _run(row: Any, machine_minutes: int) -> Run:
+def _runs(session: DbSession, rows: Sequence[Any], machine_minutes: int) -> list[Run]:
+    commits = completed(session, ((row.commit, row.github) for row in rows))
+    return [_run(row, commits[row.commit, row.github], machine_minutes) for row in rows]
+
+
+def _run(row: Any, commit: str | None, machine_minutes: int) -> Run:
     is_pull_request = row.test_type == TestType.pull_request and row.pr_nr > 0
     return Run(
         run_id=row.id,
         repository=repository_name(row.github),
         branch=row.branch,
-        commit_sha=row.commit,
+        commit_sha=commit,
         pull_request=row.pr_nr if is_pull_request else None,
         platform=row.platform.value,
         triggered_by=row.triggered_by,
+        retry_of=row.retry_of,
         last_at=row.last_at,
         last_message=_cancellation(row),
         machine_minutes=machine_minutes,

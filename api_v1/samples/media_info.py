@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 from api_v1.files.storage import MEDIA, FileMissing, Storage
 from api_v1.hashes import stored_hash
 
-#: Maximum size of a report that is read, in bytes; real reports have some tens of kilobytes.
-MAX_SIZE = 1024 * 1024
+#: The largest report that is read, in bytes; real ones have some tens of kilobytes. It limits the answer too, because a
+#: report without entities yields no text twice.
+MAX_SIZE = 256 * 1024
 
 #: Fields with a path on the server; a series of files has more of them, such as CompleteName_Last.
 _PLACE = re.compile(r"(complete|folder|file)_?name", re.IGNORECASE)
@@ -19,12 +20,12 @@ _PLACE = re.compile(r"(complete|folder|file)_?name", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"/|\\|[a-z]:[/\\]|file:", re.IGNORECASE)
 
 
-def read(storage: Storage, sha: str) -> dict[str, Any] | None:
+def read(storage: Storage, sha: str | None) -> dict[str, Any] | None:
     """Return the report on a sample: the version of MediaInfo, the general track, and lists of the others by type.
 
     Args:
         storage: where the reports are.
-        sha: the SHA-256 of the sample, which names the report.
+        sha: the SHA-256 of the sample, which names the report; samples without one have none.
 
     Returns:
         None when there is no report, or it cannot be understood.
@@ -42,11 +43,11 @@ def read(storage: Storage, sha: str) -> dict[str, Any] | None:
 
 
 def parse(xml: bytes) -> dict[str, Any] | None:
-    """Parse a report; return None if it is empty, too large or not XML."""
+    """Parse a report; return None if it is empty, too large, not XML, or has a document type declaration."""
     if not xml or len(xml) > MAX_SIZE:
         return None
     try:
-        root = ElementTree.fromstring(xml)
+        root = ElementTree.fromstring(xml, ElementTree.XMLParser(target=_Builder()))
     except (ElementTree.ParseError, ValueError, LookupError):
         return None
     report: dict[str, Any] = {}
@@ -56,6 +57,17 @@ def parse(xml: bytes) -> dict[str, Any] | None:
         if _name(track) == "track":
             _add(report, _text(track.get("type")) or "other", _fields(track))
     return report or None
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """Refuses a document type declaration, because it can define entities whose expansion has a hundred times the size.
+
+    MediaInfo writes none.
+    """
+
+    def doctype(self, *_: Any) -> None:
+        """Stop the parser, which calls this before it reads the first entity."""
+        raise ValueError("a document type declaration")
 
 
 def _add(report: dict[str, Any], kind: str, fields: dict[str, str]) -> None:

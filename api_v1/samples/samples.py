@@ -35,12 +35,12 @@ class Sample:
     """A media file that regression tests run on.
 
     Attributes:
-        media_info: None where a list was asked for, or there is no report.
-        media_info_verified: whether all stores were asked for the report; None where a list was asked for.
+        media_info: None in lists, or if there is no report.
+        media_info_verified: whether all stores were asked for the report; None in lists.
     """
 
     sample_id: int
-    sha256: str
+    sha256: str | None
     name: str
     extension: str
     tags: Sequence[str]
@@ -53,7 +53,7 @@ class Sample:
 class BaselineReference:
     """A reference to the current baseline file of an output: an `OutputFile` without content."""
 
-    sample_id: int
+    sample_id: int | None
     regression_id: int
     output_id: int
     filename: str
@@ -77,7 +77,7 @@ class Definition:
     """What a regression test runs and expects (contract schema `RegressionTest`)."""
 
     regression_id: int
-    sample_id: int
+    sample_id: int | None
     command: str
     active: bool
     category: str | None
@@ -197,7 +197,7 @@ def _tags(session: DbSession, sample_ids: Sequence[int]) -> dict[int, list[str]]
 def _sample(row: Any, tags: Mapping[int, list[str]]) -> Sample:
     return Sample(
         sample_id=row.id,
-        sha256=row.sha,
+        sha256=stored_hash(row.sha),
         name=row.original_name,
         extension=row.extension,
         tags=tags.get(row.id, []),
@@ -330,7 +330,7 @@ _BASELINES = (
 
 
 def _baselines(
-    session: DbSession, storage: Storage, sample_of: Mapping[int, int]
+    session: DbSession, storage: Storage, sample_of: Mapping[int, int | None]
 ) -> dict[int, list[BaselineReference]]:
     """Return the baselines of regression tests, by test; outputs without a baseline are left out."""
     rows = session.execute(_BASELINES, {"regression_ids": list(sample_of)}).all()

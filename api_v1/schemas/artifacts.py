@@ -36,8 +36,9 @@ class Artifact(ResponseSchema):
             "type": "string",
             "format": "uri",
             "nullable": True,
-            "description": "A signed URL of an object that was just verified to exist, or our own /diff. Null for a "
-            "file that is only in the local folder, or missing.",
+            "description": "A signed URL, valid for at most 15 minutes, of an object that was just verified to exist. "
+            "Of this API instead: /logs for the log, /diff for a diff, /expected and /actual for a file that only the "
+            "local folder has. Null for what is missing, and for other files that only the local folder has.",
         },
         allow_none=True,
     )

@@ -6,13 +6,9 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import ResponseSchema, entity_id
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import JsonBoolean, QueryInteger, RequestSchema, Text, UtcDateTime, choice
+from api_v1.web.validation import BodyId, JsonBoolean, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
 APPROVAL_STATUSES = ("pending_review", "approved", "rejected")
-
-
-def _body_id() -> fields.Integer:
-    return fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
 
 
 def _reason(description: str) -> Text:
@@ -22,8 +18,8 @@ def _reason(description: str) -> Text:
 class BaselineApprovalRequest(RequestSchema):
     """The output that is to become the baseline, and the reason."""
 
-    regression_id = _body_id()
-    output_id = _body_id()
+    regression_id = BodyId(required=True)
+    output_id = BodyId(required=True)
     reason = _reason("Required justification, stored in the audit log. Placeholders are refused.")
     apply_to_variants = JsonBoolean(
         load_default=False,
@@ -49,6 +45,12 @@ class BaselineApproval(ResponseSchema):
     apply_to_variants = fields.Boolean()
     expected_hash = fields.String(allow_none=True)
     actual_hash = fields.String()
+    outdated = fields.Boolean(
+        metadata={
+            "description": "Whether it is pending although the output has another baseline by now: it can only be "
+            "rejected, and the file be asked for anew."
+        }
+    )
     reviewed_by = fields.String(allow_none=True)
     review_reason = fields.String(allow_none=True)
     reviewed_at = UtcDateTime(allow_none=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.schemas.common import COMMIT_PATTERN, REPOSITORY_PATTERN, ResponseSchema, Truncated, repository
+from api_v1.schemas.common import REPOSITORY_PATTERN, ResponseSchema, Truncated, repository, stored_commit
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import QueryBoolean, Text
 
@@ -23,7 +23,9 @@ class BranchQuery(PageQuery):
 class Branch(ResponseSchema):
     """A branch that has runs."""
 
-    repository = fields.String(required=True, validate=[validate.Regexp(REPOSITORY_PATTERN), validate.Length(max=100)])
+    repository = fields.String(
+        required=True, allow_none=True, validate=[validate.Regexp(REPOSITORY_PATTERN), validate.Length(max=100)]
+    )
     name = Truncated(100, required=True)
-    head_sha = fields.String(allow_none=True, validate=validate.Regexp(COMMIT_PATTERN))
+    head_sha = stored_commit()
     active = fields.Boolean(required=True)

@@ -14,7 +14,7 @@ RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_
 
 HASH_PATTERN = "^[a-fA-F0-9]{64}$"
 COMMIT_PATTERN = "^[a-fA-F0-9]{40}$"
-#: The platform stores abbreviations, too.
+#: In responses: the platform stores abbreviations of some commits.
 STORED_COMMIT_PATTERN = "^[a-fA-F0-9]{7,40}$"
 REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
 
@@ -102,11 +102,39 @@ class RunReference(ResponseSchema):
     run_id = entity_id(required=True, metadata={"description": "The run."})
     commit_sha = fields.String(
         required=True,
-        attribute="commit",
+        allow_none=True,
         validate=validate.Regexp(STORED_COMMIT_PATTERN),
-        metadata={"description": "Its commit, as the platform stores it."},
+        metadata={"description": "Its commit, as the platform stores it; null where that is none."},
     )
     created_at = UtcDateTime(required=True, metadata={"description": "When it was created."})
+
+
+class FlakeFields(ResponseSchema):
+    """How often a test flips, as the attribute `flakiness` says."""
+
+    flake_score = fields.Float(
+        required=True,
+        allow_none=True,
+        validate=validate.Range(0, 1),
+        attribute="flakiness.score",
+        metadata={
+            "description": "Of adjacent results of the same commit on the platform, of which the same was expected, "
+            "the share that gave different verdicts; null below 5 such pairs."
+        },
+    )
+    flake_pairs = Count(
+        required=True,
+        attribute="flakiness.pairs",
+        metadata={"description": "The number of such pairs among the newest 2000 runs, of any branch."},
+    )
+    flake_flips = Count(
+        required=True, attribute="flakiness.flips", metadata={"description": "The pairs with different verdicts."}
+    )
+    flipped_on_master = fields.Boolean(
+        required=True,
+        attribute="flakiness.flipped_on_master",
+        metadata={"description": "Whether its verdict changed within master's last 20 complete runs on the platform."},
+    )
 
 
 def tags_field() -> TruncatedList:
@@ -145,10 +173,28 @@ def commit_sha(**options: object) -> fields.String:
     )
 
 
-def repository(**options: object) -> fields.String:
-    """Return the request field of a GitHub repository."""
+def stored_commit(**options: Any) -> fields.String:
+    """Return the response field of a commit (docs/decisions.md, "Commit hashes")."""
+    return fields.String(
+        allow_none=True,
+        validate=validate.Regexp(STORED_COMMIT_PATTERN),
+        metadata={
+            "description": "The full commit; an abbreviation where the platform stores one that not just one full "
+            "commit of the repository completes."
+        },
+        **options,
+    )
+
+
+def repository(*validators: validate.Validator, **options: object) -> fields.String:
+    """Return the request field of a GitHub repository.
+
+    Args:
+        validators: further ones.
+        options: of the field.
+    """
     return Text(
-        validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100)],
+        validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100), *validators],
         metadata={"description": "GitHub repository in owner/repo format"},
         **options,  # type: ignore[arg-type]
     )

@@ -58,7 +58,12 @@ class ComparedRun(ResponseSchema):
     """One of the two runs."""
 
     run_id = entity_id(required=True, metadata={"description": "The run."})
-    repository = Truncated(100, required=True, metadata={"description": "Its repository, as owner/name."})
+    repository = Truncated(
+        100,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Its repository, as owner/name; null without a fork on GitHub."},
+    )
     branch = Truncated(
         100, required=True, metadata={"description": "Its branch; pull_request for one of a pull request."}
     )
@@ -67,9 +72,9 @@ class ComparedRun(ResponseSchema):
     )
     commit_sha = fields.String(
         required=True,
-        attribute="commit",
+        allow_none=True,
         validate=validate.Regexp(STORED_COMMIT_PATTERN),
-        metadata={"description": "Its commit, as the platform stores it."},
+        metadata={"description": "Its commit, as the platform stores it; null where that is none."},
     )
     platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "Its platform."})
     status = fields.String(required=True, validate=choice(RUN_STATUSES), metadata={"description": "Its status."})

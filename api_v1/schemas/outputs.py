@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
+from api_v1.files.captions import MAX_CHANGES, Kind, Unit
 from api_v1.schemas.common import (
     HASH_PATTERN,
     Count,
@@ -14,7 +15,7 @@ from api_v1.schemas.common import (
     storage_status_field,
     verified_field,
 )
-from api_v1.web.validation import QueryInteger, RequestSchema, choice
+from api_v1.web.validation import MAX_ID, QueryBoolean, QueryInteger, RequestSchema, choice
 
 
 class OutputQuery(RequestSchema):
@@ -40,7 +41,7 @@ class OutputFileQuery(OutputQuery):
     )
     byte_offset = QueryInteger(
         load_default=0,
-        validate=validate.Range(min=0),
+        validate=validate.Range(0, MAX_ID),
         metadata={"description": "Where to begin; next_byte_offset of the answer before."},
     )
 
@@ -51,7 +52,9 @@ class OutputFile(ResponseSchema):
     run_id = entity_id(
         allow_none=True, metadata={"description": "Null for expected output not tied to a specific run."}
     )
-    sample_id = entity_id(required=True)
+    sample_id = entity_id(
+        required=True, allow_none=True, metadata={"description": "Null for a baseline of a test whose sample is gone."}
+    )
     regression_id = entity_id(required=True)
     output_id = entity_id(required=True)
     filename = Truncated(255, required=True)
@@ -71,6 +74,9 @@ class DiffQuery(OutputQuery):
 
     context_lines = QueryInteger(load_default=3, validate=validate.Range(0, 50))
     format = fields.String(load_default="structured", validate=choice(("structured", "unified")))
+    captions = QueryBoolean(
+        load_default=False, metadata={"description": "Also list the differences caption by caption (captions)."}
+    )
 
 
 class DiffSummary(ResponseSchema):
@@ -103,6 +109,83 @@ class DiffHunk(ResponseSchema):
     continued = fields.Boolean(metadata={"description": "Whether it goes on with the hunk before, which was split."})
 
 
+class CaptionRange(ResponseSchema):
+    """Consecutive captions of a file."""
+
+    first = fields.Integer(required=True, metadata={"description": "The first caption of the file is 1."})
+    last = fields.Integer(required=True, metadata={"description": "The last caption of the range, included."})
+    start = fields.Integer(allow_none=True, metadata={"description": "When the first one begins, in milliseconds."})
+    end = fields.Integer(allow_none=True, metadata={"description": "When the last one ends, in milliseconds."})
+
+
+class CaptionChange(ResponseSchema):
+    """One change between two caption files."""
+
+    kind = fields.String(
+        required=True,
+        validate=choice(kind.value for kind in Kind),
+        metadata={
+            "description": "The kind of change. timing_shift: a range of captions is earlier or later by one time. "
+            "timing_drift: its times grow at another rate. timing: its times differ irregularly. text: other words. "
+            "whitespace: other blanks or line breaks. formatting: other tags, colours or positions. renumbering: other "
+            "numbers, not because of missing or extra captions. missing_cue, extra_cue: only the expected or only the "
+            "actual file has them. line_endings, encoding: of the whole file. outside: lines outside the captions."
+        },
+    )
+    count = fields.Integer(required=True, metadata={"description": "How many captions it concerns; lines for outside."})
+    expected = fields.Nested(CaptionRange, metadata={"description": "Where it is in the expected file."})
+    actual = fields.Nested(CaptionRange, metadata={"description": "Where it is in the actual file."})
+    offset_ms = fields.Integer(
+        allow_none=True,
+        metadata={"description": "How many milliseconds later the captions begin; negative: earlier."},
+    )
+    end_offset_ms = fields.Integer(
+        allow_none=True, metadata={"description": "How many milliseconds later the captions end; negative: earlier."}
+    )
+    lowest_ms = fields.Integer(allow_none=True, metadata={"description": "The lowest offset in the range."})
+    highest_ms = fields.Integer(allow_none=True, metadata={"description": "The highest offset in the range."})
+    rate = fields.Float(
+        allow_none=True,
+        metadata={"description": "Of a drift: how long a second of the expected file lasts in the actual one."},
+    )
+    before = fields.String(
+        allow_none=True, metadata={"description": "The first text that differs, of the expected file."}
+    )
+    after = fields.String(allow_none=True, metadata={"description": "The first text that differs, of the actual file."})
+
+
+class CaptionDiff(ResponseSchema):
+    """The differences between two caption files, caption by caption."""
+
+    unit = fields.String(
+        required=True,
+        validate=choice(unit.value for unit in Unit),
+        metadata={"description": "What was compared: captions, or the lines of a text file that has none."},
+    )
+    expected_count = Count(required=True, metadata={"description": "How many captions the expected file has."})
+    actual_count = Count(required=True, metadata={"description": "How many captions the actual file has."})
+    counts = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "How many captions each kind of change concerns, including changes not listed."},
+    )
+    renumbered = Count(
+        required=True,
+        metadata={"description": "Captions whose number differs only because others before them are missing or extra."},
+    )
+    changes = fields.List(
+        fields.Nested(CaptionChange),
+        required=True,
+        validate=validate.Length(max=MAX_CHANGES),
+        metadata={"description": "In the order of the expected file; changes of the whole file last."},
+    )
+    truncated = fields.Boolean(
+        required=True,
+        metadata={"description": "Whether the files were not compared to their ends, or changes are not listed."},
+    )
+
+
 class Diff(ResponseSchema):
     """The differences between an expected and an actual output file."""
 
@@ -123,3 +206,12 @@ class Diff(ResponseSchema):
         metadata={"description": "In which ways the files differ."},
     )
     truncated = fields.Boolean(metadata={"description": "Whether anything of the difference is not shown."})
+    sentence = fields.String(
+        metadata={
+            "description": "What differs, in words. Absent when the files are equal, missing or binary.",
+            "example": "80 captions from 41 on are 734 ms late; the rest is equal.",
+        }
+    )
+    captions = fields.Nested(
+        CaptionDiff, metadata={"description": "The differences caption by caption, with captions=true."}
+    )

@@ -8,6 +8,7 @@ from api_v1.schemas.common import (
     HASH_PATTERN,
     PLATFORMS,
     Count,
+    FlakeFields,
     ResponseSchema,
     RunReference,
     Truncated,
@@ -17,6 +18,7 @@ from api_v1.schemas.common import (
     tags_field,
 )
 from api_v1.schemas.outputs import OutputFile
+from api_v1.schemas.samples import NO_SAMPLE
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import QueryBoolean, QueryInteger, RequestSchema, Text, choice
 
@@ -34,7 +36,7 @@ class RegressionTest(ResponseSchema):
     """The definition of a regression test."""
 
     regression_id = entity_id(required=True)
-    sample_id = entity_id(required=True)
+    sample_id = entity_id(required=True, allow_none=True, metadata={"description": NO_SAMPLE})
     command = Truncated(500, required=True)
     active = fields.Boolean()
     category = Truncated(100)
@@ -108,7 +110,7 @@ class Transition(ResponseSchema):
     )
 
 
-class PlatformHealth(ResponseSchema):
+class PlatformHealth(FlakeFields):
     """How a test fares on a platform."""
 
     platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "The platform."})
@@ -136,29 +138,6 @@ class PlatformHealth(ResponseSchema):
         fields.Nested(Transition),
         required=True,
         metadata={"description": "The newest changes of its verdict, newest first, at most 20."},
-    )
-    flake_score = fields.Float(
-        required=True,
-        allow_none=True,
-        validate=validate.Range(0, 1),
-        attribute="flakiness.score",
-        metadata={
-            "description": "Of adjacent results of the same commit on the platform, of which the same was expected, "
-            "the share that gave different verdicts; null below 5 such pairs."
-        },
-    )
-    flake_pairs = Count(
-        required=True,
-        attribute="flakiness.pairs",
-        metadata={"description": "The number of such pairs among the newest 2000 runs, of any branch."},
-    )
-    flake_flips = Count(
-        required=True, attribute="flakiness.flips", metadata={"description": "The pairs with different verdicts."}
-    )
-    flipped_on_master = fields.Boolean(
-        required=True,
-        attribute="flakiness.flipped_on_master",
-        metadata={"description": "Whether its verdict changed within master's last 20 complete runs on the platform."},
     )
 
 

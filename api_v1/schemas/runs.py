@@ -8,7 +8,6 @@ from marshmallow import ValidationError, fields, validate
 
 from api_v1.runs.runs import SORT_KEYS
 from api_v1.schemas.common import (
-    COMMIT_PATTERN,
     PLATFORMS,
     RUN_STATUSES,
     Count,
@@ -18,11 +17,22 @@ from api_v1.schemas.common import (
     TruncatedList,
     commit_sha,
     repository,
+    stored_commit,
 )
 from api_v1.schemas.environments import Environment
 from api_v1.web import links
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import MAX_ID, FullMatch, JsonBoolean, RequestSchema, Text, Unique, UtcDateTime, choice
+from api_v1.web.validation import (
+    MAX_ID,
+    FullMatch,
+    GitHubRepository,
+    JsonBoolean,
+    RequestSchema,
+    Text,
+    Unique,
+    UtcDateTime,
+    choice,
+)
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
@@ -84,13 +94,11 @@ class Run(ResponseSchema):
             "cancellation and infrastructure errors; the platform does not tell them apart."
         },
     )
-    repository = Truncated(100, required=True)
-    branch = Truncated(100, allow_none=True)
-    commit_sha = fields.String(
-        required=True,
-        validate=validate.Regexp(COMMIT_PATTERN),
-        metadata={"description": "As the platform stores it; a few old custom runs hold an abbreviation."},
+    repository = Truncated(
+        100, required=True, allow_none=True, metadata={"description": "Null for a run without a fork on GitHub."}
     )
+    branch = Truncated(100, allow_none=True)
+    commit_sha = stored_commit(required=True)
     commit_short = fields.String(validate=validate.Length(max=10))
     pull_request = fields.Integer(allow_none=True, validate=validate.Range(min=1))
     platform = fields.String(required=True, validate=choice(PLATFORMS))
@@ -105,6 +113,11 @@ class Run(ResponseSchema):
         StatusReason, allow_none=True, metadata={"description": "Why the run has its status; null where that is plain."}
     )
     triggered_by = fields.String(allow_none=True, validate=validate.Length(max=100))
+    retry_of = fields.Integer(
+        allow_none=True,
+        validate=validate.Range(min=1),
+        metadata={"description": "The run of which this is a retry; null for any other run."},
+    )
     created_at = UtcDateTime(required=True)
     queued_at = UtcDateTime(allow_none=True)
     started_at = UtcDateTime(allow_none=True)
@@ -186,7 +199,7 @@ class RunConfig(ResponseSchema):
 class RunCreateRequest(RequestSchema):
     """The commit, the platform and the regression tests of a new run."""
 
-    repository = repository(required=True)
+    repository = repository(GitHubRepository(), required=True)
     branch = Text(validate=[FullMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)])
     commit_sha = commit_sha(required=True)
     pull_request = _body_id(allow_none=True, at_most=MAX_ID)
@@ -213,7 +226,10 @@ class RetryRequest(ReasonRequest):
 
     failed_only = JsonBoolean(
         load_default=False,
-        metadata={"description": "Run only the regression tests that failed in the source run."},
+        metadata={
+            "description": "Run only the regression tests of the source run that are fail, missing_output or skipped; "
+            "it must be over."
+        },
     )
 
 

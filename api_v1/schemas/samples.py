@@ -5,7 +5,6 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from api_v1.schemas.common import (
-    COMMIT_PATTERN,
     HASH_PATTERN,
     PLATFORMS,
     RESULT_STATUSES,
@@ -15,11 +14,14 @@ from api_v1.schemas.common import (
     Truncated,
     TruncatedList,
     entity_id,
+    repository,
+    stored_commit,
     tags_field,
 )
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import FullMatch, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
+NO_SAMPLE = "Null for a test whose sample is gone."
 OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
 
 
@@ -54,7 +56,7 @@ class RunSample(ResponseSchema):
     """The result of a regression test in a run."""
 
     run_id = entity_id(required=True)
-    sample_id = entity_id(required=True)
+    sample_id = entity_id(required=True, allow_none=True, metadata={"description": NO_SAMPLE})
     regression_id = entity_id(required=True)
     category = Truncated(100)
     command = Truncated(500)
@@ -93,7 +95,12 @@ class Sample(ResponseSchema):
     """A media sample."""
 
     sample_id = entity_id(required=True)
-    sha256 = fields.String(required=True, validate=validate.Regexp(HASH_PATTERN))
+    sha256 = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.Regexp(HASH_PATTERN),
+        metadata={"description": "Null where the platform stores none."},
+    )
     name = Truncated(255)
     extension = Truncated(10)
     tags = tags_field()
@@ -111,8 +118,31 @@ class Sample(ResponseSchema):
     notes = Truncated(1000, allow_none=True)
 
 
+#: The verdicts of a test in a run that has it in its history.
+HISTORY_STATUSES = ("pass", "fail", "skipped", "missing_output")
+
+
 class HistoryQuery(PageQuery, RunFilter):
     """Page and filters of a sample's history."""
+
+    regression_id = QueryInteger(
+        validate=validate.Range(min=1), metadata={"description": "One of the sample's regression tests."}
+    )
+    repository = repository()
+    pull_request = QueryInteger(
+        validate=validate.Range(min=1), metadata={"description": "Only runs of the pull request of this number."}
+    )
+    sample_status = fields.String(
+        validate=choice(HISTORY_STATUSES),
+        metadata={"description": "The entry's own status, exactly; status is about runs where it is not pass or fail."},
+    )
+
+
+class DifferingOutput(ResponseSchema):
+    """An output that differed."""
+
+    output_id = entity_id(required=True)
+    actual_hash = fields.String(allow_none=True, validate=validate.Regexp(HASH_PATTERN))
 
 
 class SampleHistoryEntry(ResponseSchema):
@@ -122,10 +152,12 @@ class SampleHistoryEntry(ResponseSchema):
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
     run_created_at = UtcDateTime()
-    commit_sha = fields.String(allow_none=True, validate=validate.Regexp(COMMIT_PATTERN))
+    repository = Truncated(100, allow_none=True, metadata={"description": "Null for a run without a fork on GitHub."})
+    pull_request = fields.Integer(allow_none=True, validate=validate.Range(min=1))
+    commit_sha = stored_commit()
     branch = Truncated(100, allow_none=True)
     platform = fields.String(validate=choice(PLATFORMS))
-    status = fields.String(required=True, validate=choice(("pass", "fail", "skipped", "missing_output")))
+    status = fields.String(required=True, validate=choice(HISTORY_STATUSES))
     runtime_ms = Count(allow_none=True)
     failure_signature = Truncated(
         255,
@@ -133,5 +165,11 @@ class SampleHistoryEntry(ResponseSchema):
         metadata={
             "description": "Types and output ids of the failure, without hashes: equal for the same kind of failure "
             "across runs."
+        },
+    )
+    outputs = fields.List(
+        fields.Nested(DifferingOutput),
+        metadata={
+            "description": "The outputs that differed, each with the hash of its file; empty unless the test failed."
         },
     )

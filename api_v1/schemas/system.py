@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields, post_dump, validate
 
 from api_v1.schemas.common import ResponseSchema
-from api_v1.web.validation import UtcDateTime, choice
+from api_v1.web.validation import RequestSchema, UtcDateTime, choice
 
 _HEALTH = ("ok", "degraded", "down")
 
@@ -18,6 +18,18 @@ class Dependency(ResponseSchema):
     name = fields.String(required=True, validate=validate.Length(max=100))
     status = fields.String(required=True, validate=choice(_HEALTH))
     message = fields.String(allow_none=True, validate=validate.Length(max=500))
+
+
+class HealthQuery(RequestSchema):
+    """Query parameters of the health operation."""
+
+    probe = fields.String(
+        load_default="full",
+        validate=choice(("full", "live")),
+        metadata={
+            "description": "live: only whether the process answers. It asks no dependency and counts against no limit."
+        },
+    )
 
 
 class SystemHealth(ResponseSchema):

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Kind(StrEnum):
-    """What a change is about; `target` is the id in brackets."""
+    """The kinds of changes; `target` is the id in brackets."""
 
     #: Rows of one run (run).
     RUN = "run"
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 
 class ChangeKey(NamedTuple):
-    """What a change is about: the key of its row."""
+    """The key of a change: its kind, and the id that it is about."""
 
     kind: Kind
     target: int

@@ -50,6 +50,7 @@ class State:
     commit_key: str
     fork_id: int | None
     of_pull_request: bool
+    pull_request: int | None
     branch_key: bytes
     failures: Mapping[int, Failure] = field(default_factory=dict)
 
@@ -113,6 +114,7 @@ def _state(facts: Any, results: int, members: RunSet, judged: Mapping[int, Failu
         commit_key=facts.commit_key,
         fork_id=facts.fork_id,
         of_pull_request=bool(facts.of_pull_request),
+        pull_request=facts.pull_request,
         branch_key=facts.branch_key,
         failures=dict(judged)
         | dict.fromkeys(skipped, Failure(Verdict.SKIPPED.value))
@@ -160,7 +162,7 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
 
     Returns:
         Rows of test_id, last_progress_id, last_status, last_at, started_at, created_at, created_known, commit_key,
-        fork_id, of_pull_request, branch_key.
+        fork_id, of_pull_request, pull_request, branch_key.
     """
     newest = sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test)
     testing = sa.orm.aliased(TestProgress)
@@ -173,6 +175,7 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
         .scalar_subquery()
     )
     known = _known_time(Test)
+    of_pull_request = Test.test_type == TestType.pull_request
     return (
         sa.select(
             Test.id.label("test_id"),
@@ -184,7 +187,8 @@ def facts(narrow: Callable[[Any], sa.ColumnElement[bool]]) -> sa.Select[Any]:
             known.is_not(None).label("created_known"),
             sa.func.lower(Test.commit).label("commit_key"),
             Test.fork_id,
-            (Test.test_type == TestType.pull_request).label("of_pull_request"),
+            of_pull_request.label("of_pull_request"),
+            sa.case((sa.and_(of_pull_request, Test.pr_nr > 0), Test.pr_nr)).label("pull_request"),
             group_key(Test.branch).label("branch_key"),
         )
         .outerjoin(TestProgress, TestProgress.id == newest.scalar_subquery())
@@ -211,6 +215,7 @@ def facts_of_all() -> sa.Select[Any]:
         row.commit_key,
         row.fork_id,
         row.of_pull_request,
+        row.pull_request,
         row.branch_key,
     )
 

@@ -1,4 +1,4 @@
-"""Changes that are missing in the change log, as far as they are seen cheaply enough to ask with every request."""
+"""Find changes that are missing in the change log, as far as a query is cheap enough for every request."""
 
 from __future__ import annotations
 

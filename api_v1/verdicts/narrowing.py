@@ -1,4 +1,4 @@
-"""How a query of the rule is narrowed to some runs or tests, and the parameters that such queries share."""
+"""Conditions that narrow a query of the rule to some runs or tests, and the parameters that such queries share."""
 
 from __future__ import annotations
 

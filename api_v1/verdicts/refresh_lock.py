@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from api_v1.database import sql
 from api_v1.database.platform import Test
 from api_v1.database.tables import Refresh
 from api_v1.verdicts import freshness
@@ -21,7 +22,7 @@ from api_v1.verdicts import freshness
 #: locks the platform's row of the run.
 LOCK_TIMEOUT = 1
 
-#: MySQL's and MariaDB's errors for a row that is locked, where NOWAIT is asked for.
+#: The error codes of MySQL and MariaDB for a locked row in a NOWAIT query.
 _LOCKED = (3572, 1205)
 
 
@@ -94,8 +95,5 @@ def _insert_refresh_row(connection: sa.Connection) -> None:
         "audit_position": 0,
         "expected_tests": "",
     }
-    insert = sa.insert(Refresh.__table__).prefix_with("OR IGNORE", dialect="sqlite")
-    for dialect in ("mysql", "mariadb"):
-        insert = insert.prefix_with("IGNORE", dialect=dialect)
-    connection.execute(insert.values(id=freshness.ONLY, **values))
+    connection.execute(sql.insert_or_ignore(Refresh.__table__).values(id=freshness.ONLY, **values))
     connection.commit()

@@ -67,7 +67,7 @@ def recorded_without_result(narrow: Narrow) -> sa.Select[Any]:
 def is_outside(regression_ids: Any) -> sa.ColumnElement[bool]:
     """Be true for a result of these tests that is not in the run's recorded set.
 
-    Written without EXISTS, of which MariaDB would make a list of all recorded tests of all runs.
+    Written without EXISTS, because MariaDB would materialize it as a list of all recorded tests of all runs.
     """
     result, other = TestResult, sa.orm.aliased(CustomizedTest)
     custom = CustomizedTest
@@ -121,6 +121,11 @@ def tests(phase: Phase) -> sa.Select[Any]:
             )
         )
     )
+
+
+def has_recorded_set(session: DbSession, run_id: int) -> bool:
+    """Tell whether CustomizedTest rows define the set of a run."""
+    return session.scalar(sa.select(recorded(to_run).exists()), {"run_id": run_id}) or False
 
 
 # --- The sets of many runs, in numbers ------------------------------------------------------------

@@ -15,6 +15,7 @@ import functools
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -199,7 +200,7 @@ def literals(states: Iterable[State]) -> list[sa.Select[Any]]:
 
 
 def of_states(states: Sequence[State]) -> Any:
-    """Return the columns of `RunState` with derived states, of which there is at least one."""
+    """Return the columns of `RunState` with derived states (at least one)."""
     return sa.union_all(*literals(states)).subquery("state").c
 
 
@@ -277,5 +278,10 @@ def backlog(connection: sa.Connection) -> str:
     if found.unknown:
         return "Changes that concern many runs wait for the next reader."
     waiting = f"{len(found.runs)} runs wait for the next reader. " if found.runs else ""
-    ended = connection.scalar(sa.select(Refresh.audit_ended_at))
+    ended = audit_ended_at(connection)
     return f"{waiting}All runs were last compared with the platform's rows at {iso(ended)}." if ended else waiting
+
+
+def audit_ended_at(connection: sa.Connection) -> datetime | None:
+    """Return when the audit last had compared every run; None if it never has."""
+    return connection.scalar(sa.select(Refresh.audit_ended_at))

@@ -8,7 +8,7 @@ import time
 #: Seconds after which an error is logged again.
 LOG_AGAIN = 60.0
 
-#: How much of an error is logged, in characters: those of the database end with the statement.
+#: Maximum length of a logged error, in characters; errors of the database end with the statement, which may be long.
 ERROR_LENGTH = 500
 
 

@@ -6,7 +6,6 @@ share one `g` among requests.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -14,6 +13,8 @@ import uuid
 from typing import Any
 
 from flask import Response, request
+
+from api_v1.web.json_logs import Entry
 
 #: Logs one JSON object per response.
 access_log = logging.getLogger("api_v1.access")
@@ -53,14 +54,15 @@ def log_request(response: Response, caller: dict[str, Any]) -> None:
     Args:
         caller: the fields that identify the caller, such as the user's id.
     """
-    entry = {
-        "request_id": request_id(),
-        "method": request.method,
-        "route": str(request.url_rule or ""),
-        "path_ids": [value for value in (request.view_args or {}).values() if value.isdigit()],
-        "status": response.status_code,
-        "ms": elapsed_ms(),
-        "remote_addr": request.remote_addr,
-        **caller,
-    }
-    access_log.info(json.dumps(entry, default=str))
+    access_log.info(
+        Entry(
+            request_id=request_id(),
+            method=request.method,
+            route=str(request.url_rule or ""),
+            path_ids=[value for value in (request.view_args or {}).values() if value.isdigit()],
+            status=response.status_code,
+            ms=elapsed_ms(),
+            remote_addr=request.remote_addr,
+            **caller,
+        )
+    )

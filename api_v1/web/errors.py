@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flask import request
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from api_v1.errors import MESSAGE_LENGTH, ApiError
+from api_v1.errors import MESSAGE_LENGTH, ApiError, NotFound, Unauthorized
 
 #: The status of every code that the package raises.
 STATUSES = {
@@ -19,6 +20,7 @@ STATUSES = {
     "log_not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "precondition_failed": 412,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "unprocessable": 422,
@@ -61,6 +63,19 @@ class ErrorResponse(Schema):
     )
 
 
+class NoSuchUrl(NotFound):
+    """No operation has the URL (`details.nearest` is the path of the one that was probably meant, if there is one)."""
+
+    def __init__(self, nearest: str | None) -> None:
+        super().__init__()
+        if nearest is not None:
+            self.message = f"There is nothing at this URL; did you mean {nearest}? {_LISTED}"
+            self.details["nearest"] = nearest
+
+
+_LISTED = "/openapi.json below the API's prefix lists what there is."
+
+
 class MethodNotAllowed(ApiError):
     """The URL has operations with other methods only (`details.allowed_methods`)."""
 
@@ -68,6 +83,15 @@ class MethodNotAllowed(ApiError):
 
     def __init__(self, method: str, allowed: Sequence[str]) -> None:
         super().__init__(f"{method[:20]} is not possible here.", {"allowed_methods": list(allowed)})
+
+
+class PreconditionFailed(ApiError):
+    """A condition of the request does not hold; nothing was changed (`details.header` names it)."""
+
+    code = "precondition_failed"
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f"The condition of the header {header} does not hold.", {"header": header})
 
 
 class PayloadTooLarge(ApiError):
@@ -81,6 +105,12 @@ class UnsupportedMediaType(ApiError):
 
     code = "unsupported_media_type"
     message = "Send the body as JSON, with the header Content-Type: application/json."
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body is compressed or otherwise encoded."""
+
+    message = "Send the body without Content-Encoding."
 
 
 class HttpError(ApiError):
@@ -101,13 +131,30 @@ def status_of(error: ApiError) -> int:
     return error.status if isinstance(error, HttpError) else STATUSES[error.code]
 
 
+def _challenge(error: ApiError) -> str:
+    """Return the challenge of a 401 (RFC 6750, section 3), which tells no more than what the caller sent.
+
+    See docs/decisions.md, "Credentials".
+    """
+    sent = request.headers.get("Authorization", "")
+    challenge = 'Bearer realm="api_v1"'
+    if not sent or not isinstance(error, Unauthorized):
+        return challenge
+    scheme, _, token = sent.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return f'{challenge}, error="invalid_token"'
+    return f'{challenge}, error="invalid_request", error_description="Send the header Authorization: Bearer TOKEN"'
+
+
 def headers_of(error: ApiError) -> dict[str, str]:
     """Return the headers of the response to an error."""
     headers = {}
     if status_of(error) == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="api_v1"'
+        headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.details["allowed_methods"])
+    if isinstance(error, UnsupportedEncoding):
+        headers["Accept-Encoding"] = "identity"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return headers

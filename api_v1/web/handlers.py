@@ -105,7 +105,7 @@ def handle(error: Exception) -> Response:
     if isinstance(error, TooManyRequests):
         return render(limits.refusal())
     if isinstance(error, RateLimited):
-        error.details |= limits.details()
+        error.details = limits.details() | error.details
     if request.method in ("GET", "HEAD") and outages.is_wait(error):
         current_app.extensions["api_v1"].tables.report((request.endpoint or "").rpartition(".")[2])
     return render(translate(error))

@@ -6,7 +6,9 @@ an application run in the order of registration and `install` is called before t
 
 from __future__ import annotations
 
+import difflib
 import logging
+import re
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request, request_started
@@ -17,9 +19,8 @@ from werkzeug.routing.converters import PathConverter
 from api_v1.access import tokens
 from api_v1.database import connections, outages
 from api_v1.database.session import db
-from api_v1.errors import NotFound
-from api_v1.web import access_log, handlers, operation, request_context
-from api_v1.web.errors import MethodNotAllowed
+from api_v1.web import absolute_urls, access_log, handlers, metrics, operation, preconditions, request_context
+from api_v1.web.errors import MethodNotAllowed, NoSuchUrl, PreconditionFailed
 from api_v1.web.rate_limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,10 @@ def _record_use(caller: tokens.Caller) -> None:
 
 
 def authorize() -> None:
-    """Check token, scope and role against the operation's declared access: the blueprint's `before_request` hook."""
+    """Check the host, and token, scope and role against the operation's declared access: the blueprint's
+    `before_request` hook.
+    """
+    absolute_urls.check_host()
     declared = operation.current()
     if declared is not None:
         declared.access.check(request_context.current_caller())
@@ -146,17 +150,36 @@ def fallback(rest: str = "") -> Response:
 
     Raises:
         MethodNotAllowed: the URL has operations with other methods.
-        NotFound: it has none.
+        NoSuchUrl: it has none.
     """
     allowed = _allowed_methods()
     if not allowed:
-        raise NotFound()
+        raise NoSuchUrl(nearest_path(rest))
     if request.method == "OPTIONS":
         return handlers.empty_response(headers={"Allow": ", ".join(allowed)})
     raise MethodNotAllowed(request.method, allowed)
 
 
 fallback.tolerates = (TooManyRequests, *outages.DATABASE_ERRORS)  # type: ignore[attr-defined]
+
+
+#: The similarity from which on a path is taken for a misspelt one; `/run/11` has 0.93 with `/runs/{}`.
+_SIMILAR = 0.8
+
+#: How much of a path is compared.
+_COMPARED = 200
+
+
+def nearest_path(path: str) -> str | None:
+    """Return the path of the operation that a caller probably meant, as OpenAPI writes it; None if there is none.
+
+    Case, ids, and slashes that are doubled or at the end do not count.
+    """
+    segments = [segment for segment in path[:_COMPARED].lower().split("/") if segment]
+    asked = "/".join("{}" if segment.isdigit() else segment for segment in segments)
+    known = {re.sub("{.*?}", "{}", declared.path.strip("/")): declared.path for declared in operation.REGISTRY.values()}
+    found = difflib.get_close_matches(asked, known, n=1, cutoff=_SIMILAR)
+    return known[found[0]] if found else None
 
 
 def _allowed_methods() -> list[str]:
@@ -175,7 +198,12 @@ def _allowed_methods() -> list[str]:
 
 
 def finish(response: Response) -> Response:
-    """Add the common headers to every response and write its access-log line."""
+    """Evaluate the preconditions, add the common headers to every response and write its access-log line."""
+    if request.method in ("GET", "HEAD") and response.status_code == 200:
+        try:
+            preconditions.apply(response)
+        except PreconditionFailed as failure:
+            response = handlers.render(failure)
     _limits().write_headers(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
@@ -184,12 +212,10 @@ def finish(response: Response) -> Response:
     response.headers["Cache-Control"] = "private, no-store" if about_tokens else "private, no-cache"
     response.headers["X-Request-ID"] = access_log.request_id()
     response.vary.add("Authorization")
-    if request.method in ("GET", "HEAD") and response.status_code == 200:
-        response.add_etag()
-        response.make_conditional(request)
     caller = request_context.current_caller()
     who = {} if caller is None else {"user_id": caller.user_id, "token_id": caller.token_id}
     access_log.log_request(response, who)
+    metrics.count(response)
     if caller is not None and request.method == "GET":
         response.call_on_close(current_app.extensions["api_v1"].auditor.run)
     return response

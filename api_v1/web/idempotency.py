@@ -29,7 +29,8 @@ LIFETIME = timedelta(hours=24)
 #: The error numbers of a key that another transaction locks: MySQL's lock wait timeout and deadlock, SQLite's BUSY.
 _IN_USE = (1205, 1213, 5)
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+#: Servers join repeated headers with a comma.
+_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class StoredResponse:
 
 
 def check_key(key: str) -> None:
-    """Check that a key has 1 to 255 visible ASCII characters.
+    """Check that a key has 1 to 255 visible ASCII characters, none of them a comma, and that there is only one.
 
     Raises:
         ValidationFailed: it has not.
     """
     if not _KEY.fullmatch(key):
-        raise ValidationFailed({"Idempotency-Key": "Must be 1 to 255 visible ASCII characters."})
+        raise ValidationFailed({"Idempotency-Key": "Must be one key of 1 to 255 visible ASCII characters, no comma."})
 
 
 def hash_request(method: str, path: str, body: Mapping[str, Any]) -> str:

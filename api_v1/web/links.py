@@ -1,15 +1,15 @@
-"""Absolute URLs in response bodies."""
+"""Links in response bodies."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import current_app, request
-
+from api_v1.web.absolute_urls import api_root
 from api_v1.web.operation import REGISTRY
 
 if TYPE_CHECKING:
     from api_v1.files.artifacts import Artifact
+    from api_v1.findings.pull_requests import FailingTest
     from api_v1.runs.runs import Run
 
 _OF_RUN = {
@@ -22,20 +22,35 @@ _OF_RUN = {
     "artifacts": "/runs/{run_id}/artifacts",
 }
 
+_OF_OUTPUT = (
+    "/runs/{artifact.run_id}/samples/{artifact.sample_id}/%s"
+    "?regression_id={artifact.regression_id}&output_id={artifact.output_id}"
+)
 
-def api_root() -> str:
-    """Return the absolute URL of the API, with the scheme and host of the request."""
-    prefix: str = current_app.extensions["api_v1"].prefix
-    return request.url_root.rstrip("/") + prefix
+#: By type, the operation that serves an artifact.
+_OF_ARTIFACT = {
+    "build_log": "/runs/{artifact.run_id}/logs",
+    "expected_output": _OF_OUTPUT % "expected",
+    "sample_output": _OF_OUTPUT % "actual",
+    "diff": _OF_OUTPUT % "diff",
+}
 
 
 def of_artifact(artifact: Artifact) -> str | None:
-    """Return the download URL of an artifact: of this API for a diff, else of the bucket; None without one."""
-    if artifact.diff_of is None:
-        return artifact.download_url
-    regression_id, output_id = artifact.diff_of
-    path = f"/runs/{artifact.run_id}/samples/{artifact.sample_id}/diff"
-    return f"{api_root()}{path}?regression_id={regression_id}&output_id={output_id}"
+    """Return the download URL of an artifact: of the bucket, else of this API; None if neither serves it.
+
+    docs/decisions.md, "Artifacts", says which has which.
+    """
+    if artifact.signed_url is not None or not artifact.served:
+        return artifact.signed_url
+    return api_root() + _OF_ARTIFACT[artifact.type].format(artifact=artifact)
+
+
+def of_failing_test(test: FailingTest) -> str | None:
+    """Return the URL of a test's result in this API; None if the test or its sample is gone."""
+    if test.sample_id is None:
+        return None
+    return f"{api_root()}/runs/{test.run_id}/samples/{test.sample_id}?regression_id={test.regression_id}"
 
 
 def of_run(run: Run) -> dict[str, str]:
@@ -43,7 +58,7 @@ def of_run(run: Run) -> dict[str, str]:
     served = {operation.path for operation in REGISTRY.values()}
     root = api_root()
     found = {name: root + path.format(run_id=run.run_id) for name, path in _OF_RUN.items() if path in served}
-    if run.repository:
+    if run.repository and (run.pull_request or run.commit_sha):
         what = f"pull/{run.pull_request}" if run.pull_request else f"commit/{run.commit_sha}"
         found["github"] = f"https://github.com/{run.repository}/{what}"
     return found

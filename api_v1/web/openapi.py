@@ -60,8 +60,8 @@ _ERRORS = {
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Up to 255 visible ASCII characters. The same request with the same key is answered as the first "
-    "time, with the header Idempotency-Replayed: true; kept for 24 hours per token.",
+    "description": "Up to 255 visible ASCII characters without a comma, sent once. The same request with the same key "
+    "is answered as the first time, with the header Idempotency-Replayed: true; kept for 24 hours per token.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
@@ -70,7 +70,7 @@ def document(settings: Settings) -> dict[str, Any]:
     """Generate the document of all registered operations.
 
     Args:
-        settings: those of the app, for the rate limits that the document states.
+        settings: those of the app, for the rate limits and the public URL that the document states.
     """
     plugin = MarshmallowPlugin(schema_name_resolver=_component_name)
     spec = APISpec(
@@ -88,7 +88,7 @@ def document(settings: Settings) -> dict[str, Any]:
         },
         servers=[
             {
-                "url": "https://sampleplatform.ccextractor.org/api/v1",
+                "url": settings.public_url or "https://sampleplatform.ccextractor.org/api/v1",
                 "description": "Production",
             }
         ],

@@ -30,7 +30,7 @@ from api_v1.database import outages
 from api_v1.database.session import db
 from api_v1.paging import CursorPage, Page
 from api_v1.settings import LimitGroup
-from api_v1.web import idempotency, pages, validation
+from api_v1.web import idempotency, pages, preconditions, validation
 from api_v1.web.handlers import empty_response, json_response
 from api_v1.web.request_context import required_caller
 
@@ -42,6 +42,7 @@ RESOURCES = {
     "sample_id": "sample",
     "regression_id": "regression_test",
     "approval_id": "baseline_approval",
+    "number": "pull_request",
 }
 
 
@@ -84,6 +85,7 @@ class Operation:
         body: loads the JSON body.
         body_required: whether an absent body is refused; otherwise it is `{}`.
         rate_limit: the group of requests it is counted with; by default the caller and the method decide.
+        uncounted: tells by the query's parameters whether a request counts against no rate limit.
         tolerates: exceptions of the request's hooks in spite of which it runs.
         idempotent: whether it accepts an `Idempotency-Key`.
     """
@@ -99,6 +101,7 @@ class Operation:
     body: Schema | None = None
     body_required: bool = True
     rate_limit: LimitGroup | None = None
+    uncounted: Callable[[Mapping[str, str]], bool] | None = None
     tolerates: tuple[type[Exception], ...] = ()
     idempotent: bool = False
 
@@ -169,6 +172,8 @@ class Operation:
     def _serve_once(self, path: Mapping[str, str]) -> Response:
         arguments = self._arguments(path)
         if self.method != "GET":
+            paths = {declared.path for declared in REGISTRY.values() if declared.method == "GET"}
+            preconditions.check_write(has_representation=self.path in paths)
             # Start a fresh transaction: the snapshot of the token look-up would hide later commits.
             db.session.rollback()
         if self.idempotent:
@@ -269,6 +274,7 @@ def operation(
     body: Schema | None = None,
     body_required: bool = True,
     rate_limit: LimitGroup | None = None,
+    uncounted: Callable[[Mapping[str, str]], bool] | None = None,
     tolerates: tuple[type[Exception], ...] = (),
     idempotent: bool = False,
 ) -> Callable[[Function], Function]:
@@ -294,6 +300,7 @@ def operation(
             body=body,
             body_required=body_required,
             rate_limit=rate_limit,
+            uncounted=uncounted,
             tolerates=tolerates,
             idempotent=idempotent,
         )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
-from flask import request
 from marshmallow import Schema, validate
 
 from api_v1.paging import CursorPage, Page
+from api_v1.web.absolute_urls import current_url
 from api_v1.web.validation import QueryInteger, RequestSchema
 
 
@@ -38,8 +37,7 @@ def cursor_envelope(
         body |= extra.dump(page.extra)
     if page.next_cursor is None:
         return body, ""
-    kept = [(name, value) for name, value in request.args.items() if name not in ("cursor", "tail")]
-    return body, f'<{request.base_url}?{urlencode([*kept, ("cursor", page.next_cursor)])}>; rel="next"'
+    return body, f'<{current_url(("cursor", "tail"), cursor=page.next_cursor)}>; rel="next"'
 
 
 def envelope(
@@ -69,11 +67,7 @@ def _links(limit: int, offset: int, following: int | None) -> str:
     targets["prev"] = max(0, offset - limit) if offset else None
     targets["next"] = following
     return ", ".join(
-        f'<{_page_url(limit, start)}>; rel="{relation}"' for relation, start in targets.items() if start is not None
+        f'<{current_url(("limit", "offset"), limit=limit, offset=start)}>; rel="{relation}"'
+        for relation, start in targets.items()
+        if start is not None
     )
-
-
-def _page_url(limit: int, offset: int) -> str:
-    """Return the request's own URL with another limit and offset."""
-    kept = [(name, value) for name, value in request.args.items() if name not in ("limit", "offset")]
-    return f"{request.base_url}?{urlencode([*kept, ('limit', limit), ('offset', offset)])}"

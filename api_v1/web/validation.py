@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from flask import Request
@@ -19,17 +20,23 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api_v1 import date_times
-from api_v1.errors import NotFound, ValidationFailed
-from api_v1.web.errors import PayloadTooLarge, UnsupportedMediaType
+from api_v1.errors import FIELDS_SHOWN, TEXT_SHOWN, NotFound, ValidationFailed
+from api_v1.web.errors import PayloadTooLarge, UnsupportedEncoding, UnsupportedMediaType
+
+logger = logging.getLogger(__name__)
 
 #: The largest id the platform's INTEGER columns can hold.
 MAX_ID = 2**31 - 1
+
+#: A number that no id, size or position has, and that every database can still add another one to. A larger one counts
+#: as this one.
+NOTHING_HAS = 2**62
 
 #: The largest request body, in bytes.
 MAX_BODY = 64 * 1024
 
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
-_NUMBER = re.compile(r"-?[0-9]{1,99}", re.ASCII)
+_NUMBER = re.compile(r"(-?)0*([0-9]+)", re.ASCII)
 #: Matches a space that was the plus sign of a UTC offset before the query string was decoded.
 _LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 
@@ -44,15 +51,25 @@ class RequestSchema(Schema):
 
 
 class QueryInteger(fields.Integer):
-    """An integer in a query string: ASCII digits only."""
+    """An integer in a query string: ASCII digits only; see `NOTHING_HAS`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             raise self.make_error("invalid")
-        number = int(value)
-        if number > MAX_ID:
-            raise ValidationError(f"Must be at most {MAX_ID}.")
-        return number
+        # Python refuses to read thousands of digits.
+        size = min(int(match[2]), NOTHING_HAS) if len(match[2]) < 20 else NOTHING_HAS
+        return -size if match[1] else size
+
+
+class BodyId(fields.Integer):
+    """An id in a JSON body that is looked up; see `NOTHING_HAS`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=1), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return min(super()._deserialize(value, attr, data, **kwargs), NOTHING_HAS)
 
 
 class QueryBoolean(fields.Boolean):
@@ -94,6 +111,16 @@ class FullMatch(validate.Regexp):
     def __call__(self, value: Any) -> Any:
         if not isinstance(value, str) or re.fullmatch(self.regex, value) is None:  # type: ignore[arg-type]
             raise ValidationError(f"Must match pattern {self.regex.pattern!s}")
+        return value
+
+
+class GitHubRepository(validate.Validator):
+    """Refuses names that the pattern of a repository allows, but that lead elsewhere in the URL of a repository."""
+
+    def __call__(self, value: str) -> str:
+        names = value.split("/")
+        if not {"", ".", ".."}.isdisjoint(names) or names[-1].lower().endswith(".git"):
+            raise ValidationError("Must be owner/repo; neither may be . or .., and repo has no .git at its end.")
         return value
 
 
@@ -151,15 +178,15 @@ def load_query(schema: Schema | None, args: MultiDict[str, str]) -> dict[str, An
         ValidationFailed: a parameter is unknown, repeated or wrong; it has the reason for each.
     """
     known = set(schema.fields) if schema is not None else set()
-    problems = {name: _unknown(name, known) for name in args if name not in known}
-    problems |= {name: "Give it once." for name in known if len(args.getlist(name)) > 1}
-    given = {name: args[name] for name in args if name not in problems}
+    problems = {name: "Give it once." for name in known if len(args.getlist(name)) > 1}
+    given = {name: args[name] for name in args if name in known - problems.keys()}
     loaded: dict[str, Any] = {}
     if schema is not None:
         try:
             loaded = schema.load(given)
         except ValidationError as error:
             problems = _reasons(error.messages) | problems
+    problems |= _unknown(args, known, "parameter")
     if problems:
         raise ValidationFailed(problems)
     return loaded
@@ -170,61 +197,100 @@ def load_body(schema: Schema, request: Request, *, required: bool) -> dict[str, 
 
     Raises:
         PayloadTooLarge: it has more than 64 KiB.
+        UnsupportedEncoding: it is compressed.
         UnsupportedMediaType: its media type is not JSON.
-        ValidationFailed: it is missing, not JSON, not an object, or does not fit the schema.
+        ValidationFailed: it is missing, incomplete, not JSON, not an object, or does not fit the schema.
     """
-    # One byte more, because Werkzeug truncates a body without Content-Length at the limit and raises nothing.
-    request.max_content_length = MAX_BODY + 1
-    try:
-        raw = request.get_data()
-    except RequestEntityTooLarge:
-        raw = None
-    if raw is None or len(raw) > MAX_BODY:
-        raise PayloadTooLarge(details={"max_bytes": MAX_BODY})
+    raw = _read_body(request)
     if not raw and not required:
         return _load(schema, {})
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedEncoding()
     if request.mimetype != "application/json" and (raw or request.mimetype):
         raise UnsupportedMediaType(details={"content_type": request.mimetype[:100]})
     try:
         # json.loads would guess UTF-16 or UTF-32 from bytes.
         body = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, _BadObject) else "Must be valid JSON."
-        raise ValidationFailed({"_body": reason}) from None
+        raise ValidationFailed({"_body": _json_error(error)}) from None
     if not isinstance(body, dict):
         raise ValidationFailed({"_body": "Must be a JSON object."})
     return _load(schema, body)
 
 
-class _BadObject(ValueError):
-    """A JSON object with a repeated key."""
+def _read_body(request: Request) -> bytes:
+    """Return the body as it was sent.
+
+    Raises:
+        PayloadTooLarge: it has more than 64 KiB.
+        ValidationFailed: it cannot be read to its end.
+    """
+    # One byte more, because Werkzeug truncates a body without Content-Length at the limit and raises nothing.
+    request.max_content_length = MAX_BODY + 1
+    try:
+        raw = request.get_data()
+    except RequestEntityTooLarge:
+        raise PayloadTooLarge(details={"max_bytes": MAX_BODY}) from None
+    except Exception as error:  # each server has its own errors, gunicorn's for wrong chunks are no OSError
+        logger.info("a request body could not be read: %s", type(error).__name__)
+        raise ValidationFailed({"_body": "Could not be read to its end."}) from None
+    if len(raw) > MAX_BODY:
+        raise PayloadTooLarge(details={"max_bytes": MAX_BODY})
+    # Servers that end the stream themselves, such as gunicorn, do not tell when the connection ends before the body.
+    if request.content_length is not None and len(raw) < request.content_length:
+        raise ValidationFailed({"_body": "Is shorter than its Content-Length."})
+    return raw
+
+
+def _json_error(error: ValueError | RecursionError) -> str:
+    """Return why a body is not JSON, and where."""
+    if isinstance(error, _BadJson):
+        return str(error)
+    if isinstance(error, json.JSONDecodeError):
+        return f"Must be valid JSON; line {error.lineno}, column {error.colno}: {error.msg.removesuffix(' at')}."
+    if isinstance(error, UnicodeDecodeError):
+        return f"Must be valid JSON in UTF-8; byte {error.start + 1} is not."
+    return "Is nested too deeply." if isinstance(error, RecursionError) else "Has a number of too many digits."
+
+
+class _BadJson(ValueError):
+    """A body that Python reads and the API refuses; the message is the reason."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object, and refuse repeated keys, because nobody can tell which value was meant."""
     body = dict(pairs)
     if len(body) != len(pairs):
-        raise _BadObject("Must not name a field twice.")
+        raise _BadJson("Must not name a field twice.")
     return body
 
 
 def _no_constant(name: str) -> None:
     """Refuse NaN and Infinity, which Python accepts although JSON has no such numbers."""
-    raise ValueError(name)
+    raise _BadJson(f"Must be valid JSON, which has no {name}.")
 
 
 def _load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = _unknown(body, schema.fields, "field")
     try:
-        loaded: dict[str, Any] = schema.load(body)
+        loaded: dict[str, Any] = schema.load({name: value for name, value in body.items() if name not in unknown})
     except ValidationError as error:
-        unknown = {name: _unknown(name, schema.fields, "field") for name in body if name not in schema.fields}
+        # What is wrong with a known field comes first, because an error names only so many.
         raise ValidationFailed(_reasons(error.messages) | unknown) from None
+    if unknown:
+        raise ValidationFailed(unknown)
     return loaded
 
 
-def _unknown(name: str, known: Iterable[str], what: str = "parameter") -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"Unknown {what}; did you mean {near[0]}?" if near else f"Unknown {what}."
+def _unknown(names: Iterable[str], known: Collection[str], kind: str) -> dict[str, str]:
+    """Return the names that are not known, each with the reason; those that an error shows have a hint."""
+    reasons: dict[str, str] = {}
+    for name in names:
+        if name not in known:
+            compared = len(reasons) < FIELDS_SHOWN and len(name) <= TEXT_SHOWN
+            near = difflib.get_close_matches(name, known, n=1) if compared else []
+            reasons[name] = f"Unknown {kind}; did you mean {near[0]}?" if near else f"Unknown {kind}."
+    return reasons
 
 
 def _reasons(messages: Any, place: str = "") -> dict[str, str]:

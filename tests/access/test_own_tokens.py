@@ -14,6 +14,7 @@ from api_v1.access.policy import Scope
 from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import Token, now
+from api_v1.errors import ValidationFailed
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
@@ -131,6 +132,39 @@ def test_a_token_of_a_deactivated_account_lists_nothing(api: Api) -> None:
         user = session.get_one(platform.User, owner.user_id)
         user.name, user.email = f"Anonymous {user.id}", f"unknown{user.id}@ccextractor.org"
     refused(api.get("/auth/tokens", headers=owner["one"]), 401, "unauthorized")
+
+
+# --- A token named current ---------------------------------------------------------------------
+
+
+def test_no_token_can_be_named_as_the_one_in_use(api: Api) -> None:
+    owner = owner_of(api, "one")
+    with pytest.raises(ValidationFailed) as refusal, api.rows() as session:
+        tokens.create(session, owner.user_id, "current", [], 30)
+    assert "stands for the token in use" in refusal.value.details["fields"]["token_name"]
+
+
+def test_an_older_token_named_current_can_be_revoked(api: Api) -> None:
+    owner = owner_of(api, "one", "was-allowed-before")
+    with api.rows() as session:
+        older = sa.update(Token).where(Token.name == "was-allowed-before")
+        session.execute(older.values(name="current", live_name="current"))
+    assert api.delete("/auth/tokens/name:current", headers=owner["one"]).status_code == 204
+    assert [token["token_name"] for token in listed(api, owner["one"])] == ["one"]
+    assert refused(api.delete("/auth/tokens/name:current", headers=owner["one"]), 404, "not_found") == {
+        "resource": "token",
+        "id": "current",
+    }
+
+
+def test_the_audit_log_says_with_which_token_another_was_revoked(api: Api) -> None:
+    owner = owner_of(api, "one", "two")
+    change(api, "two", scopes="runs:write baselines:write")
+    api.delete("/auth/tokens/two", headers=owner["one"])
+    (record,) = api.get("/audit-log", query={"action": "token.revoke"}, headers=api.bearer()).json["data"]
+    assert (record["target"], record["token_name"]) == ("token:two", "one")
+    assert record["before"] == {"scopes": ["runs:write", "baselines:write"]}
+    assert record["after"] == {"revoked_by": {"token_name": "one", "scopes": ["runs:read"]}}
 
 
 # --- When it was last used -------------------------------------------------------------------

@@ -46,13 +46,16 @@ ADDED = {
     "DELETE /auth/tokens/{token_name}": Rule(),
     "GET /baseline-approvals": Rule(scope="results:read"),
     "GET /baseline-approvals/{approval_id}": Rule(scope="results:read"),
-    "POST /baseline-approvals/{approval_id}/review": Rule(scope="baselines:write", roles=ADMIN),
+    "POST /baseline-approvals/{approval_id}/review": Rule(
+        scope="baselines:write", roles=frozenset({"admin", "contributor"})
+    ),
     "POST /baseline-approvals/{approval_id}/revert": Rule(scope="baselines:write", roles=ADMIN),
     "GET /audit-log": Rule(scope="system:read", roles=ADMIN),
     "GET /runs/{run_id}/comparison": Rule(scope="results:read"),
     "GET /regression-tests/{regression_id}": Rule(scope="results:read"),
     "GET /regression-tests/{regression_id}/health": Rule(scope="results:read"),
     "GET /failure-clusters": Rule(scope="results:read"),
+    "GET /pull-requests/{number}": Rule(scope="results:read"),
     "GET /openapi.json": Rule(public=True),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.support import factories
 from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.fixtures import on_one_database
-from tests.support.reviews import REASON, ReviewScenario, review_mode, review_scenario, store
+from tests.support.reviews import REASON, ReviewScenario, review_mode, review_scenario
 from tests.support.writing import FINISHED, contents, refused
 
 
@@ -99,7 +98,7 @@ def test_a_baseline_that_changed_since_the_request_is_a_conflict(
         "expected_hash": scenario.mismatch.old,
         "current_hash": current,
     }
-    assert (scenario.get(approval), scenario.baseline()) == (approval, current)
+    assert (scenario.get(approval), scenario.baseline()) == (approval | {"outdated": True}, current)
     assert scenario.review(approval, "reject").status_code == 200, "it can still be put away"
 
 
@@ -120,14 +119,72 @@ def test_who_may_review_is_a_setting(scenario: ReviewScenario, mode: str) -> Non
         assert by_admin["review_reason"] == REASON
         assert scenario.revert(by_admin).status_code == 200
     elif mode == "required":
-        for decision in ("approve", "reject"):
-            details = refused(scenario.review(by_admin, decision), 403, "forbidden")
-            assert details == {"requested_by": by_admin["requested_by"], "rule": "required"}
+        details = refused(scenario.review(by_admin), 403, "forbidden")
+        assert details == {"requested_by": by_admin["requested_by"], "rule": "required"}
         assert scenario.baseline() == scenario.mismatch.old
         assert scenario.review(by_admin, who=scenario.other).status_code == 200
     else:
         assert scenario.review(by_admin).status_code == 200
         assert scenario.baseline() == scenario.mismatch.new
+
+
+@pytest.mark.parametrize("requester", ["admin", "contributor"])
+def test_who_requested_may_look_and_withdraw(scenario: ReviewScenario, requester: str) -> None:
+    who = getattr(scenario, requester)
+    approval = scenario.request(who)
+    preview = scenario.review(approval, who=who, dry_run=True).json
+    assert [change["new_hash"] for change in preview["changes"]] == [scenario.mismatch.new]
+    assert scenario.get(approval) == approval
+    refused(scenario.review(approval, who=who), 403, "forbidden")
+    withdrawn = scenario.review(approval, "reject", who=who, reason="I looked at the wrong run.").json["approval"]
+    assert (withdrawn["status"], withdrawn["reviewed_by"]) == ("rejected", approval["requested_by"])
+    assert scenario.get(approval) == withdrawn
+    assert scenario.baseline() == scenario.mismatch.old
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_contributor_decides_on_no_request_of_others(
+    scenario: ReviewScenario, mode: str, decision: str, dry_run: bool
+) -> None:
+    with review_mode(scenario.api, "required"):
+        approval = scenario.request(scenario.admin)
+    response = scenario.review(approval, decision, scenario.contributor, dry_run=dry_run)
+    assert refused(response, 403, "forbidden") == {
+        "requested_by": approval["requested_by"],
+        "required_roles": ["admin"],
+        "user_role": "contributor",
+    }
+    assert scenario.get(approval) == approval
+
+
+def test_a_contributor_approves_nothing_in_any_mode(scenario: ReviewScenario, mode: str) -> None:
+    approval = scenario.request()
+    details = refused(scenario.review(approval, who=scenario.contributor), 403, "forbidden")
+    assert details["required_roles"] == ["admin"]
+    refused(
+        scenario.api.post(
+            f"/baseline-approvals/{approval['approval_id']}/revert",
+            json={"reason": "The timing was wrong after all."},
+            headers=scenario.contributor,
+        ),
+        403,
+        "forbidden",
+    )
+    assert scenario.get(approval) == approval
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_file_that_no_store_has_any_more_is_not_approved(scenario: ReviewScenario, dry_run: bool) -> None:
+    approval = scenario.request()
+    folder = platform.repository(scenario.api.app.config)
+    (folder / "TestResults" / f"{scenario.mismatch.new}.srt").unlink()
+    response = scenario.review(approval, dry_run=dry_run)
+    details = refused(response, 409, "conflict")
+    assert details == {"output_id": scenario.mismatch.output_id, "actual_hash": scenario.mismatch.new}
+    assert "No store" in response.json["message"]
+    assert (scenario.get(approval), scenario.baseline()) == (approval, scenario.mismatch.old)
+    assert scenario.review(approval, "reject").status_code == 200, "it can still be put away"
 
 
 def test_a_contributors_request_always_waits(scenario: ReviewScenario, mode: str) -> None:
@@ -310,16 +367,29 @@ def test_the_later_of_two_approvals_is_reverted_first(scenario: ReviewScenario) 
     case = scenario.mismatch
     first = scenario.request()
     scenario.review(first)
-    with scenario.api.rows() as session:
-        test = session.get_one(platform.RegressionTest, case.regression_id)
-        run = factories.run(session, *FINISHED, tests=[test])
-        newer = store(platform.repository(scenario.api.app.config), f"newer{run.id}")
-        factories.result(session, run, test, (session.get_one(RegressionTestOutput, case.output_id), newer))
-        later = dataclasses.replace(case, run_id=run.id)
-    second = scenario.request(of=later)
+    second = scenario.request(of=scenario.later_run("newer"))
     assert second["expected_hash"] == case.new
     scenario.review(second)
     assert refused(scenario.revert(first), 409, "conflict")
     for approval in (second, first):
+        assert scenario.revert(approval).status_code == 200
+    assert scenario.baseline() == case.old
+
+
+def test_what_others_approved_since_is_not_reverted_although_the_file_is_the_same(scenario: ReviewScenario) -> None:
+    case = scenario.mismatch
+    first = scenario.request()
+    scenario.review(first)
+    second = scenario.request(of=scenario.later_run("newer"))
+    scenario.review(second)
+    third = scenario.request(of=scenario.later_run())
+    scenario.review(third)
+    assert scenario.baseline() == case.new
+
+    details = refused(scenario.revert(first), 409, "conflict")
+
+    assert details == {"approval_ids": [second["approval_id"], third["approval_id"]]}
+    assert (scenario.baseline(), scenario.get(first)["reverted_at"]) == (case.new, None)
+    for approval in (third, second, first):
         assert scenario.revert(approval).status_code == 200
     assert scenario.baseline() == case.old

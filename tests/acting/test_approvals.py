@@ -13,9 +13,10 @@ from api_v1.database.platform import RegressionTestOutput
 from api_v1.web.validation import MAX_ID
 from tests.support import factories
 from tests.support.client import Api
+from tests.support.factories import hash_of
 from tests.support.fixtures import on_one_database
 from tests.support.reviews import REASON, ReviewScenario, mismatched_output, review_scenario, store
-from tests.support.writing import FINISHED, added, contents, refused
+from tests.support.writing import added, contents, refused
 
 # --- Request --------------------------------------------------------------------------------------
 
@@ -103,6 +104,8 @@ def test_a_file_that_no_store_has_cannot_be_approved(scenario: ReviewScenario) -
 
 def test_an_output_without_baseline_gets_its_first_baseline(scenario: ReviewScenario) -> None:
     scenario.set_baseline(None)
+    with scenario.api.rows() as session:
+        session.scalars(sa.select(platform.TestResultFile)).one().expected = ""
     approval = scenario.request(apply_to_variants=True)
     assert approval["expected_hash"] is None
     review = scenario.review(approval).json
@@ -181,25 +184,122 @@ def test_an_invalid_field_is_refused_by_name(scenario: ReviewScenario, field: st
     assert list(refused(response, 400, "validation_error")["fields"]) == [field]
 
 
-def test_a_second_request_returns_the_first(scenario: ReviewScenario) -> None:
+def test_a_second_request_returns_the_first_and_is_audited_with_its_reason(scenario: ReviewScenario) -> None:
     first = scenario.request()
     with scenario.api.rows() as session:
         before = contents(session)
     again = scenario.request(scenario.admin, reason="Another reason of somebody else.")
     assert again == first
     with scenario.api.rows() as session:
+        assert added(before, contents(session)) == {"api_v1_audit": 1}
+    query = {"target": f"approval:{first['approval_id']}"}
+    entries = scenario.api.get("/audit-log", query=query, headers=scenario.admin).json["data"]
+    assert [(entry["action"], entry["reason"]) for entry in entries] == [
+        ("baseline.request", "Another reason of somebody else."),
+        ("baseline.request", REASON),
+    ]
+    assert entries[0]["actor"] != entries[1]["actor"] == first["requested_by"]
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_second_request_with_other_apply_to_variants_is_a_conflict(scenario: ReviewScenario, pending: bool) -> None:
+    first = scenario.request(apply_to_variants=pending)
+    with scenario.api.rows() as session:
+        before = contents(session)
+    response = scenario.ask(scenario.admin, apply_to_variants=not pending)
+    details = refused(response, 409, "conflict")
+    assert details == {"approval_id": first["approval_id"], "apply_to_variants": pending}
+    assert f"Approval {first['approval_id']} is pending" in response.json["message"]
+    with scenario.api.rows() as session:
         assert contents(session) == before
 
 
 def test_a_request_for_the_same_file_of_another_run_returns_the_first(scenario: ReviewScenario) -> None:
     first = scenario.request()
+    assert scenario.request(of=scenario.later_run()) == first
+
+
+def test_an_older_run_cannot_roll_back_a_newer_baseline(scenario: ReviewScenario) -> None:
+    own = scenario.mismatch
+    newer = scenario.later_run("newer")
+    assert scenario.review(scenario.request(of=newer)).status_code == 200
+    with scenario.api.rows() as session:
+        before = contents(session)
+    details = refused(scenario.ask(), 409, "conflict")
+    assert details == {
+        "run_id": own.run_id,
+        "output_id": own.output_id,
+        "expected_hash": own.old,
+        "current_hash": newer.new,
+        "actual_hash": own.new,
+    }
+    assert scenario.baseline() == newer.new
+    with scenario.api.rows() as session:
+        assert contents(session) == before
+
+
+def test_what_was_approved_already_is_said_to_be_the_baseline(scenario: ReviewScenario) -> None:
+    own = scenario.mismatch
+    approval = scenario.request()
+    scenario.review(approval)
+    response = scenario.ask()
+    details = refused(response, 409, "conflict")
+    assert (details["expected_hash"], details["current_hash"]) == (own.old, own.new)
+    sentence = f"The run's file is the baseline of output {own.output_id} already"
+    assert response.json["message"] == f"{sentence}, by approval {approval['approval_id']}."
+    again = scenario.ask(of=scenario.later_run())
+    assert refused(again, 422, "unprocessable") == {"run_id": details["run_id"] + 1, "output_id": own.output_id}
+    assert again.json["message"].startswith(sentence)
+
+
+def test_a_file_that_is_the_baseline_by_nobodys_approval_is_said_to_be_that(scenario: ReviewScenario) -> None:
+    scenario.set_baseline(scenario.mismatch.new)
+    response = scenario.ask()
+    refused(response, 409, "conflict")
+    assert response.json["message"].endswith("already.")
+
+
+def test_the_file_of_another_test_does_not_stand_for_an_outputs_own(scenario: ReviewScenario) -> None:
+    """A worker may report a file of another test's output."""
     own = scenario.mismatch
     with scenario.api.rows() as session:
-        test = session.get_one(platform.RegressionTest, own.regression_id)
-        run = factories.run(session, *FINISHED, tests=[test])
-        factories.result(session, run, test, (session.get_one(RegressionTestOutput, own.output_id), own.new))
-        later = dataclasses.replace(own, run_id=run.id)
-    assert scenario.request(of=later) == first
+        other = factories.regression_test(session)
+        session.scalars(sa.select(platform.TestResultFile)).one().regression_test_id = other.id
+    assert refused(scenario.ask(), 422, "unprocessable") == {"run_id": own.run_id, "output_id": own.output_id}
+
+
+def test_after_the_baseline_moved_the_same_file_can_be_asked_for_anew(each_api: Api) -> None:
+    scenario = review_scenario(each_api)
+    old = scenario.request()
+    assert old["outdated"] is False
+    scenario.set_baseline(hash_of("moved"))
+    assert scenario.get(old) == old | {"outdated": True}
+
+    again = scenario.later_run()
+    new = scenario.request(of=again)
+
+    assert new["approval_id"] != old["approval_id"]
+    assert (new["expected_hash"], new["actual_hash"]) == (hash_of("moved"), old["actual_hash"])
+    listed = each_api.get("/baseline-approvals", headers=scenario.admin).json["data"]
+    assert [(one["approval_id"], one["outdated"]) for one in listed] == [
+        (new["approval_id"], False),
+        (old["approval_id"], True),
+    ]
+    refused(scenario.review(old), 409, "conflict")
+    preview = scenario.review(old, "reject", dry_run=True).json
+    assert preview["approval"] == old | {"outdated": True}
+    rejected = scenario.review(old, "reject").json["approval"]
+    assert (rejected["status"], rejected["outdated"]) == ("rejected", False)
+    assert scenario.review(new).status_code == 200
+    assert scenario.baseline() == again.new
+
+
+def test_the_request_for_a_deleted_output_is_outdated(scenario: ReviewScenario) -> None:
+    approval = scenario.request()
+    with scenario.api.rows() as session:
+        session.execute(sa.delete(platform.TestResultFile))
+        session.execute(sa.delete(RegressionTestOutput))
+    assert scenario.get(approval)["outdated"] is True
 
 
 @pytest.mark.parametrize("decision", ["reject", "approve"])

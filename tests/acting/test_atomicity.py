@@ -38,13 +38,13 @@ def created(number: int) -> tuple[int, int]:
 
 
 CHANGED = (1, 1)
-NEW_RUN = dict.fromkeys(("test", "customized_test", "api_v1_run_creation", "api_v1_audit"), created(1))
+NEW_RUN = dict.fromkeys(("test", "customized_test", "test_fork", "api_v1_run_creation", "api_v1_audit"), created(1))
 Case = tuple[str, str, Any, dict[str, str]]
 
 
 def create(scenario: ReviewScenario) -> tuple[Case, Difference]:
     body = BODY | {"repository": "somebody/new"}
-    return ("POST", "/runs", body, scenario.contributor), NEW_RUN | {"fork": created(1), "test_fork": created(1)}
+    return ("POST", "/runs", body, scenario.contributor), NEW_RUN | {"fork": created(1)}
 
 
 def retry(scenario: ReviewScenario) -> tuple[Case, Difference]:

@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 
 from api_v1.database import platform
 from api_v1.database.platform import Base, RegressionTestOutput, TestStatus
-from api_v1.database.tables import AuditRecord, BaselineApproval, BaselineChange, IdempotentRequest
+from api_v1.database.tables import AuditRecord, BaselineApproval, BaselineChange, IdempotentRequest, RunCreation
 from tests.support import factories, servers
 from tests.support.fixtures import platform_config
 from tests.support.reviews import MismatchedOutput, mismatched_output, store
 from tests.support.writing import BODY, FINISHED
 
 MANY = 20
+MORE = 50
 REVIEW = {"decision": "approve", "reason": "I compared both files."}
 
 
@@ -66,15 +67,26 @@ class Post(NamedTuple):
 
 @pytest.fixture(scope="module")
 def served(mariadb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApi]:
-    folder: Path = tmp_path_factory.mktemp("acting")
-    with servers.mariadb_schema("acting") as uri:
+    with serving("acting", tmp_path_factory.mktemp("acting")) as api:
+        yield api
+
+
+@contextmanager
+def serving(name: str, folder: Path, **more: str) -> Iterator[ServedApi]:
+    """Serve the API with five tests by several processes and threads.
+
+    Args:
+        name: of the schema.
+        more: further settings.
+    """
+    with servers.mariadb_schema(name) as uri:
         engine = sa.create_engine(uri)
         Base.metadata.create_all(engine)
         with Session(engine) as session:
             for _ in range(5):
                 factories.regression_test(session)
             session.commit()
-        config = platform_config(uri, folder)
+        config = platform_config(uri, folder, **more)
         with servers.gunicorn(folder, config, "--workers", "4", "--threads", "5", "--preload") as server:
             yield ServedApi(server, engine, folder)
         engine.dispose()
@@ -173,12 +185,75 @@ def test_a_new_fork_is_created_once(served: ServedApi) -> None:
         assert served.count(platform.Fork, platform.Fork.github.ilike(f"%/{name}.git")) == 1
 
 
-def test_twenty_equal_requests_for_approval_are_one(served: ServedApi) -> None:
+@pytest.mark.parametrize("callers", [MANY, MORE])
+def test_equal_requests_for_approval_are_one(served: ServedApi, callers: int) -> None:
     (case,) = served.mismatched_outputs()
-    answers = at_once(served, [Post(case.path, case.body(), who) for who in served.bearers(MANY)])
-    assert statuses(answers) == {202: MANY}
-    assert len({answer.json()["approval_id"] for answer in answers}) == 1
+    answers = at_once(served, [Post(case.path, case.body(), who) for who in served.bearers(callers)])
+    assert statuses(answers) == {202: callers}
+    (approval,) = {answer.json()["approval_id"] for answer in answers}
     assert served.count(BaselineApproval, BaselineApproval.output_id == case.output_id) == 1
+    assert served.count(AuditRecord, AuditRecord.target == f"approval:{approval}") == callers
+
+
+def test_requests_that_differ_in_apply_to_variants_are_one_and_conflicts(served: ServedApi) -> None:
+    (case,) = served.mismatched_outputs()
+    posts = [
+        Post(case.path, case.body(apply_to_variants=number % 2 == 0), who)
+        for number, who in enumerate(served.bearers(MANY))
+    ]
+    answers = at_once(served, posts)
+    assert statuses(answers) == {202: MANY // 2, 409: MANY // 2}
+    assert len({(answer.json().get("details") or answer.json())["approval_id"] for answer in answers}) == 1
+    assert served.count(BaselineApproval, BaselineApproval.output_id == case.output_id) == 1
+
+
+@pytest.mark.parametrize("callers", [MANY, MORE])
+def test_every_retry_is_a_run_of_its_own(served: ServedApi, callers: int) -> None:
+    (case,) = served.mismatched_outputs()
+    posts = [Post(f"/runs/{case.run_id}/retry", {"failed_only": True}, who) for who in served.bearers(callers)]
+    answers = at_once(served, posts)
+    assert statuses(answers) == {202: callers}
+    new = {answer.json()["new_run_id"] for answer in answers}
+    assert len(new) == callers
+    assert served.count(RunCreation, RunCreation.test_id.in_(new), RunCreation.retry_of == case.run_id) == callers
+    assert served.count(platform.TestFork, platform.TestFork.test_id.in_(new)) == callers
+    assert served.count(platform.CustomizedTest, platform.CustomizedTest.test_id.in_(new)) == callers
+
+
+def test_one_of_many_reviewers_and_the_requester_decides(served: ServedApi) -> None:
+    (case,) = served.mismatched_outputs()
+    (requester,) = served.bearers(1)
+    (answer,) = at_once(served, [Post(case.path, case.body(), requester)])
+    path = f"/baseline-approvals/{answer.json()['approval_id']}/review"
+    withdraw = {"decision": "reject", "reason": "I looked at the wrong run."}
+    posts = [Post(path, REVIEW, who) for who in served.bearers(MORE - 1)]
+    answers = at_once(served, [Post(path, withdraw, requester), *posts])
+    assert statuses(answers) == {200: 1, 409: MORE - 1}
+    decided = next(answer.json()["approval"]["status"] for answer in answers if answer.status == 200)
+    with served.rows() as session:
+        correct = session.get_one(RegressionTestOutput, case.output_id).correct
+    assert correct == {"approved": case.new, "rejected": case.old}[decided]
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_one_of_many_requests_that_are_applied_at_once_is_approved(
+    mariadb_uri: str, tmp_path: Path, pending: bool
+) -> None:
+    with serving("at_once", tmp_path, API_V1_BASELINE_REVIEW="auto") as served:
+        (case,) = served.mismatched_outputs()
+        if pending:
+            with served.rows() as session:
+                contributor = factories.bearer(session, factories.user(session, "contributor"))
+            (answer,) = at_once(served, [Post(case.path, case.body(), contributor)])
+            assert answer.json()["status"] == "pending_review"
+        answers = at_once(served, [Post(case.path, case.body(), who) for who in served.bearers(MORE)])
+        found = statuses(answers)
+        # They queue for one output. On a slow machine the time of some is used up, but none comes to a deadlock.
+        assert found[202] == 1 and found.keys() <= {202, 409, 503}
+        assert "1213" not in served.server.log
+        assert served.count(BaselineApproval) == served.count(BaselineChange) == 1
+        with served.rows() as session:
+            assert session.get_one(RegressionTestOutput, case.output_id).correct == case.new
 
 
 def request(served: ServedApi, cases: Sequence[MismatchedOutput], **more: Any) -> list[str]:

@@ -149,7 +149,8 @@ def test_tests_that_are_unknown_or_inactive_are_named(api: Api, tests: list[int]
     def details(*ids: int) -> dict[str, Any]:
         return refused(post(api, "/runs", BODY | {"regression_test_ids": ids}, headers=headers), 422, "unprocessable")
 
-    assert details(tests[0], 999_999, inactive, 2**40) == {"unknown_ids": [999_999, 2**40]}
+    assert details(tests[0], 999_999, 2**40, 10**30) == {"unknown_ids": [999_999, 2**40, 10**30]}
+    assert details(tests[0], 999_999, inactive, unset) == {"unknown_ids": [999_999], "inactive_ids": [inactive, unset]}
     assert details(unset, tests[0], inactive) == {"inactive_ids": [unset, inactive]}
     assert details() == {}
     with api.rows() as session:
@@ -165,7 +166,7 @@ def test_without_any_active_test_there_is_nothing_to_run(api: Api) -> None:
 @pytest.mark.parametrize("environment", ["windows-latest", "linux", "LINUX-LATEST", "", "macos-latest"])
 def test_an_environment_must_be_there_and_fit(api: Api, tests: list[int], environment: str) -> None:
     details = refused(post(api, "/runs", BODY | {"environment_id": environment}), 422, "unprocessable")
-    assert details["environment_id"] == environment
+    assert details == {"environment_id": environment, "platform": "linux", "allowed_ids": ["linux-latest"]}
 
 
 @on_one_database
@@ -174,6 +175,7 @@ def test_an_environment_must_be_there_and_fit(api: Api, tests: list[int], enviro
     [
         ("repository", ...),
         ("repository", "no-owner"),
+        *(("repository", name) for name in ("../..", "owner/.", "owner/..", "./name", "owner/name.git", "owner/.git")),
         ("repository", "owner/name/more"),
         ("repository", "owner/name\n"),
         ("repository", "o/" + "n" * 99),
@@ -354,7 +356,7 @@ def finished_run(session: DbSession, **more: Any) -> tuple[Any, dict[str, int]]:
 def test_a_retry_copies_a_run_and_leaves_it_alone(each_api: Api, kind: dict[str, Any]) -> None:
     with each_api.rows() as session:
         author = factories.user(session, "tester")
-        author_name, headers = author.name, factories.bearer(session, author)
+        author_id, author_name, headers = author.id, author.name, factories.bearer(session, author)
         run, tests = finished_run(session, owner=factories.user(session), **kind)
         run_id = run.id
         before = contents(session)
@@ -373,23 +375,67 @@ def test_a_retry_copies_a_run_and_leaves_it_alone(each_api: Api, kind: dict[str,
         assert added(before, contents(session)) == {
             "test": 1,
             "customized_test": 5,
+            "test_fork": 1,
             "api_v1_run_creation": 1,
             "api_v1_audit": 1,
         }
+        owners = sa.select(platform.TestFork.user_id).where(platform.TestFork.test_id == new_id)
+        assert session.scalars(owners).all() == [author_id]
     runs = [each_api.get(f"/runs/{each}", headers=headers).json for each in (run_id, new_id)]
     assert [run["status"] for run in runs] == ["fail", "queued"]
     assert runs[1]["triggered_by"] == author_name
+    assert [run["retry_of"] for run in runs] == [None, run_id]
+    assert {run["run_id"]: run for run in each_api.get("/runs", headers=headers).json["data"]} == {
+        run["run_id"]: run for run in runs
+    }
     same = ("repository", "branch", "commit_sha", "pull_request", "platform")
     assert [runs[1][name] for name in same] == [runs[0][name] for name in same]
 
 
-def test_a_retry_may_be_limited_to_failed_tests(api: Api) -> None:
+def test_a_retry_may_be_limited_to_tests_that_failed_or_were_skipped(api: Api) -> None:
     with api.rows() as session:
         run, tests = finished_run(session)
         run_id = run.id
     result = accepted(post(api, f"/runs/{run_id}/retry", {"failed_only": True}))
     with api.rows() as session:
-        assert set_of(session, result["new_run_id"]) == [tests["fail"], tests["missing"], tests["code"]]
+        assert set_of(session, result["new_run_id"]) == [id_ for name, id_ in tests.items() if name != "pass"]
+
+
+def test_a_retry_of_a_deleted_run_names_no_source(api: Api) -> None:
+    with api.rows() as session:
+        run_id = factories.run(session, "canceled", tests=[factories.regression_test(session)]).id
+    new_id = accepted(post(api, f"/runs/{run_id}/retry"))["new_run_id"]
+    with api.rows() as session:
+        for model in (platform.CustomizedTest, platform.TestProgress):
+            session.execute(sa.delete(model).where(model.test_id == run_id))
+        session.execute(sa.delete(platform.Test).where(platform.Test.id == run_id))
+    assert api.get(f"/runs/{new_id}", headers=api.bearer()).json["retry_of"] is None
+
+
+@pytest.mark.parametrize("failed_only", [False, True])
+@pytest.mark.parametrize("progress", [("canceled",), ("preparation", "canceled"), ("completed",)])
+def test_a_retry_of_a_run_that_ended_before_its_set_was_written_takes_the_active_tests(
+    api: Api, tests: list[int], progress: tuple[str, ...], failed_only: bool
+) -> None:
+    """No test has a result in an earlier run."""
+    with api.rows() as session:
+        run_id = factories.run(session, *progress).id
+    result = accepted(post(api, f"/runs/{run_id}/retry", {"failed_only": failed_only}))
+    with api.rows() as session:
+        assert set_of(session, result["new_run_id"]) == tests
+
+
+def test_what_passed_before_a_run_without_a_recorded_set_was_canceled_is_not_repeated_with_failed_only(
+    api: Api, tests: list[int]
+) -> None:
+    with api.rows() as session:
+        run = factories.run(session, "testing", "canceled")
+        for test_id, exit_code in zip(tests, (0, 1), strict=False):
+            factories.result(session, run, session.get_one(platform.RegressionTest, test_id), exit_code=exit_code)
+        run_id = run.id
+    result = accepted(post(api, f"/runs/{run_id}/retry", {"failed_only": True}))
+    with api.rows() as session:
+        assert set_of(session, result["new_run_id"]) == tests[1:]
 
 
 @pytest.mark.parametrize("failed_only", [False, True])
@@ -402,7 +448,7 @@ def test_tests_that_are_inactive_now_are_left_out_and_named(api: Api, failed_onl
     result = accepted(post(api, f"/runs/{run_id}/retry", {"failed_only": failed_only}))
     left = ["fail"] if failed_only else ["pass", "fail"]
     assert result["message"].endswith(f"inactive now: {', '.join(str(tests[name]) for name in left)}.")
-    kept = ("missing", "code") if failed_only else ("missing", "skipped", "code")
+    kept = ("missing", "skipped", "code")
     with api.rows() as session:
         assert set_of(session, result["new_run_id"]) == [tests[name] for name in kept]
 
@@ -418,8 +464,8 @@ def test_the_message_about_many_inactive_tests_stays_short(api: Api) -> None:
 
 @pytest.mark.parametrize("life", [*LIVES, *ENDS])
 def test_a_retry_of_a_run_without_a_recorded_set_takes_its_tests(api: Api, life: str) -> None:
-    """An unfinished one runs the active tests; a finished one ran those that have a result."""
-    over = life in ENDS
+    """Unless it completed, it was to run the active tests; a completed one ran those that have a result."""
+    over = ENDS.get(life, [""])[-1] == "completed"
     with api.rows() as session:
         tests = [factories.regression_test(session) for _ in range(3)]
         run = factories.run(session, *(LIVES | ENDS)[life])
@@ -434,7 +480,7 @@ REFUSED_RETRIES: dict[str, tuple[Sequence[str], int | None, bool]] = {
     "what failed of a queued run": ((), None, True),
     "what failed of a running run": (("preparation", "testing"), 1, True),
     "what failed where nothing did": (FINISHED, 0, True),
-    "what failed of a run that was skipped whole": (("canceled",), None, True),
+    "what failed of a canceled run where nothing did": (("testing", "canceled"), 0, True),
     "a run none of whose tests is active": (FINISHED, 0, False),
 }
 
@@ -464,7 +510,10 @@ def test_a_retry_can_be_retried(api: Api) -> None:
     first = accepted(post(api, f"/runs/{run_id}/retry", {"failed_only": True}))["new_run_id"]
     second = accepted(post(api, f"/runs/{first}/retry"))["new_run_id"]
     with api.rows() as session:
-        assert set_of(session, second) == set_of(session, first) == [tests["fail"], tests["missing"], tests["code"]]
+        assert set_of(session, second) == set_of(session, first) != sorted(tests.values())
+    headers = api.bearer()
+    sources = [api.get(f"/runs/{new}", headers=headers).json["retry_of"] for new in (first, second)]
+    assert sources == [run_id, first]
 
 
 def test_times_are_those_of_the_request(api: Api, tests: list[int]) -> None:

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import MetaData, UniqueConstraint
 
 from benchmarks import dataset as generator
-from benchmarks.dataset import TABLES, Dataset, Outcome, Run
+from benchmarks.dataset import TABLES, Dataset, Outcome, Run, loading
+from benchmarks.dataset import __main__ as command
 
 SMALL = 400
 """As few runs as show every outcome."""
@@ -303,7 +304,7 @@ def test_every_cancellation_becomes_a_message(cancellation: generator.Cancellati
 
 
 def test_lines_are_written_as_the_server_reads_them() -> None:
-    assert generator._line((1, None, "a\tb\nc\\d", "")) == "1\t\\N\ta\\tb\\nc\\\\d\t\n"
+    assert loading._line((1, None, "a\tb\nc\\d", "")) == "1\t\\N\ta\\tb\\nc\\\\d\t\n"
 
 
 @pytest.mark.parametrize("name", ["platform", "api_v1", "api_v1_bench`; DROP", ""])
@@ -312,6 +313,6 @@ def test_other_databases_are_not_replaced(name: str, capsys: pytest.CaptureFixtu
     uri = f"mysql+pymysql://root@127.0.0.1:1/{name}"
 
     with pytest.raises(SystemExit):
-        generator.main(["--database-uri", uri])
+        command.main(["--database-uri", uri])
 
     assert "is not replaced" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from flask import Flask
 
 import api_v1
+from api_v1.acting import approvals
 from api_v1.database import migrations
 from api_v1.database.platform import Base
 from api_v1.database.session import db
@@ -316,6 +317,87 @@ def test_observed_results_are_derived_for_failures_of_an_older_version(
             " WHERE test_id <> 0"
         ).all()
         assert [tuple(row) for row in rows] == [(7, "fail", 139, 1, observed.digest(139, {}))]
+
+
+@pytest.mark.parametrize(
+    "left", [(), ("ALTER TABLE api_v1_run_state ADD COLUMN pull_request INTEGER",)], ids=["whole", "cut short before"]
+)
+def test_pull_requests_are_derived_for_states_of_an_older_version(
+    left: tuple[str, ...], own_app: Flask, own_cli: Cli
+) -> None:
+    with own_app.app_context():
+        insert_runs(db.engine)
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE test SET test_type = 'pr', pr_nr = 7 WHERE id = 2")
+    own_cli("db", "upgrade")
+    own_cli("db", "downgrade", "0004")
+    with own_app.app_context(), db.engine.begin() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_run_state")}
+        assert "pull_request" not in columns
+        for statement in left:
+            connection.exec_driver_sql(statement)
+    own_cli("db", "upgrade")
+    assert state(own_app) == UPGRADED
+    with own_app.app_context(), db.engine.connect() as connection:
+        assert differences(connection) == []
+        rows = connection.exec_driver_sql(
+            "SELECT test_id, pull_request FROM api_v1_run_state WHERE test_id <> 0 ORDER BY test_id"
+        ).all()
+        assert [tuple(row) for row in rows] == [(1, None), (2, 7)]
+
+
+def test_pending_requests_for_approval_are_recognised_after_an_upgrade(own_app: Flask, own_cli: Cli) -> None:
+    """Version 0001 identified them without the old hash."""
+    own_cli("db", "upgrade")
+    own_cli("db", "downgrade", "0001")
+    request = {"run_id": 1, "sample_id": 1, "regression_id": 1, "apply_to_variants": False, "reason": ""}
+    request |= {"requested_by": "ann@example.org", "created_at": "2026-01-01 12:00:00", "expected_hash": "old"}
+    rows = [
+        request | {"status": status, "pending_key": key, "output_id": output_id, "actual_hash": "new"}
+        for status, key, output_id in (
+            ("pending_review", "7:new", 7),
+            ("approved", None, 7),
+            ("pending_review", "8:new", 8),
+        )
+    ]
+    names = list(rows[0])
+    insert = f"INSERT INTO api_v1_baseline_approval ({', '.join(names)}) VALUES (:{', :'.join(names)})"
+    moved = "UPDATE api_v1_baseline_approval SET expected_hash = 'moved', output_id = 7 WHERE output_id = 8"
+
+    def keys() -> list[str | None]:
+        with own_app.app_context(), db.engine.connect() as connection:
+            query = sa.text("SELECT pending_key FROM api_v1_baseline_approval ORDER BY id")
+            return list(connection.execute(query).scalars())
+
+    with own_app.app_context(), db.engine.begin() as connection:
+        connection.execute(sa.text(insert), rows)
+    own_cli("db", "upgrade")
+    assert keys() == [approvals.pending_key(7, "old", "new"), None, approvals.pending_key(8, "old", "new")]
+    with own_app.app_context(), db.engine.begin() as connection:
+        connection.execute(sa.text(moved))
+    own_cli("db", "downgrade", "0001")
+    assert keys() == [None, None, "7:new"], "the older version knows one request for an output and a file"
+    own_cli("db", "upgrade")
+    assert keys() == [approvals.pending_key(7, "old", "new"), None, approvals.pending_key(7, "moved", "new")]
+
+
+def test_tokens_of_an_older_version_work_after_the_upgrade(own_app: Flask, own_cli: Cli) -> None:
+    """A token made before fingerprints has none."""
+    own_cli("db", "upgrade")
+    with own_app.app_context():
+        headers = factories.bearer(db.session)
+        db.session.commit()
+    own_cli("db", "downgrade", "0001")
+    with own_app.app_context(), db.engine.connect() as connection:
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("api_v1_token")}
+        assert "password_fingerprint" not in columns
+    assert own_app.test_client().get("/api/v1/runs", headers=headers).status_code == 503
+    for _ in range(2):
+        own_cli("db", "upgrade")
+        assert state(own_app) == UPGRADED
+    with own_app.app_context():
+        assert db.session.scalars(sa.select(Token.password_fingerprint)).all() == [None]
+    assert own_app.test_client().get("/api/v1/runs", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("revision", ["base", "-1", "0000", "none"])

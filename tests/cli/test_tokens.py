@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from api_v1.access import tokens
+from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import Token, now
 from tests.support.cli import Cli, answer, sentence
@@ -39,6 +40,15 @@ def test_list_shows_live_tokens_without_their_values(app: Flask, cli: Cli) -> No
         assert token not in line
 
 
+def test_list_leaves_out_tokens_that_a_new_password_ended(app: Flask, cli: Cli) -> None:
+    cli("token", "create", "ann@example.org", "laptop")
+    with app.app_context():
+        db.session.execute(sa.update(platform.User).values(password="another"))
+        db.session.commit()
+    cli("token", "create", "ann@example.org", "phone")
+    assert [line.split("\t")[1] for line in cli("token", "list").stdout.splitlines()] == ["phone"]
+
+
 def test_revoked_token_is_refused(app: Flask, cli: Cli) -> None:
     token = cli("token", "create", "ann@example.org", "laptop").stdout.strip()
     cli("token", "revoke", "ann@example.org", "laptop")
@@ -55,6 +65,7 @@ def test_replacing_a_token_revokes_the_one_before(app: Flask, cli: Cli) -> None:
     [
         (["create", "bob@example.org", "laptop"], "no user with the email bob@example.org"),
         (["create", "ann@example.org", "taken"], "live token of that name"),
+        (["create", "ann@example.org", "current"], "stands for the token in use"),
         (["list", "bob@example.org"], "no user with the email bob@example.org"),
         (["revoke", "bob@example.org", "laptop"], "no user with the email bob@example.org"),
         (["revoke", "ann@example.org", "laptop"], "no live token named laptop"),

@@ -124,11 +124,15 @@ def test_an_unknown_run_is_not_found(api: Api) -> None:
     assert api.get("/runs/1/artifacts", headers=api.bearer()).status_code == 404
 
 
+OWN = {"build_log": "/logs", "expected_output": "/expected", "sample_output": "/actual", "diff": "/diff"}
+
+
 @on_one_database
-def test_files_only_in_the_folder_have_no_url_except_diffs(api: Api, repository: Path) -> None:
+def test_files_only_in_the_folder_are_linked_to_this_api(api: Api, repository: Path) -> None:
     headers = api.bearer()
     for entry in get(api, make_run(api, repository), headers)["data"]:
-        if entry["type"] == "diff":
+        if entry["type"] in OWN:
+            assert urlsplit(entry["download_url"]).path.endswith(OWN[entry["type"]])
             assert follow(api, entry["download_url"], headers) == 200
         else:
             assert entry["download_url"] is None
@@ -147,7 +151,13 @@ def test_a_lost_file_is_listed_and_has_no_diff(api: Api, repository: Path) -> No
 @on_one_database
 @pytest.mark.parametrize(
     ("progress", "listed"),
-    [((), []), (("testing",), []), (("testing", "completed"), ["build_log"]), (("canceled",), ["build_log"])],
+    [
+        ((), []),
+        (("testing",), []),
+        (("testing", "completed"), ["build_log"]),
+        (("canceled",), []),
+        (("testing", "canceled"), []),
+    ],
 )
 @pytest.mark.usefixtures("no_logs")
 def test_optional_files_are_listed_if_they_exist(
@@ -183,7 +193,7 @@ def test_a_sample_without_a_hash_has_no_report(api: Api) -> None:
 
 @given(scenario=scenarios.scenarios(most_runs=3), stored=st.sets(st.integers(0, 3)))
 @examples(0.3)
-def test_every_diff_that_has_a_url_answers(api: Api, repository: Path, scenario: Scenario, stored: set[int]) -> None:
+def test_every_url_answers(api: Api, repository: Path, scenario: Scenario, stored: set[int]) -> None:
     """Also in runs with files of tests outside their set, and of outputs of other tests."""
     headers = api.bearer()
     with api.rows() as session:
@@ -216,12 +226,37 @@ def test_only_verified_files_have_signed_urls(api: Api, repository: Path, bucket
     entries = {entry["type"]: entry for entry in get(api, run_id, headers)["data"]}
     statuses = {type_: entry["storage_status"] for type_, entry in entries.items()}
     assert statuses == dict.fromkeys(TYPES, "degraded") | {"build_log": "ok"}
-    assert {type_ for type_, entry in entries.items() if entry["download_url"]} == {"build_log", "binary", "diff"}
-    for type_, content in (("build_log", b"a log\n"), ("binary", b"MZ")):
-        with urllib.request.urlopen(entries[type_]["download_url"]) as response:
-            assert response.read() == content
-            assert entries[type_]["filename"] in response.headers["Content-Disposition"]
+    assert {type_ for type_, entry in entries.items() if not entry["download_url"]} == {"media_info"}
+    assert {type_ for type_, entry in entries.items() if "Signature" in (entry["download_url"] or "")} == {"binary"}
+    with urllib.request.urlopen(entries["binary"]["download_url"]) as response:
+        assert response.read() == b"MZ"
+        assert entries["binary"]["filename"] in response.headers["Content-Disposition"]
     assert entries["binary"]["size_bytes"] == 2
+
+
+@on_one_database
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_log_leaves_only_through_the_redacting_operation(
+    api: Api, repository: Path, bucket: Bucket, is_local: bool
+) -> None:
+    """Its stored text has the token by which the worker reports results."""
+    run_id, headers = make_run(api, repository), api.bearer()
+    bucket.put(f"LogFiles/{run_id}.txt", b"a log\n")
+    if not is_local:
+        (repository / f"LogFiles/{run_id}.txt").unlink()
+    (entry,) = get(api, run_id, headers, type="build_log")["data"]
+    assert entry["download_url"] == f"http://localhost{api.prefix}/runs/{run_id}/logs"
+    assert follow(api, entry["download_url"], headers) == 200
+    assert follow(api, entry["download_url"], api.bearer(scopes=["results:read"])) == 403
+
+
+@on_one_database
+def test_a_file_in_the_bucket_too_has_a_signed_url(api: Api, repository: Path, bucket: Bucket) -> None:
+    run_id, headers = make_run(api, repository), api.bearer()
+    for content in (b"one\n", b"equal\n"):
+        bucket.put(f"TestResults/{put_result(repository, content)}.srt", content)
+    entries = get(api, run_id, headers, type="expected_output")["data"]
+    assert [urllib.request.urlopen(entry["download_url"]).read() for entry in entries] == [b"one\n", b"equal\n"]
 
 
 @on_one_database
@@ -262,7 +297,8 @@ def test_nothing_is_verified_while_the_bucket_is_broken(
     entries = get(api, run_id, headers)["data"]
     assert time.monotonic() - began < 10 * 0.4
     assert {(entry["storage_status"], entry["verified"]) for entry in entries} == {("degraded", False)}
-    assert [entry["type"] for entry in entries if entry["download_url"]] == ["diff"]
+    assert [entry["type"] for entry in entries if not entry["download_url"]] == ["binary", "media_info"]
+    assert not [entry for entry in entries if "Signature" in (entry["download_url"] or "")]
 
 
 @on_one_database
@@ -272,6 +308,6 @@ def test_artifacts_are_listed_when_urls_cannot_be_signed(
     monkeypatch.setitem(api.app.config, "SERVICE_ACCOUNT_FILE", "/nowhere/account.json")
     with_fresh_storage(api.app, monkeypatch)
     run_id = make_run(api, repository)
-    bucket.put(f"LogFiles/{run_id}.txt", b"a log\n")
-    entry = get(api, run_id, type="build_log")["data"][0]
+    bucket.put(f"test_artifacts/{run_id}/ccextractorwinfull.exe", b"MZ")
+    entry = get(api, run_id, type="binary")["data"][0]
     assert (entry["storage_status"], entry["download_url"]) == ("ok", None)

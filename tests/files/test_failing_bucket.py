@@ -210,6 +210,25 @@ def test_an_approval_waits_until_the_file_is_known(scene: Scene, bucket: Bucket)
 
 
 @on_one_database
+@pytest.mark.parametrize(("gone", "status"), [(False, 503), (True, 409)])
+def test_a_review_waits_until_the_file_is_known(scene: Scene, bucket: Bucket, gone: bool, status: int) -> None:
+    headers = [scene.api.bearer() for _ in range(2)]
+    body = scene.case.ids | {"reason": "The subtitles are in sync now"}
+    approval = scene.api.post(f"{scene.case.path}/baseline-approval", json=body, headers=headers[0]).json or {}
+    review = f"/baseline-approvals/{approval['approval_id']}/review"
+    decision = {"decision": "approve", "reason": "I compared both files."}
+    if gone:
+        bucket.delete(f"TestResults/{hashlib.sha256(ACTUAL).hexdigest()}.srt")
+    else:
+        bucket.recorder.refuse()
+    response = scene.api.post(review, json=decision, headers=headers[1])
+    assert response.status_code == status
+    if not gone:
+        check_unknown("actual", response)
+    assert scene.api.post(review, json=decision | {"decision": "reject"}, headers=headers[1]).status_code == 200
+
+
+@on_one_database
 def test_health_reports_that_requests_do_not_use_the_bucket(
     scene: Scene, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ import json, resource, sys
 import api_v1
 from api_v1.database.platform import Base
 from api_v1.database.session import db
-from tests import bucket, factories
+from tests.support import bucket, factories
 
 app = api_v1.create_app()
 with app.app_context():

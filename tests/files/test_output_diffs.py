@@ -196,3 +196,34 @@ def test_files_of_the_bucket_are_looked_up_together(api: Api, bucket: Bucket) ->
         response = api.get(f"{case.path}/diff", query=case.ids, headers=headers)
     assert response.json["status"] == "different"
     assert bucket.recorder.rounds <= 1 + 2 * 2  # one to look both up, then each up to its end
+
+
+def srt(*, late_from: int = 10**9, without: int = 0) -> bytes:
+    """Captions of which those from a number on are 734 ms late, and one is missing."""
+    cues = []
+    for number in range(1, 121):
+        start = number * 2000 + (734 if number >= late_from else 0)
+        times = " --> ".join(f"00:{at // 60000:02}:{at // 1000 % 60:02},{at % 1000:03}" for at in (start, start + 1500))
+        cues += [] if number == without else [f"{number}\n{times}\nwords of caption {number}\n\n"]
+    return "".join(cues).encode()
+
+
+def test_a_diff_says_in_words_what_differs(each_api: Api, repository: Path) -> None:
+    body = get(each_api, mismatch(each_api, repository, srt(), srt(late_from=41)))
+    assert body["sentence"] == "80 captions from 41 on are 734 ms late; the rest is equal."
+    assert "captions" not in body
+
+
+def test_captions_are_listed_where_they_are_asked_for(api: Api, repository: Path) -> None:
+    body = get(api, mismatch(api, repository, srt(), srt(without=61)), captions="true")["captions"]
+    assert (body["unit"], body["expected_count"], body["actual_count"]) == ("caption", 120, 119)
+    assert (body["counts"], body["renumbered"], body["truncated"]) == ({"missing_cue": 1}, 0, False)
+    (change,) = body["changes"]
+    assert (change["kind"], change["expected"]["first"], change["expected"]["start"]) == ("missing_cue", 61, 122_000)
+    assert "actual" not in change
+
+
+def test_a_binary_file_has_no_sentence(api: Api, repository: Path) -> None:
+    body = get(api, mismatch(api, repository, b"a\0", b"b\0"), captions="true")
+    assert body["status"] == "different"
+    assert {"sentence", "captions"}.isdisjoint(body)

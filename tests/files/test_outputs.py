@@ -158,6 +158,8 @@ def test_mismatched_ids_are_not_found(api: Api, repository: Path, which: str) ->
     for wrong, resource in mixed:
         body = get(api, wrong, which, 404, headers)
         assert (body["code"], body["details"]["resource"]) == ("not_found", resource)
+        if resource == "output":
+            assert body["message"] == f"Regression test {case.regression_id} has no output {wrong.output_id}."
 
 
 # How it is sent

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api_v1.access import keys
+from api_v1.access.keys import Purpose
 from api_v1.access.tokens import new_secret
 from api_v1.database import platform
-from api_v1.database.session import db
-from api_v1.errors import ValidationFailed
+from api_v1.database.tables import Secret
 from api_v1.files import bucket as bucket_service
-from api_v1.files import run_logs, storage
 from tests.support import factories
 from tests.support.bucket import Bucket, put_local
 from tests.support.client import Api
@@ -202,17 +202,24 @@ def test_a_cursor_is_bound_to_its_log_and_filters(logged: Logged, api: Api, repo
     assert logged.get(sample, 400, cursor=cursor)["code"] == "validation_error"
 
 
-def test_cursors_are_signed_by_the_configured_key(logged: Logged, api: Api) -> None:
-    with api.app.app_context():
-        stores = storage.Storage(api.app.config)
-        keys: list[run_logs.CursorKey] = [lambda _: b"one key", lambda _: b"another", run_logs.derived_key]
-        session = db.session()
-        cursors = [run_logs.of_run(session, stores, logged.run_id, cursor_key=key, limit=2).next_cursor for key in keys]
-        assert len(set(cursors)) == 3
-        for key, cursor in zip(keys, cursors, strict=True):
-            run_logs.of_run(session, stores, logged.run_id, cursor_key=key, limit=2, cursor=cursor)
-        with pytest.raises(ValidationFailed):
-            run_logs.of_run(session, stores, logged.run_id, cursor_key=keys[0], limit=2, cursor=cursors[1])
+def test_a_cursor_of_a_rotated_key_is_refused(logged: Logged, api: Api) -> None:
+    cursor = logged.get(limit=2)["pagination"]["next_cursor"]
+    assert logged.get(limit=2, cursor=cursor)["data"]
+    with api.rows() as session:
+        keys.rotate(session, Purpose.CURSORS)
+    assert "rotated" in logged.get(status=400, cursor=cursor)["details"]["fields"]["cursor"]
+    again = logged.get(limit=2)["pagination"]["next_cursor"]
+    assert again != cursor and logged.get(limit=2, cursor=again)["data"]
+
+
+def test_a_cursor_says_nothing_about_the_configuration(logged: Logged, api: Api) -> None:
+    """With the same configuration and the same log, cursors differ where the stored keys do."""
+    cursors = set()
+    for _ in range(2):
+        with api.rows() as session:
+            session.execute(sa.delete(Secret).where(Secret.purpose == "cursors"))
+        cursors.add(logged.get(limit=2)["pagination"]["next_cursor"])
+    assert len(cursors) == 2
 
 
 # Of which attempt it is

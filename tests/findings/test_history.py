@@ -39,12 +39,15 @@ def test_an_entry_has_all_fields(each_api: Api) -> None:
         expected
         | {
             "run_created_at": "2026-01-01T12:00:00Z",
+            "repository": "CCExtractor/ccextractor",
+            "pull_request": None,
             "commit_sha": commit,
             "branch": "devel",
             "platform": "windows",
             "status": "fail",
             "runtime_ms": 2500,
             "failure_signature": f"diff_mismatch:{output_id}",
+            "outputs": [{"output_id": output_id, "actual_hash": BAD}],
         }
     ]
 
@@ -56,8 +59,7 @@ def test_a_skipped_entry_has_neither_runtime_nor_signature(api: Api) -> None:
         sample_id = test.sample_id
     (entry,) = history(api, sample_id)
     names = ("status", "runtime_ms", "failure_signature", "commit_sha")
-    # An abbreviated commit is none.
-    assert [entry[name] for name in names] == ["skipped", None, None, None]
+    assert [entry[name] for name in names] == ["skipped", None, None, "abc1234"]
 
 
 def test_an_entry_describes_its_run(api: Api) -> None:
@@ -223,6 +225,24 @@ def test_equal_failures_have_equal_signatures(api: Api) -> None:
     }
 
 
+def test_an_entry_names_what_differed(api: Api) -> None:
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        first, second = (factories.output(session, test, variants=[ACCEPTED]) for _ in range(2))
+        files: list[list[tuple[Any, str | None]]] = [
+            [(first, None), (second, ACCEPTED)],
+            [(first, BAD), (second, ACCEPTED)],
+            [(second, "no hash"), (first, WORSE)],
+            [],
+        ]
+        for each in files:
+            factories.result(session, factories.run(session, *FINISHED, tests=[test]), test, *each)
+        factories.run(session, *FINISHED, tests=[test])
+        sample_id, one, two = test.sample_id, first.id, second.id
+    found = [[tuple(output.values()) for output in entry["outputs"]] for entry in history(api, sample_id)[::-1]]
+    assert found == [[], [(one, BAD)], [(one, WORSE), (two, None)], [], []]
+
+
 def test_a_signature_of_many_outputs_is_cut_the_same_way_each_time(api: Api) -> None:
     with api.rows() as session:
         test = factories.regression_test(session)
@@ -291,6 +311,11 @@ def test_status_selects_by_verdict_or_by_the_state_of_the_run(api: Api) -> None:
     }
     found = {status: history(api, sample_id, f"status={status}") for status in expected}
     assert {status: {names[entry["run_id"]] for entry in entries} for status, entries in found.items()} == expected
+    for own in ("pass", "fail", "skipped", "missing_output"):
+        for status, names_of_status in {"": set(every), **expected}.items():
+            query = f"sample_status={own}" + (f"&status={status}" if status else "")
+            chosen = {names[entry["run_id"]] for entry in history(api, sample_id, query)}
+            assert chosen == names_of_status & of_verdict(own), query
 
 
 def filterable(session: DbSession) -> tuple[int, dict[int, str]]:
@@ -305,16 +330,28 @@ def filterable(session: DbSession) -> tuple[int, dict[int, str]]:
         "blank": factories.run(session, *FINISHED, branch="master ", tests=[test]),
         "late": factories.run(session, *FINISHED, created_at=START + timedelta(hours=1), tests=[test]),
     }
+    runs |= {
+        "fork": factories.run(session, *FINISHED, github="https://github.com/Some-One/ccextractor", tests=[test]),
+        "pull": factories.run(session, *FINISHED, pull_request=7, tests=[test]),
+        "pull of fork": factories.run(
+            session, *FINISHED, pull_request=7, github="https://github.com/Some-One/ccextractor.git", tests=[test]
+        ),
+        # A number that the platform does not mean: the run is one of a commit.
+        "numbered": factories.run(session, *FINISHED, tests=[test]),
+    }
+    runs["numbered"].pr_nr = 7
     for name in runs.keys() - {"skipped"}:
         factories.result(session, runs[name], test, exit_code=int(name == "failed"))
     return test.sample_id, {run.id: name for name, run in runs.items()}
 
 
-EVERY = {"plain", "failed", "skipped", "windows", "Master", "blank", "late"}
+FORK = {"fork", "pull of fork"}
+PULL = {"pull", "pull of fork"}
+EVERY = {"plain", "failed", "skipped", "windows", "Master", "blank", "late", "numbered"} | FORK | PULL
 
 FILTERS: dict[str, set[str]] = {
     "": EVERY,
-    "branch=master": EVERY - {"Master", "blank"},
+    "branch=master": EVERY - {"Master", "blank"} - PULL,
     "branch=Master": {"Master"},
     "branch=MASTER": set(),
     "branch=master%20": {"blank"},
@@ -326,10 +363,23 @@ FILTERS: dict[str, set[str]] = {
     "created_before=2026-01-01T13:00:00Z": EVERY - {"late"},
     "created_before=2026-01-01T13:00:01Z": EVERY,
     "created_before=2026-01-01T12:00:00Z": set(),
-    "status=pass&branch=master&platform=linux&created_before=2026-01-01T13:00:00Z": {"plain"},
+    "status=pass&branch=master&platform=linux&created_before=2026-01-01T13:00:00Z": {"plain", "numbered", "fork"},
     "status=fail&branch=master&platform=linux&created_before=2026-01-01T13:00:00Z": {"failed"},
     "status=error&branch=master&platform=linux&created_before=2026-01-01T13:00:00Z": {"skipped"},
     "status=fail&branch=Master": set(),
+    "repository=ccextractor/CCEXTRACTOR": EVERY - FORK,
+    "repository=some-one/ccextractor": FORK,
+    "repository=some-one/else": set(),
+    "pull_request=7": PULL,
+    "pull_request=8": set(),
+    "pull_request=4294967303": set(),
+    "pull_request=7&repository=some-one/ccextractor": {"pull of fork"},
+    "branch=master&repository=some-one/ccextractor": {"fork"},
+    "sample_status=fail": {"failed"},
+    "sample_status=skipped&repository=CCExtractor/ccextractor": {"skipped"},
+    "sample_status=pass&pull_request=7&platform=linux": PULL,
+    "sample_status=pass&status=fail": set(),
+    "sample_status=missing_output": set(),
     "status=pass&created_after=2026-01-01T12:00:00Z": {"late"},
 }
 
@@ -341,6 +391,35 @@ def test_history_is_filtered(api: Api) -> None:
     assert {query: {names[entry["run_id"]] for entry in entries} for query, entries in found.items()} == FILTERS
 
 
+def test_history_is_narrowed_to_one_regression_test(api: Api) -> None:
+    with api.rows() as session:
+        sample = factories.sample(session)
+        tests = [factories.regression_test(session, sample) for _ in range(3)]
+        other = factories.regression_test(session)
+        runs = [factories.run(session, *FINISHED, tests=[*tests, other]) for _ in range(2)]
+        for run in runs:
+            factories.result(session, run, tests[0], exit_code=1)
+            factories.result(session, run, tests[1])
+            factories.result(session, run, other)
+        sample_id, ids, other_id = sample.id, [test.id for test in tests], other.id
+    for test_id, status in zip(ids, ("fail", "pass", "skipped"), strict=True):
+        entries = history(api, sample_id, f"regression_id={test_id}")
+        assert [(entry["regression_id"], entry["status"]) for entry in entries] == [(test_id, status)] * 2
+    for query in (f"regression_id={other_id}", "regression_id=4294967296", f"regression_id={ids[0]}&status=pass"):
+        assert history(api, sample_id, query) == []
+
+
+def test_an_entry_names_its_repository_and_pull_request(api: Api) -> None:
+    with api.rows() as session:
+        sample_id, names = filterable(session)
+    found = {names[entry["run_id"]]: entry for entry in history(api, sample_id)}
+    assert {name for name, entry in found.items() if entry["repository"] == "Some-One/ccextractor"} == FORK
+    assert {entry["repository"] for entry in found.values()} == {"CCExtractor/ccextractor", "Some-One/ccextractor"}
+    assert {name: entry["pull_request"] for name, entry in found.items()} == {
+        name: 7 if name in PULL else None for name in EVERY
+    }
+
+
 def test_an_invalid_query_is_refused(api: Api) -> None:
     with api.rows() as session:
         path = f"/samples/{factories.sample(session).id}/history"
@@ -350,7 +429,10 @@ def test_an_invalid_query_is_refused(api: Api) -> None:
         "status=skipped": "status",
         "platform=mac": "platform",
         f"branch={'b' * 101}": "branch",
-        "repository=CCExtractor/ccextractor": "repository",
+        "repository=ccextractor": "repository",
+        "regression_id=0": "regression_id",
+        "pull_request=x": "pull_request",
+        "sample_status=running": "sample_status",
     }
     for query, name in wrong.items():
         response = api.get(path, query=query, headers=reader(api))

@@ -28,7 +28,7 @@ def test_a_branch_is_headed_by_its_newest_run(each_api: Api) -> None:
         factories.run(session, github="https://github.com/someone/ccextractor", commit=commits[2])
     main = {"repository": "CCExtractor/ccextractor"}
     assert get(each_api, "/branches")["data"] == [
-        main | {"name": "devel", "head_sha": None, "active": True},
+        main | {"name": "devel", "head_sha": "abc1234", "active": True},
         main | {"name": "master", "head_sha": commits[1], "active": True},
         {"repository": "someone/ccextractor", "name": "master", "head_sha": commits[2], "active": False},
     ]

@@ -96,7 +96,6 @@ WRONG = {
     "limit=101": "limit",
     "limit=ten": "limit",
     "offset=-1": "offset",
-    "offset=2147483648": "offset",
     "status=passed": "status",
     "status=": "status",
     "platform=mac": "platform",
@@ -188,7 +187,7 @@ def test_runs_are_paged_with_links(each_api: Api) -> None:
     )
     assert page(5, 0) == (ids, {"limit": 5, "offset": 0, "total": 5, "next_offset": None}, None)
     assert page(2, 7)[:2] == ([], {"limit": 2, "offset": 7, "total": 5, "next_offset": None})
-    assert page(100, 2**31 - 1)[:2] == ([], {"limit": 100, "offset": 2**31 - 1, "total": 5, "next_offset": None})
+    assert page(100, 2**31)[:2] == ([], {"limit": 100, "offset": 2**31, "total": 5, "next_offset": None})
 
 
 def test_no_runs_are_an_empty_page(api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from tests.support import factories
+from tests.support.bucket import put_result
 from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.reading import ELLIPSIS, FINISHED, get, reader, refused
@@ -209,6 +211,31 @@ def test_each_output_has_its_status(api: Api) -> None:
             f"Output {ids[6]} has no recorded baseline.",
         ]
     )
+
+
+def test_a_file_of_another_tests_output_is_shown_where_it_fails_a_test(api: Api, repository: Path) -> None:
+    with api.rows() as session:
+        test, other = (factories.regression_test(session) for _ in range(2))
+        own, foreign = factories.output(session, test), factories.output(session, other)
+        run = factories.run(session, *FINISHED, tests=[test, other])
+        bad = put_result(repository, b"bad")
+        factories.result(session, run, test, (own, None), (foreign, bad))
+        factories.result(session, run, other, (foreign, None))
+        ids = {"regression_id": test.id, "output_id": foreign.id}
+        run_id, sample_id, own_output = run.id, test.sample_id, (own.id, own.correct)
+        correct = foreign.correct
+    result, of_other = results(api, run_id)
+    assert (result["status"], of_other["status"]) == ("fail", "pass")
+    assert result["outputs"] == [
+        {"output_id": own_output[0], "status": "match", "expected_hash": own_output[1], "actual_hash": None},
+        {"output_id": ids["output_id"], "status": "diff_mismatch", "expected_hash": correct, "actual_hash": bad},
+    ]
+    assert result["result_message"] == f"Output {ids['output_id']} differs from the expected file."
+    assert [output["status"] for output in of_other["outputs"]] == ["match"]
+    (error,) = get(api, f"/runs/{run_id}/errors")["data"]
+    assert (error["type"], error["location"]) == ("diff_mismatch", ids)
+    query = f"regression_id={ids['regression_id']}&output_id={ids['output_id']}&format=text"
+    assert get(api, f"/runs/{run_id}/samples/{sample_id}/actual", query)["content"] == "bad"
 
 
 def test_the_expected_file_is_the_one_the_run_was_compared_with(api: Api) -> None:
@@ -454,16 +481,30 @@ def test_a_sample_or_test_outside_the_run_is_not_found(api: Api) -> None:
         unused_id = factories.sample(session).id
         factories.run(session, *FINISHED, tests=[elsewhere])
         sample_id, elsewhere_id, of_other_id = sample.id, elsewhere.id, of_other.id
+    not_in_run = f"Sample {unused_id} is not in run {run_id}: none of its regression tests is."
+    test_not_in_run = f"Regression test {elsewhere_id} of sample {sample_id} is not in run {run_id}."
     cases = {
-        f"{run_id}/samples/4711": ("sample", 4711),
-        f"{run_id}/samples/{unused_id}": ("sample", unused_id),
-        f"4711/samples/{sample_id}": ("run", 4711),
+        f"{run_id}/samples/4711": ("sample", 4711, "Sample 4711 not found."),
+        f"{run_id}/samples/{unused_id}": ("sample", unused_id, not_in_run),
+        f"4711/samples/{sample_id}": ("run", 4711, "Run 4711 not found."),
+        f"{run_id}/samples/{sample_id}?regression_id={elsewhere_id}": (
+            "regression_test",
+            elsewhere_id,
+            test_not_in_run,
+        ),
+        **{
+            f"{run_id}/samples/{sample_id}?regression_id={missing}": (
+                "regression_test",
+                missing,
+                f"Sample {sample_id} has no regression test {missing}.",
+            )
+            for missing in (of_other_id, 4711)
+        },
     }
-    for path, (resource, missing) in cases.items():
-        assert refused(api, f"/runs/{path}") == (404, "not_found", {"resource": resource, "id": missing})
-    for regression_id in (elsewhere_id, of_other_id, 4711):
-        expected = (404, "not_found", {"resource": "regression_test", "id": regression_id})
-        assert refused(api, f"/runs/{run_id}/samples/{sample_id}", f"regression_id={regression_id}") == expected
+    for target, (resource, missing, message) in cases.items():
+        path, _, query = target.partition("?")
+        body = api.get(f"/runs/{path}", query=query, headers=reader(api)).json
+        assert body == {"code": "not_found", "message": message, "details": {"resource": resource, "id": missing}}
     assert refused(api, f"/runs/{run_id}/samples/{sample_id}", "regression_id=0")[0] == 400
 
 

@@ -123,6 +123,26 @@ def test_entities_are_not_expanded() -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("doctype", ["<!DOCTYPE m>", "<!DOCTYPE m [<!ENTITY e '{e}'>]>", "<!DOCTYPE m SYSTEM 'm.dtd'>"])
+def test_a_document_type_is_refused_because_its_entities_multiply_the_size(doctype: str, encoding: str) -> None:
+    """Expat itself refuses only what becomes more than a hundred times larger."""
+    xml = f"<m><track><a>{'&e;' * 1000 if 'ENTITY' in doctype else 'x'}</a></track></m>"
+    assert media_info.parse((doctype.replace("{e}", "x" * 250) + xml).encode(encoding)) is None
+    assert media_info.parse("<m><track><a>x</a></track></m>".encode(encoding)) == {"other": [{"a": "x"}]}
+
+
+@pytest.mark.parametrize("field", ["<a{n}>é</a{n}>", "<a{n}>\U0001f3ac</a{n}>", "<a{n}>\x7f</a{n}>"])
+def test_an_answer_is_little_larger_than_the_report(field: str) -> None:
+    fields = (field.replace("{n}", f"{n:x}") for n in range(100_000))
+    xml, size = [b"<m><track>"], 100
+    while size < MAX_SIZE:
+        xml.append(next(fields).encode())
+        size += len(xml[-1])
+    report = media_info.parse(b"".join([*xml[:-1], b"</track></m>"]))
+    assert report and len(json.dumps(report)) < 2 * MAX_SIZE
+
+
 def test_deeply_nested_elements_are_parsed() -> None:
     depth = MAX_SIZE // 7 - 10
     assert parsed(f"{'<a>' * depth}<track/>{'</a>' * depth}") == {"other": [{}]}

@@ -63,13 +63,78 @@ def test_every_wrong_parameter_is_named_at_once() -> None:
     [
         {"created_after": "0001-01-01T00:00:00Z"},
         {"created_before": "9999-12-31T23:59:59.999999Z"},
-        {"offset": str(MAX_ID)},
+        *({"offset": str(number)} for number in (MAX_ID, MAX_ID + 1, 2**63 - 1, 2**63, 2**64, 10**30)),
         {"branch": "'; DROP TABLE test; --"},
         {"branch": "\ufffd\uffff"},
     ],
 )
 def test_an_extreme_query_is_served(query: dict[str, str], api: Api) -> None:
     assert api.get("/runs", query=query, headers=api.bearer()).status_code == 200
+
+
+#: Numbers that the contract allows and no id has.
+LARGE = [2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**30]
+
+
+@pytest.mark.parametrize("number", LARGE)
+def test_a_number_that_nothing_can_have_matches_nothing(number: int, api: Api) -> None:
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        output = factories.output(session, test)
+        run = factories.run(session, "testing", "completed", tests=[test])
+        factories.result(session, run, test, (output, factories.hash_of("got")))
+        run_id, sample_id, test_id = run.id, test.sample_id, test.id
+    headers, of_sample = api.bearer(), f"/runs/{run_id}/samples/{sample_id}"
+    for path, query in (
+        ("/runs", "offset={}"),
+        ("/samples", "offset={}"),
+        ("/branches", "offset={}"),
+        ("/system/queue", "offset={}"),
+        ("/regression-tests", "sample_id={}"),
+        ("/audit-log", "offset={}"),
+        ("/baseline-approvals", "run_id={0}&regression_id={0}&output_id={0}"),
+        (f"/runs/{run_id}/errors", "sample_id={}"),
+        (f"/runs/{run_id}/errors", "offset={}"),
+        (f"/runs/{run_id}/error-summary", "offset={}"),
+        (f"/runs/{run_id}/infrastructure-errors", "offset={}"),
+        (f"/runs/{run_id}/samples", "offset={}"),
+        (f"/runs/{run_id}/progress", "offset={}"),
+        (f"/runs/{run_id}/artifacts", "offset={}"),
+        (f"/samples/{sample_id}/history", "offset={}"),
+    ):
+        page = api.get(path, query=query.format(number), headers=headers)
+        assert (page.status_code, page.json["data"]) == (200, []), path
+    for path, query in (
+        (of_sample, "regression_id={}"),
+        (f"{of_sample}/logs", "regression_id={}"),
+        *((f"{of_sample}/{kind}", "regression_id={0}&output_id={0}") for kind in ("expected", "actual", "diff")),
+        *(
+            (f"{of_sample}/{kind}", f"regression_id={test_id}&output_id={{}}")
+            for kind in ("expected", "actual", "diff")
+        ),
+        *((f"/runs/{number}{part}", "") for part in ("", "/summary", "/progress", "/samples", "/errors", "/logs")),
+        (f"/samples/{number}", ""),
+        (f"/samples/{number}/history", ""),
+        (f"/baseline-approvals/{number}", ""),
+    ):
+        assert api.get(path, query=query.format(number), headers=headers).status_code == 404, path
+    reason = "The picture is in sync now"
+    for body in ({"regression_id": number, "output_id": 1}, {"regression_id": test_id, "output_id": number}):
+        path = f"{of_sample}/baseline-approval"
+        assert api.post(path, json=body | {"reason": reason}, headers=headers).status_code == 404, body
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-01-01T12:00:00+0000", "2026-01-01t12:00:00.000000000z", "2026-01-01T12:00:00.0Z"]
+)
+def test_a_date_time_of_any_generator_is_a_bound(written: str, api: Api) -> None:
+    with api.rows() as session:
+        factories.run(session, created_at=datetime(2026, 1, 1, 12))
+        factories.run(session, created_at=datetime(2026, 1, 1, 13))
+    headers = api.bearer()
+    for name in ("created_after", "created_before"):
+        page = api.get("/runs", query={name: written}, headers=headers)
+        assert (page.status_code, page.json["pagination"]["total"]) == (200, int(name == "created_after"))
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,9 @@ def check_results(reader: Reader, scenario: Scenario, run: Run) -> None:
     has(reader.get(f"{base}/summary"), counts | summary)
     assert sum(counts.values()) == len(every)
     assert reader.get(f"{base}/config")["regression_test_ids"] == list(every)
-    check_errors(scenario, run, reader.every(f"{base}/errors"))
+    errors = reader.every(f"{base}/errors")
+    check_errors(scenario, run, errors)
+    check_agreement(list(every.values()), errors, set(run.results))
     for sample_id in {test.sample_id for test in scenario.members(run)}:
         check_most_severe(reader.get(f"{base}/samples/{sample_id}"), list(every.values()))
 
@@ -172,10 +174,10 @@ def result_facts(scenario: Scenario, run: Run, test: RegressionTest) -> dict[str
 
 
 def shown_outputs(scenario: Scenario, run: Run, test: RegressionTest) -> list[int]:
-    """The outputs of a test that are shown: needed ones once there is a result, and those with a file."""
+    """The outputs of a test that are shown: needed ones once there is a result, and those with a file, whosever."""
     with_file = {file.output for file in scenario.files(run, test)}
     needed = {output.id for output in test.needed} if test.id in run.results else set()
-    return sorted((needed | with_file) & {output.id for output in test.outputs})
+    return sorted(needed | with_file)
 
 
 def output_facts(scenario: Scenario, run: Run, test: RegressionTest, output_id: int) -> dict[str, Any]:
@@ -203,6 +205,26 @@ def check_errors(scenario: Scenario, run: Run, errors: list[dict[str, Any]]) -> 
     assert len({error["error_id"] for error in errors}) == len(errors)
     last = run.progress[-1][1] if run.progress else scenario.created_at(run)
     assert {error["occurred_at"] for error in errors} <= {iso(last)}
+
+
+def check_agreement(results: list[dict[str, Any]], errors: list[dict[str, Any]], judged: set[int]) -> None:
+    """The results and the errors of a run say the same of each output, and every failure has a message.
+
+    Args:
+        judged: the tests that have a result; others are shown with the files that are there, and not judged.
+    """
+    of_outputs = ("diff_mismatch", "missing_output")
+    assert {
+        (result["regression_id"], output["output_id"], output["status"])
+        for result in results
+        for output in result["outputs"]
+        if output["status"] in of_outputs and result["regression_id"] in judged
+    } == {
+        (error["regression_id"], error["location"]["output_id"], error["type"])
+        for error in errors
+        if error["type"] in of_outputs
+    }
+    assert all(result["result_message"] for result in results if result["status"] in FAILING)
 
 
 def check_most_severe(chosen: dict[str, Any], every: list[dict[str, Any]]) -> None:

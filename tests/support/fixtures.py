@@ -95,6 +95,7 @@ def platform_config(database_uri: str, repository: Path, **more: Any) -> dict[st
         "API_V1_LIMIT_WRITES": "100000 per minute",
         "API_V1_LIMIT_ANONYMOUS": "100000 per minute",
         "API_V1_LIMIT_TOKENS": "100000 per minute",
+        "API_V1_LIMIT_FAILURES": "100000 per minute",
         # However slow the machine is, the states of a test's few runs are stored when they are read.
         "API_V1_REFRESH_BUDGET_MS": "60000",
         # Tests drive the audit by hand.

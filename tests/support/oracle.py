@@ -330,9 +330,8 @@ class Scenario:
         ]
 
     def jobs(self) -> dict[int, str]:
-        """What is in the queue, and whether it waits or runs."""
-        phases = {run.id: "running" if run.machines else run.phase for run in self.runs}
-        return {run_id: phase for run_id, phase in phases.items() if phase in ("queued", "running")}
+        """What is in the queue, and whether it waits or runs; the machine of a finished run is no job."""
+        return {run.id: "running" if run.machines else run.phase for run in self.runs if not run.finished}
 
     # How it gets into a database
 

@@ -16,7 +16,7 @@ FINISHED = ("preparation", "testing", "completed")
 @functools.lru_cache(maxsize=1)
 def reader(api: Api) -> dict[str, str]:
     """Headers of a caller who may read, made once for the client of a test."""
-    return api.bearer(scopes=["runs:read", "system:read"])
+    return api.bearer(scopes=["runs:read", "results:read", "system:read"])
 
 
 def get(api: Api, path: str, query: str = "") -> Any:

@@ -72,9 +72,7 @@ class ReviewScenario:
         self, who: dict[str, str] | None = None, of: MismatchedOutput | None = None, **changes: Any
     ) -> dict[str, Any]:
         """Request approval as the contributor, or somebody else."""
-        of = of or self.mismatch
-        response = self.api.post(of.path, json=of.body(**changes), headers=who or self.contributor)
-        approval: dict[str, Any] = accepted(response)
+        approval: dict[str, Any] = accepted(self.ask(who, of, **changes))
         return approval
 
     def review(self, approval: Any, decision: str = "approve", who: dict[str, str] | None = None, **more: Any) -> Any:
@@ -82,6 +80,22 @@ class ReviewScenario:
         body = {"decision": decision, "reason": "I compared both files."} | more
         path = f"/baseline-approvals/{approval['approval_id']}/review"
         return self.api.post(path, json=body, headers=who or self.admin)
+
+    def ask(self, who: dict[str, str] | None = None, of: MismatchedOutput | None = None, **changes: Any) -> Any:
+        """The answer to a request for approval by the contributor, or somebody else."""
+        of = of or self.mismatch
+        return self.api.post(of.path, json=of.body(**changes), headers=who or self.contributor)
+
+    def later_run(self, content: str | None = None) -> MismatchedOutput:
+        """A newer run that was compared with today's baseline, and wrote the same file or one of this content."""
+        own = self.mismatch
+        with self.api.rows() as session:
+            test = session.get_one(platform.RegressionTest, own.regression_id)
+            run = factories.run(session, *FINISHED, tests=[test])
+            output = session.get_one(RegressionTestOutput, own.output_id)
+            new = own.new if content is None else store(platform.repository(self.api.app.config), content)
+            factories.result(session, run, test, (output, new))
+            return dataclasses.replace(own, run_id=run.id, old=output.correct or "", new=new)
 
     def revert(self, approval: Any, **more: Any) -> Any:
         """Revert as the admin."""

@@ -120,7 +120,8 @@ def expected_state(scenario: Scenario, run: Run, branch_key: Any) -> dict[str, A
         "completed_at": run.completed_at,
         "commit_key": hash_of(run.id)[:40],
         "fork_id": 1,
-        "of_pull_request": False,
+        "of_pull_request": bool(run.pull_request),
+        "pull_request": run.pull_request or None,
         "branch_key": branch_key,
     }
 

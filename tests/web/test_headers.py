@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
+from api_v1.access import tokens
 from api_v1.web.operation import REGISTRY
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
+from tests.support.reading import get
 from tests.support.request_path import links
+from tests.support.writing import BODY
 
 
 def test_a_response_with_a_matching_etag_is_a_304(each_api: Api) -> None:
@@ -37,12 +41,109 @@ def test_a_change_changes_the_etag(api: Api) -> None:
     assert after.headers["ETag"] != before
 
 
+def test_if_match_passes_with_the_own_etag_and_fails_with_others(each_api: Api) -> None:
+    headers = each_api.bearer()
+    etag = each_api.get("/runs", headers=headers).headers["ETag"]
+    for passing in ("*", etag, f'"other", {etag}', ""):
+        answer = each_api.get("/runs", headers=headers | {"If-Match": passing})
+        assert (answer.status_code, answer.headers["ETag"]) == (200, etag), passing
+        not_modified = each_api.get("/runs", headers=headers | {"If-Match": passing, "If-None-Match": etag})
+        assert not_modified.status_code == 304, passing
+    for failing in ('"other"', f"W/{etag}", "nonsense"):
+        for more in ({}, {"If-None-Match": etag}):
+            answer = each_api.get("/runs", headers=headers | {"If-Match": failing} | more)
+            assert (answer.status_code, answer.json) == (
+                412,
+                {
+                    "code": "precondition_failed",
+                    "message": "The condition of the header If-Match does not hold.",
+                    "details": {"header": "If-Match"},
+                },
+            ), failing
+        assert each_api.head("/runs", headers=headers | {"If-Match": failing}).status_code == 412
+
+
+@on_one_database
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 1990 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT", "nonsense"])
+def test_dates_and_ranges_are_ignored(date: str, api: Api) -> None:
+    """No resource has a modification date, and none is sent in parts."""
+    headers = api.bearer()
+    plain = api.get("/runs", headers=headers)
+    etag = plain.headers["ETag"]
+    for ignored in (
+        {"If-Modified-Since": date},
+        {"If-Unmodified-Since": date},
+        {"Range": "bytes=0-4", "If-Range": date},
+        {"Range": "bytes=0-4", "If-Range": etag},
+        {"Range": "bytes=999999-"},
+        {"If-None-Match": '"other"', "If-Modified-Since": date},
+        {"If-Match": etag, "If-Unmodified-Since": date},
+    ):
+        answer = api.get("/runs", headers=headers | ignored)
+        assert (answer.status_code, answer.data) == (200, plain.data), ignored
+    answer = api.get("/runs", headers=headers | {"If-None-Match": etag, "If-Modified-Since": date})
+    assert answer.status_code == 304
+
+
+@on_one_database
+def test_a_failed_precondition_keeps_a_write_from_happening(api: Api) -> None:
+    with api.rows() as session:
+        run_id = factories.run(session, tests=[factories.regression_test(session)]).id
+    headers = api.bearer()
+    etag = api.get("/auth/tokens/current", headers=headers).headers["ETag"]
+    for method, path, condition in (
+        ("POST", f"/runs/{run_id}/cancel", {"If-Match": '"x"'}),
+        ("POST", f"/runs/{run_id}/cancel", {"If-Match": "*"}),
+        ("POST", "/runs", {"If-None-Match": "*"}),
+        ("POST", "/runs", {"If-Match": etag}),
+        ("DELETE", "/auth/tokens/current", {"If-Match": '"x"'}),
+        ("DELETE", "/auth/tokens/current", {"If-None-Match": "*"}),
+    ):
+        body = {"json": BODY} if path == "/runs" else {}
+        response: Any = api.request(method, path, headers=headers | condition, **body)
+        assert (response.status_code, response.json["details"]) == (412, {"header": next(iter(condition))}), path
+    assert get(api, "/runs")["pagination"]["total"] == 1
+    assert get(api, f"/runs/{run_id}")["status"] == "queued"
+    cancel: Any = api.post(f"/runs/{run_id}/cancel", headers=headers | {"If-None-Match": "*"})
+    assert cancel.json["status"] == "accepted"
+    assert api.delete("/auth/tokens/current", headers=headers | {"If-Match": "*"}).status_code == 204
+
+
 @on_one_database
 def test_an_error_has_no_etag_and_is_always_sent(api: Api) -> None:
     for path in ("/nothing", "/runs", "/runs/5"):
-        response = api.get(path, headers={"If-None-Match": "*"})
+        response = api.get(path, headers={"If-None-Match": "*", "If-Match": '"x"'})
         assert response.status_code in (401, 404)
         assert "ETag" not in response.headers
+
+
+@on_one_database
+def test_a_challenge_tells_no_more_than_what_the_caller_sent(each_api: Api) -> None:
+    realm = 'Bearer realm="api_v1"'
+    how = 'error="invalid_request", error_description="Send the header Authorization: Bearer TOKEN"'
+    secret = each_api.bearer()["Authorization"].removeprefix("Bearer ")
+    each_api.delete("/auth/tokens/current", headers={"Authorization": f"Bearer {secret}"})
+    expected = {
+        None: realm,
+        "": realm,
+        "Bearer": f"{realm}, {how}",
+        "Bearer ": f"{realm}, {how}",
+        f"Basic {secret}": f"{realm}, {how}",
+        f"Token {secret}": f"{realm}, {how}",
+        secret: f"{realm}, {how}",
+        f"Bearer {secret}": f'{realm}, error="invalid_token"',
+        f"bearer {tokens.new_secret()}": f'{realm}, error="invalid_token"',
+        "Bearer nonsense": f'{realm}, error="invalid_token"',
+    }
+    bodies = set()
+    for sent, challenge in expected.items():
+        response = each_api.get("/runs", headers={} if sent is None else {"Authorization": sent})
+        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, challenge), sent
+        bodies.add(response.data)
+    assert len(bodies) == 1
+    log_in = {"email": "nobody@example.org", "password": "12345678", "token_name": "name"}
+    refused = each_api.post("/auth/tokens", json=log_in, headers={"Authorization": "Basic eDp5"})
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, realm)
 
 
 @on_one_database

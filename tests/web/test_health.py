@@ -223,3 +223,34 @@ def test_an_app_checks_only_for_itself(app: Flask, make_api: MakeApi) -> None:
     other = make_api(SAMPLE_REPOSITORY="/nowhere")
     assert asked(other)[""][0] == "degraded"
     assert asked(Api(app))[""][0] == "ok"
+
+
+# --- Liveness -------------------------------------------------------------------------------------
+
+
+def test_liveness_asks_no_dependency(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = make_api()
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(Checks, "run", fail)
+    monkeypatch.setattr("api_v1.web.rate_limits.Limits._counted", fail)
+    response = api.get("/system/health", query={"probe": "live"})
+    assert (response.status_code, response.json["status"], response.json["dependencies"]) == (200, "ok", [])
+
+
+def test_liveness_counts_against_no_limit(make_api: MakeApi) -> None:
+    api = make_api(API_V1_LIMIT_ANONYMOUS="2 per minute")
+    for _ in range(5):
+        response = api.get("/system/health", query={"probe": "live"})
+        assert (response.status_code, response.headers["X-RateLimit-Remaining"]) == (200, "2")
+    left = [api.get("/system/health", query={"probe": "full"}).status_code for _ in range(3)]
+    assert left == [200, 200, 429]
+    assert api.get("/system/health", query={"probe": "live"}).status_code == 200
+
+
+def test_a_wrong_probe_is_refused_and_counted(make_api: MakeApi) -> None:
+    api = make_api(API_V1_LIMIT_ANONYMOUS="2 per minute")
+    statuses = [api.get("/system/health", query={"probe": "live", "other": "1"}).status_code for _ in range(3)]
+    assert statuses == [400, 400, 429]

@@ -115,13 +115,13 @@ def test_the_spelling_of_the_json_body_does_not_matter(scenario: ReviewScenario)
 
 
 @on_one_database
-@pytest.mark.parametrize("key", ["", " ", "two words", "k" * 256, "größe", "tab\there", "\x7f", "\xa0"])
+@pytest.mark.parametrize("key", ["", " ", "two words", "k" * 256, "größe", "tab\there", "\x7f", "\xa0", "a,b", ","])
 def test_a_malformed_key_is_refused(scenario: ReviewScenario, key: str) -> None:
     response = send(scenario.api, key, "/runs", BODY, scenario.admin)
     assert list(refused(response, 400, "validation_error")["fields"]) == ["Idempotency-Key"]
 
 
-@pytest.mark.parametrize("key", ["k" * 255, "!", "~", '"9f6d-2c"', "a,b;c=d"])
+@pytest.mark.parametrize("key", ["k" * 255, "!", "~", '"9f6d-2c"', "a;b=c"])
 def test_a_key_of_visible_ascii_is_accepted(scenario: ReviewScenario, key: str) -> None:
     answers = [send(scenario.api, key, "/runs", BODY, scenario.admin) for _ in range(2)]
     assert answer(answers[0]) == answer(answers[1])
@@ -168,8 +168,8 @@ def test_the_first_response_is_repeated_after_the_state_has_changed(scenario: Re
     assert again.json["status"] == "pending_review"
     refused(
         send(scenario.api, None, scenario.mismatch.path, scenario.mismatch.body(), scenario.contributor),
-        422,
-        "unprocessable",
+        409,
+        "conflict",
     )
 
 

@@ -29,6 +29,7 @@ ADDED = {
     "GET /regression-tests/{regression_id}",
     "GET /regression-tests/{regression_id}/health",
     "GET /failure-clusters",
+    "GET /pull-requests/{number}",
     "GET /openapi.json",
 }
 

@@ -17,6 +17,7 @@ import api_v1
 from api_v1.access.tokens import new_secret
 from api_v1.database.session import db
 from api_v1.runs import runs
+from api_v1.web.rate_limits import address_key
 from tests.support import factories
 from tests.support.fixtures import platform_config
 
@@ -171,6 +172,152 @@ def test_log_ins_are_charged_to_their_own_limit_only(limited: Flask) -> None:
     assert call(limited, "POST", "/auth/tokens", headers, json={}).status_code == 429
     assert statuses(limited, 5, "GET", "/system/health") == [200] * 4 + [429]
     assert call(limited, "POST", "/system/health", headers).headers["X-RateLimit-Remaining"] == "1"
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::ffff:c000:201", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:DB8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", "unknown"),
+        (None, "unknown"),
+        ("a socket", "a socket"),
+    ],
+)
+def test_an_address_counts_by_what_one_customer_has(address: str | None, key: str) -> None:
+    assert address_key(address) == key
+
+
+def test_addresses_of_one_network_share_the_limits(limited: Flask) -> None:
+    network = [f"2001:db8:1:2:{number:x}::{number:x}" for number in range(6)]
+    log_ins = [call(limited, "POST", "/auth/tokens", json={}, address=address).status_code for address in network]
+    assert log_ins == [400] * 5 + [429]
+    reads = [call(limited, "GET", "/runs", address=address).status_code for address in network]
+    assert reads == [401] * 4 + [429] * 2
+    assert call(limited, "POST", "/auth/tokens", json={}, address="2001:db8:1:3::1").status_code == 400
+
+
+def test_an_address_written_as_ipv6_has_no_limit_of_its_own(limited: Flask) -> None:
+    assert statuses(limited, 5, "POST", "/auth/tokens", json={}, address="192.0.2.1") == [400] * 5
+    assert call(limited, "POST", "/auth/tokens", json={}, address="::ffff:192.0.2.1").status_code == 429
+    assert statuses(limited, 4, "GET", "/runs", address="::ffff:192.0.2.1") == [401] * 4
+    assert call(limited, "GET", "/runs", address="192.0.2.1").status_code == 429
+
+
+# Many addresses that guess one password
+
+ANN, RIGHT = "Ann@example.org", "the right password"
+
+
+@pytest.fixture
+def guessed(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """An app in which Ann has an account, and an account may have three failures."""
+    monkeypatch.setattr("api_v1.access.tokens._passwords.matches", lambda stored, password: password == RIGHT)
+    app = make_app(API_V1_LIMIT_FAILURES="3 per hour", API_V1_LIMIT_TOKENS="1000 per minute")
+    with app.app_context():
+        factories.user(db.session, email=ANN, password="$6$any")
+        db.session.commit()
+    return app
+
+
+def log_in(app: Flask, address: str, password: str = "a wrong password", email: str = ANN) -> TestResponse:
+    """Log in from an address, for a token with a name that is free."""
+    body = {"email": email, "password": password, "token_name": f"t{factories.number()}"}
+    return call(app, "POST", "/auth/tokens", json=body, address=address)
+
+
+def attack(app: Flask, email: str = ANN) -> list[TestResponse]:
+    """Fail from more addresses than the account may have failures."""
+    return [log_in(app, f"198.51.100.{number}", email=email) for number in range(5)]
+
+
+def test_an_address_that_failed_waits_while_many_guess(guessed: Flask) -> None:
+    assert [answer.status_code for answer in attack(guessed)] == [401] * 5
+    for password in ("a wrong password", RIGHT):
+        answer = log_in(guessed, "198.51.100.0", password)
+        assert (answer.status_code, answer.get_json()["code"]) == (429, "rate_limited")
+        details = answer.get_json()["details"]
+        assert (details["limit"], details["window"]) == (3, "3600s")
+        assert 3500 < details["retry_after"] <= 3600
+        assert answer.headers["Retry-After"] == str(details["retry_after"])
+
+
+def test_nobody_can_lock_the_owner_out(guessed: Flask) -> None:
+    for _ in range(3):
+        attack(guessed)
+    assert log_in(guessed, "192.0.2.1", RIGHT).status_code == 201
+    assert log_in(guessed, "192.0.2.1").status_code == 401
+    assert log_in(guessed, "192.0.2.1", RIGHT).status_code == 429
+    assert log_in(guessed, "192.0.2.2", RIGHT).status_code == 201
+
+
+def test_an_account_that_few_fail_for_has_only_the_limit_of_addresses(guessed: Flask) -> None:
+    assert [log_in(guessed, "192.0.2.1").status_code for _ in range(2)] == [401, 401]
+    assert log_in(guessed, "192.0.2.1", RIGHT).status_code == 201
+
+
+def test_another_account_is_not_affected(guessed: Flask) -> None:
+    attack(guessed, "somebody.else@example.org")
+    assert [log_in(guessed, "198.51.100.0", password).status_code for password in ("a wrong password", RIGHT)] == [
+        401,
+        201,
+    ]
+
+
+@pytest.mark.parametrize("spelling", ["ann@example.org", "ANN@EXAMPLE.ORG"])
+def test_a_spelling_of_the_email_has_no_limit_of_its_own(guessed: Flask, spelling: str) -> None:
+    attack(guessed)
+    assert log_in(guessed, "198.51.100.0", email=spelling).status_code == 429
+
+
+def test_a_refusal_does_not_reveal_whether_the_account_exists(guessed: Flask) -> None:
+    answers = []
+    for email in (ANN, "nobody@example.org"):
+        found = [*attack(guessed, email), log_in(guessed, "198.51.100.0", email=email)]
+        answers.append([(answer.status_code, answer.get_json()["message"].rstrip("0123456789 s.")) for answer in found])
+    assert answers[0] == answers[1]
+    assert answers[0][-1][0] == 429
+
+
+def test_the_wait_ends(guessed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack(guessed)
+    assert log_in(guessed, "198.51.100.0", RIGHT).status_code == 429
+    later = time.time() + 3601
+    monkeypatch.setattr("api_v1.web.rate_limit_memory.time.time", lambda: later)
+    assert log_in(guessed, "198.51.100.0", RIGHT).status_code == 201
+
+
+def test_failures_are_counted_for_all_processes(make_app: MakeApp, guessed: Flask, redis_uri: str) -> None:
+    settings = {"API_V1_LIMIT_FAILURES": "3 per hour", "API_V1_LIMIT_TOKENS": "1000 per minute"}
+    one, other = (make_app(**settings, API_V1_LIMIT_STORAGE=redis_uri) for _ in range(2))
+    attack(one)
+    assert log_in(other, "198.51.100.0", RIGHT).status_code == 429
+    assert log_in(other, "192.0.2.1", RIGHT).status_code == 201
+
+
+def test_log_ins_are_checked_while_failures_cannot_be_counted(
+    guessed: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        @property
+        def limiter(self) -> Any:
+            raise OSError("no storage")
+
+    monkeypatch.setattr(guessed.extensions["api_v1"].limits.failed_log_ins, "_limiter", Broken())
+    assert [log_in(guessed, "192.0.2.1", password).status_code for password in ("a wrong password", RIGHT)] == [
+        401,
+        201,
+    ]
+    assert "failed log-in cannot be counted: OSError" in caplog.text and ANN not in caplog.text
 
 
 # What answers say

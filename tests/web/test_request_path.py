@@ -44,11 +44,31 @@ UNKNOWN_PATHS = [
 ]
 
 
+#: The operation that each of these was probably meant to be.
+NEAREST = {
+    "//runs": "/runs",
+    "/runs/": "/runs",
+    "/RUNS": "/runs",
+    "/run": "/runs",
+    "/run/11": "/runs/{run_id}",
+    "/runs/5/": "/runs/{run_id}",
+    "/runs//5": "/runs/{run_id}",
+    "/runs/5/sumary": "/runs/{run_id}/summary",
+    "/runs/5/samples/6/difs": "/runs/{run_id}/samples/{sample_id}/diff",
+    "/regression_tests": "/regression-tests",
+    "/system/healthz": "/system/health",
+    "/auth/token": "/auth/tokens",
+}
+
+
 @on_one_database
 def test_an_unknown_path_is_not_found(each_api: Api) -> None:
-    message = "There is nothing at this URL; /openapi.json below the API's prefix lists what there is."
-    nothing = {"code": "not_found", "message": message, "details": {}}
-    for path in UNKNOWN_PATHS:
+    listed = "/openapi.json below the API's prefix lists what there is."
+    for path in dict.fromkeys([*UNKNOWN_PATHS, *NEAREST]):
+        message, details = f"There is nothing at this URL; {listed}", {}
+        if nearest := NEAREST.get(path):
+            message, details = f"There is nothing at this URL; did you mean {nearest}? {listed}", {"nearest": nearest}
+        nothing = {"code": "not_found", "message": message, "details": details}
         for method in ("GET", "POST", "TRACE", "FOO", "OPTIONS"):
             response = each_api.request(method, path, query="a=b")
             assert (response.status_code, response.json) == (404, nothing), (method, path)

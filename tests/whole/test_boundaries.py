@@ -124,8 +124,10 @@ def test_only_known_packages_are_imported() -> None:
         "click",  # comes with Flask
         "limits",  # comes with Flask-Limiter
         "google",
+        "pythonjsonlogger",  # python-json-logger
         "requests",  # comes with google-cloud-storage
         "urllib3",  # comes with requests
+        "webvtt",  # is webvtt-py
         "api_v1",
     }
     known = {name.partition(">")[0].lower() for name in declared} | sys.stdlib_module_names | HOST

@@ -46,6 +46,7 @@ def ids(api: Api) -> Iterator[dict[str, Any]]:
                 "regression_id": test.id,
                 "output_id": session.scalar(output),
                 "approval_id": 1,
+                "number": 1725,
             }
 
 

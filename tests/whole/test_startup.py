@@ -88,6 +88,9 @@ def test_the_real_environment_is_read(host: Flask, monkeypatch: pytest.MonkeyPat
         ("TRUSTED_PROXIES", 0, 0),
         ("LIMIT_TOKENS", "5/15minutes", "5/15minutes"),
         ("LIMIT_STORAGE", "redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("PUBLIC_URL", "", ""),
+        ("PUBLIC_URL", "https://ci.example.org/api/v1/", "https://ci.example.org/api/v1"),
+        ("PUBLIC_URL", "http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
 def test_a_valid_value_is_read(name: str, value: object, read: object) -> None:
@@ -109,6 +112,20 @@ def test_a_valid_value_is_read(name: str, value: object, read: object) -> None:
         ("TRUSTED_PROXIES", "-1", "set it to a whole number of proxies"),
         ("TRUSTED_PROXIES", "one", "set it to a whole number of proxies"),
         ("TRUSTED_PROXIES", 1.5, "set it to a whole number of proxies"),
+        *(
+            ("PUBLIC_URL", url, "set it to a URL such as 'https://sampleplatform.ccextractor.org/api/v1'")
+            for url in (
+                *("ci.example.org", "/api/v1", "//ci.example.org", "ftp://ci.example.org", "https://", "https:///api"),
+                *(
+                    "https://a..b",
+                    "https://user@ci.example.org",
+                    "https://ci.example.org:port",
+                    "https://ci example.org",
+                ),
+                *("https://ci.example.org?a=b", "https://ci.example.org/#a", "https://ci.example.org/a b", None),
+                *("https://ci.example.org/api/v1?", "https://ci.example.org//api", " https://ci.example.org\n"),
+            )
+        ),
     ],
 )
 def test_an_invalid_value_is_refused_with_a_remedy(name: str, value: object, remedy: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from api_v1.access import keys
+from api_v1.access.keys import Purpose
 from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import AuditRecord, BaselineApproval, Token, now
@@ -68,7 +70,7 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     ),
     "get_sample": (6, PLAIN),
     "list_sample_history": (
-        6,
+        7,
         [
             *PLAIN,
             *(
@@ -79,6 +81,11 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
             {"platform": "linux"},
             {"created_after": "2020-01-01T00:00:00Z", "created_before": "2030-01-01T00:00:00Z"},
             {"status": "fail", "branch": "master", "platform": "linux", "created_after": "2020-01-01T00:00:00Z"},
+            *({"sample_status": status} for status in ("pass", "fail", "skipped", "missing_output")),
+            {"regression_id": "{test}"},
+            {"pull_request": "5"},
+            {"repository": "CCExtractor/ccextractor"},
+            {"repository": "CCExtractor/ccextractor", "sample_status": "fail", "regression_id": "{test}"},
         ],
     ),
     "list_regression_tests": (
@@ -120,6 +127,7 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
         ],
     ),
     "compare_run": (8, [*PLAIN, {"base": "previous"}, {"base": "{other_id}"}, {"change": "broken_here"}]),
+    "get_pull_request": (9, [*PLAIN, {"repository": "CCExtractor/ccextractor"}]),
     "list_audit_log": (6, [*PLAIN, {"action": "run.cancel"}, {"created_after": "2020-01-01T00:00:00Z"}]),
 }
 
@@ -137,6 +145,8 @@ def headers(api: Api) -> dict[str, str]:
         made = factories.bearer(session)
         # Its use is noted once a minute, which may be any request of the test.
         session.execute(sa.update(Token).values(last_used_at=now() + timedelta(days=1)))
+        # The first page of a log that anybody reads makes the key of cursors.
+        keys.get(session, Purpose.CURSORS)
         return made
 
 
@@ -162,6 +172,9 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
             )
             session.add(AuditRecord(actor="ann@example.org", action="run.cancel", target=f"run:{run.id}"))
             factories.run(session, created_at=begun, tests=cases)
+            of_pull_request = factories.run(session, *progress, tests=cases, created_at=begun, pull_request=NUMBER)
+            for case, (index, output) in zip(cases, enumerate(outputs), strict=True):
+                factories.result(session, of_pull_request, case, (output, names[2 * index + 1 - number % 2]))
         for folder, name, text in [("LogFiles", f"{made[-1].id}.txt", "a line\n" * 200)] + [
             ("TestResults", f"{name}.srt", TEXT.format(name)) for name in names
         ]:
@@ -174,12 +187,15 @@ def grow(api: Api, repository: Path, runs: int, tests: int) -> dict[str, int]:
             "sample_id": first.id,
             "test": cases[0].id,
             "output": outputs[0].id,
+            "number": NUMBER,
         }
         ids["approval_id"] = session.scalars(sa.select(sa.func.max(BaselineApproval.id))).one()
         session.commit()
         refresher.rebuild(session.get_bind().engine)
     return ids
 
+
+NUMBER = 7
 
 APPROVAL = {"status": "pending_review", "actual_hash": "a" * 64, "apply_to_variants": False, "reason": "because"}
 

@@ -29,6 +29,7 @@ def test_triage_tells_the_story_of_single_runs(reader: Reader, scenario: Scenari
     samples = {run.id: by_test(reader.every(f"/runs/{run.id}/samples")) for run in scenario.runs}
     for run in scenario.runs:
         check_comparison(reader, run.id, samples)
+    check_pull_requests(reader, scenario, samples)
     check_health(reader, scenario)
     check_clusters(reader, scenario)
 
@@ -63,6 +64,28 @@ def check_comparison(reader: Reader, run_id: int, samples: dict[int, dict[int, d
     run = reader.get(f"/runs/{run_id}")
     shared = ("run_id", "status", "platform", "repository", "branch", "pull_request", "commit_sha", "created_at")
     assert {name: body["run"][name] for name in shared} == {name: run[name] for name in shared}
+
+
+def check_pull_requests(reader: Reader, scenario: Scenario, samples: dict[int, dict[int, dict[str, Any]]]) -> None:
+    """A pull request says of each failing test what the comparison of the run says that has its newest result."""
+    for number in {run.pull_request for run in scenario.runs if run.pull_request}:
+        body = reader.get(f"/pull-requests/{number}")
+        head = [run for run in scenario.runs if run.pull_request == number and run.sha == body["head"]["commit_sha"]]
+        newest = {
+            (run.host, test): (run.id, row["status"])
+            for run in head
+            for test, row in samples[run.id].items()
+            if row["status"] in ("pass", "fail", "missing_output")
+        }
+        failing = {key: of for key, of in newest.items() if of[1] != "pass"}
+        rows = {(row["platform"], row["regression_id"]): row for row in body["tests"]}
+        assert {key: (row["run_id"], row["status"]) for key, row in rows.items()} == failing
+        for (_, test), row in rows.items():
+            path = f"/runs/{row['run_id']}/comparison"
+            base, compared = reader.get(path)["base"]["run"], by_test(reader.every(path))[test]
+            assert row["base_run_id"] == (base and base["run_id"])
+            shared = ("change", "certain", "exit_code", "older_master_run_id")
+            assert {name: row[name] for name in shared} == {name: compared[name] for name in shared}
 
 
 def check_health(reader: Reader, scenario: Scenario) -> None:

@@ -1,6 +1,6 @@
 """Compare an expected with an actual output file, exactly and line by line (contract schema `Diff`).
 
-The rules are those of docs/decisions.md, "Files":
+docs/decisions.md, "Diffs", has the form of the answer. The rules of the comparison:
 
 - A line ends at LF only, as for GNU diff and patch, so that both forms of the answer number lines alike.
 - Lines are compared as bytes with their endings, so no change is missed, not even one of the ending alone.

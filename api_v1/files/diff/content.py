@@ -54,7 +54,7 @@ def is_binary(data: bytes) -> bool:
 
 
 def _encoding(data: bytes, *, whole: bool) -> Encoding:
-    """Detect the encoding as the platform does: UTF-8 if the bytes are valid, else cp1252.
+    """Detect the encoding: UTF-8 if the bytes are valid, else cp1252 (docs/platform.md, "Decoding").
 
     The bytes are decoded in chunks, because a string takes up to four times the memory of the bytes.
     """

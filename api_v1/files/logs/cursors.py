@@ -43,7 +43,7 @@ _EPOCH = datetime(1970, 1, 1)
 _LEVELS = tuple(Level)
 _ORIGINS = tuple(Origin)
 
-_NONE_OF_OURS = "Not a cursor of this API, or damaged."
+_NONE_OF_OURS = "Not a cursor of this API, damaged, or of a key that was rotated; start again without a cursor."
 _FOREIGN = "The cursor is of another run or other filters; repeat the filters it was made with."
 _REPLACED = "The log was replaced since; start again without a cursor."
 

@@ -1,4 +1,4 @@
-"""What a bulk statement of a session changes: `Query.delete()`, `Query.update()`, and statements of the ORM."""
+"""Collect the changes of bulk statements: `Query.delete()`, `Query.update()`, and the ORM's insert, update, delete."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _bulk_targets(state: ORMExecuteState, table: Any, column: Any, kind: Kind) -
     """Return the keys of the targets of a bulk statement: those it writes, and those of the rows that it changes.
 
     They are read from its WHERE where that says it (`test_id = 7`); else the rows are looked up before they change.
-    What cannot be told is everything.
+    If they cannot be found, the key is that of everything.
     """
     written = _written(state, column)
     if state.is_insert:

@@ -1,4 +1,4 @@
-"""What a session changed until now, and the look-ups that tell what a change is about."""
+"""The changes that a session made until now, and look-ups for the keys of changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from api_v1.database.platform import (
 from api_v1.verdicts.change_log import EVERYTHING, ChangeKey, Kind
 from api_v1.verdicts.throttled_log import ThrottledLog
 
-#: Where a session keeps what it changed, until it commits.
+#: The key in `Session.info` of the changes of a session until it commits.
 KEY = "api_v1_changes"
 
 #: The most changes that one commit adds to the change log; with more of them everything is derived anew.
@@ -38,7 +38,7 @@ failures = ThrottledLog(
 
 
 class Collected:
-    """What a session changed since its transaction began: changes, and the runs it inserted."""
+    """The changes that a session made since its transaction began, and the runs that it inserted."""
 
     def __init__(self) -> None:
         self.changes: set[ChangeKey] = set()
@@ -93,7 +93,7 @@ RUN_KEYS: Mapping[Any, str] = {
 
 #: The columns of which a change matters; those of other models all do.
 RELEVANT: Mapping[Any, frozenset[str]] = {
-    Test: frozenset({"fork_id", "branch", "commit", "platform", "test_type"}),
+    Test: frozenset({"fork_id", "branch", "commit", "platform", "test_type", "pr_nr"}),
     RegressionTest: frozenset({"active", "categories", "id"}),
     RegressionTestOutput: frozenset({"ignore", "regression_id", "correct", "id"}),
     RegressionTestOutputFiles: frozenset({"file_hashes", "regression_test_output_id"}),

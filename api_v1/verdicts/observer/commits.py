@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from api_v1.database import sql
 from api_v1.database.platform import Test, note_engine
 from api_v1.database.tables import RunCreation, now
 from api_v1.verdicts import change_log
@@ -95,12 +96,9 @@ def _record_creation(connection: sa.Connection, runs: Iterable[int]) -> None:
 
     See docs/decisions.md, "When a run was created".
     """
-    insert = sa.insert(RunCreation).prefix_with("OR IGNORE", dialect="sqlite")
-    for dialect in ("mysql", "mariadb"):
-        insert = insert.prefix_with("IGNORE", dialect=dialect)
-    # Those that are still there: a savepoint may have been rolled back.
+    # Only runs that still exist: a savepoint may have been rolled back.
     there = sa.select(Test.id, sa.literal(now())).where(Test.id.in_(sorted(runs)))
-    connection.execute(insert.from_select(["test_id", "created_at"], there))
+    connection.execute(sql.insert_or_ignore(RunCreation).from_select(["test_id", "created_at"], there))
 
 
 @collected.guarded

@@ -1,4 +1,4 @@
-"""What the flush of a session changes."""
+"""Collect the changes of the flushes of a session."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def scenario(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iter
         done = factories.run(session, "preparation", "testing", "completed", tests=[test])
         factories.result(session, done, test, (output, factories.hash_of("other")))
         queued = factories.run(session, tests=[test])
-        ids = {"run_id": done.id, "sample_id": test.sample_id, "approval_id": 1, "token_name": "none"}
+        ids = {"run_id": done.id, "sample_id": test.sample_id, "approval_id": 1, "token_name": "none", "number": 7}
         ids["queued"] = queued.id
         session.commit()
     root.dispose()

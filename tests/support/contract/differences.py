@@ -45,11 +45,26 @@ class Deviation(NamedTuple):
     """A place where the contract says what it cannot mean, and what is published instead."""
 
     place: tuple[str, ...]
-    contract: list[Any]
-    published: list[Any]
+    contract: Any
+    published: Any
     reason: str
 
 
+def _of_schema(schema: str, field: str, keyword: str, contract: Any, published: Any, reason: str) -> Deviation:
+    place = ("components", "schemas", schema, "properties", field, keyword)
+    return Deviation(place, contract, published, reason)
+
+
+def _nullable(schema: str, field: str) -> Deviation:
+    return _of_schema(schema, field, "nullable", NOTHING, True, "the platform has rows without it")
+
+
+def _stored_commit(schema: str, field: str) -> Deviation:
+    patterns = ("^[a-fA-F0-9]{40}$", "^[a-fA-F0-9]{7,40}$")
+    return _of_schema(schema, field, "pattern", *patterns, "the platform has abbreviated commits")
+
+
+#: See docs/decisions.md, "Corrections", "Commit hashes" and "Rows that the contract does not foresee".
 DEVIATIONS = (
     Deviation(
         place=("components", "schemas", "Run", "properties", "run_errors", "enum"),
@@ -57,6 +72,16 @@ DEVIATIONS = (
         published=["true", "false", "unknown"],
         reason="unquoted YAML booleans in the enum of a string",
     ),
+    _nullable("Run", "repository"),
+    _nullable("Run", "commit_sha"),
+    _nullable("Branch", "repository"),
+    _nullable("Sample", "sha256"),
+    _nullable("RunSample", "sample_id"),
+    _nullable("RegressionTest", "sample_id"),
+    _nullable("OutputFile", "sample_id"),
+    _stored_commit("Run", "commit_sha"),
+    _stored_commit("Branch", "head_sha"),
+    _stored_commit("SampleHistoryEntry", "commit_sha"),
 )
 
 # The contract puts scopes on an http scheme, where they have no meaning: `x-required-scope` is
@@ -311,7 +336,7 @@ def request_schemas(document: Json) -> set[str]:
 def settled(document: Json) -> Json:
     """The document with each of the `DEVIATIONS` spelled as it is published; the rest is shared."""
     for deviation in _unsettled(document):
-        document = _replaced(document, deviation.place, [*deviation.published])
+        document = _replaced(document, deviation.place, deviation.published)
     return document
 
 
@@ -334,7 +359,12 @@ def unsettled(document: Json) -> list[str]:
 
 
 def _unsettled(document: Json) -> list[Deviation]:
-    return [deviation for deviation in DEVIATIONS if are_same(_at(document, deviation.place), deviation.contract)]
+    return [deviation for deviation in DEVIATIONS if _repeats_the_contract(document, deviation)]
+
+
+def _repeats_the_contract(document: Json, deviation: Deviation) -> bool:
+    around = _at(document, deviation.place[:-1])
+    return around is not NOTHING and are_same(_at(document, deviation.place), deviation.contract)
 
 
 def _at(document: Json, place: Sequence[str]) -> Any:

@@ -4,6 +4,7 @@ SAMPLE_PLATFORM names."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -59,11 +60,18 @@ class PlatformCopy:
 
 
 @contextmanager
-def served(platform: PlatformCopy, app: str, log: Path, *options: str) -> Iterator[Gunicorn]:
-    """Serve an app from the platform's folder, with the gunicorn of its environment, until the block ends."""
-    command = [platform.python, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--graceful-timeout", "1", *options, app]
-    with serving(list(map(str, command)), log, cwd=platform.folder, env=clean_environment(PATH=platform.path)) as made:
-        yield made
+def served(platform: PlatformCopy, app: str, log: Path, status: int = 200) -> Iterator[Gunicorn]:
+    """Serve an app from the platform's folder, with the gunicorn of its environment, until the block ends.
+
+    Args:
+        platform: where.
+        app: as gunicorn names it.
+        log: where its output goes.
+        status: that of the API's health.
+    """
+    command = [str(platform.python), "-m", "gunicorn", "--bind", "127.0.0.1:0", "--graceful-timeout", "1", app]
+    with serving(command, log, platform.folder, clean_environment(PATH=platform.path), status) as server:
+        yield server
 
 
 def copy_platform(folder: Path, python: Path, config: Mapping[str, Any]) -> PlatformCopy:
@@ -74,21 +82,37 @@ def copy_platform(folder: Path, python: Path, config: Mapping[str, Any]) -> Plat
         python: that of the environment in which it is to run.
         config: what its configuration has besides the samples' folder and the service account.
     """
+    platform = PlatformCopy(copy_files(folder), python)
+    configure(folder, config)
+    return platform
+
+
+def copy_files(folder: Path) -> Path:
+    """Copy the platform's files and history, without another API at our prefix."""
     shutil.copytree(PLATFORM, folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "venv", "config.py"))
+    if "mod_api" in (folder / "run.py").read_text():
+        follow(recipe("sed -i '/mod_api/d"), folder)
+    return folder
+
+
+def configure(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write what the platform's installer writes into its folder; all of it is ignored by its git."""
     for name in ("secret_key", "secret_csrf"):
         (folder / name).write_bytes(os.urandom(24))
     settings = dict(config)
     if os.environ.get("SAMPLE_PLATFORM"):
         settings |= {"SERVICE_ACCOUNT_FILE": service_account(folder).name, "GCS_BUCKET_NAME": "test-bucket"}
-        free_the_prefix(folder)
     settings |= {"INSTALL_FOLDER": str(folder)}
     (folder / "config.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
-    return PlatformCopy(folder, python)
 
 
-def free_the_prefix(folder: Path) -> None:
-    """Take out of newer platforms their own registration of another API at our prefix, and its tests."""
-    source = folder / "run.py"
-    lines = source.read_text().splitlines(keepends=True)
-    source.write_text("".join(line for line in lines if "mod_api" not in line and line != "# REST API v1\n"))
-    shutil.rmtree(folder / "tests" / "api", ignore_errors=True)
+def recipe(beginning: str) -> str:
+    """Return the one block of shell commands in docs/deploy.md that begins like this."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = [block for block in blocks if block.startswith(beginning)]
+    return str(found)
+
+
+def follow(commands: str, folder: Path) -> None:
+    """Execute the commands of a recipe in a folder."""
+    run("bash", "-euxc", commands, cwd=folder)

@@ -1,0 +1,291 @@
+"""The runs of a pull request, read from the database: in a constant number of statements, however many there are."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.access.redaction import Redactor
+from api_v1.database import sql
+from api_v1.database.platform import DbSession, Fork, RegressionTest, Test, TestProgress
+from api_v1.errors import NotFound
+from api_v1.findings.flakiness import Scores, flakiness
+from api_v1.findings.pull_requests import verdicts
+from api_v1.findings.pull_requests.masters import NOTHING, Found, Masters, before_each
+from api_v1.findings.pull_requests.pictures import Attempt, Picture, flips
+from api_v1.findings.pull_requests.verdicts import Verdict
+from api_v1.runs import bases, comparison
+from api_v1.runs.bases import Base, Context, Run, Subject
+from api_v1.runs.comparison import Comparison, Narrowing, failed_alike
+from api_v1.runs.environments import PLATFORMS
+from api_v1.runs.repositories import GITHUB, of_repository
+from api_v1.runs.runs import is_stalled
+from api_v1.verdicts import stored
+from api_v1.verdicts.rule import RunStatus
+from api_v1.verdicts.stored import Sources
+
+#: The newest runs of a pull request that are looked at, and those of its head and of each earlier commit.
+RUNS, HEAD_RUNS, EARLIER_RUNS = 200, 40, 10
+
+#: The earlier commits that are looked at.
+EARLIER = 5
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit of the pull request: its runs, the newest first, and what they say on each platform."""
+
+    runs: Sequence[Run]
+    pictures: Sequence[Picture]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What its runs say on all platforms together."""
+        return verdicts.first(picture.verdict for picture in self.pictures)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no result is still to come."""
+        return all(picture.is_final for picture in self.pictures)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a regression test is."""
+
+    sample_id: int | None
+    command: str
+    is_active: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a pull request.
+
+    Attributes:
+        commits: the head first, then the newest earlier ones.
+        has_more: whether there are more commits.
+        definitions: what failing tests are; one that was deleted since is absent.
+        scores: how often they flip.
+    """
+
+    commits: Sequence[Commit]
+    has_more: bool
+    definitions: Mapping[int, Definition]
+    scores: Scores
+
+    def attempts(self, platform: str) -> list[Attempt]:
+        """Return the runs on a platform, the newest first."""
+        found = (attempt for commit in self.commits for one in commit.pictures for attempt in one.attempts)
+        of_platform = (attempt for attempt in found if attempt.run.platform == platform)
+        return sorted(of_platform, key=lambda attempt: attempt.run.run_id, reverse=True)
+
+
+def read(session: DbSession, number: int, *, repository: str, main_repository: str, machine_minutes: int) -> Evidence:
+    """Return what is known of a pull request.
+
+    Args:
+        repository: owner/name of the repository that its runs are of.
+        main_repository: the one that the platform tests.
+        machine_minutes: for how long the platform lets a worker's machine live.
+
+    Raises:
+        NotFound: there are no such runs.
+        VerdictsRebuilding: the states of runs are not known at the moment.
+    """
+    source = stored.sources(session, failures=True)
+    asked = {"number": number, "url": f"{GITHUB}{repository}.git", "url_without_end": f"{GITHUB}{repository}"}
+    rows = session.execute(source.built(_runs, main_repository), asked).all()
+    if not rows:
+        raise NotFound("pull_request", number)
+    forks = [int(fork) for fork in (rows[0].main_forks or "").split(",") if fork]
+    context = Context(main_repository, source, {main_repository.lower(): forks})
+    chosen = _commits([bases.run_of(row) for row in rows])
+    attempts = _attempts(session, context, chosen, {row.test_id: row for row in rows}, machine_minutes)
+    return _evidence(session, context, chosen, attempts)
+
+
+def _runs(source: Sources, main_repository: str) -> sa.Select[Any]:
+    """Select the newest runs of the pull request `number` of the repository that `url` and `url_without_end` name."""
+    state, main = source.state, sa.orm.aliased(Fork)
+    forks = sa.select(sa.func.group_concat(main.id)).where(of_repository(main_repository, main)).scalar_subquery()
+    urls = (sql.equals_ignoring_case(Fork.github, sql.parameter(name)) for name in ("url", "url_without_end"))
+    return (
+        bases.select_runs(state)
+        .outerjoin(TestProgress, TestProgress.id == state.last_progress_id)
+        .add_columns(Test.token, TestProgress.message, TestProgress.timestamp, forks.label("main_forks"))
+        .where(state.pull_request == sa.bindparam("number"), sa.or_(*urls))
+        .order_by(state.test_id.desc())
+        .limit(RUNS)
+    )
+
+
+# --- Commits --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The runs of each commit that are looked at, both the newest first."""
+
+    commits: Sequence[Sequence[Run]]
+    cut: Collection[int]
+    has_more: bool
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them."""
+        return [run for runs in self.commits for run in runs]
+
+    @functools.cached_property
+    def groups(self) -> Mapping[tuple[int, str], list[Run]]:
+        """The runs of each commit (its index) on each platform."""
+        keys = ((index, platform) for index in range(len(self.commits)) for platform in PLATFORMS)
+        return {key: [run for run in self.commits[key[0]] if run.platform == key[1]] for key in keys}
+
+
+def _commits(runs: Sequence[Run]) -> _Chosen:
+    """Return the runs of the newest commits, that of the newest run first.
+
+    Args:
+        runs: the newest first.
+    """
+    by_commit: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_commit[run.commit.lower()].append(run)
+    commits = list(by_commit.values())
+    looked_at = commits[: 1 + EARLIER]
+    limits = [HEAD_RUNS] + [EARLIER_RUNS] * EARLIER
+    # Of a commit at the end of what was read there may be more.
+    cut = {
+        index
+        for index, (of_commit, limit) in enumerate(zip(looked_at, limits, strict=False))
+        if len(of_commit) > limit or (len(runs) == RUNS and runs[-1] in of_commit)
+    }
+    kept = [of_commit[:limit] for of_commit, limit in zip(looked_at, limits, strict=False)]
+    return _Chosen(kept, cut, len(commits) > len(looked_at) or len(runs) == RUNS)
+
+
+# --- Runs -----------------------------------------------------------------------------------------
+
+
+def _attempts(
+    session: DbSession, context: Context, chosen: _Chosen, rows: Mapping[int, Any], machine_minutes: int
+) -> dict[int, Attempt]:
+    """Return the runs that are looked at, each compared with master, by id.
+
+    Args:
+        rows: what was read of each run.
+    """
+    runs = chosen.runs
+    with_results = [run for run in runs if run.total > run.absent]
+    masters = before_each(session, context, with_results) if with_results else Found()
+    base_of = {run_id: found.base for run_id, found in masters.of_run.items() if found.base is not None}
+    compared = {run.run_id: run for run in (*runs, *base_of.values())}
+    outcomes = comparison.outcomes(
+        session,
+        context,
+        list(compared.values()),
+        machine_minutes=machine_minutes,
+        narrowing=_narrowing(chosen, base_of, masters.failing),
+    )
+    return {
+        run.run_id: Attempt(
+            _compared(context, run, masters.of_run.get(run.run_id, NOTHING), outcomes),
+            masters.of_run.get(run.run_id, NOTHING),
+            run.status == RunStatus.RUNNING and is_stalled(rows[run.run_id].timestamp, machine_minutes),
+            _cancellation(run, rows[run.run_id]),
+        )
+        for run in runs
+    }
+
+
+def _narrowing(chosen: _Chosen, base_of: Mapping[int, Run], failing: Mapping[int, Iterable[int]]) -> Narrowing:
+    """Return what of the runs and their bases has to be read.
+
+    Where the platform started the only run of a commit, its own numbers tell whether it is complete, and only the tests
+    that fail have to be compared.
+
+    Args:
+        failing: the tests that fail in each run.
+    """
+    alone = {runs[0].run_id for runs in chosen.groups.values() if len(runs) == 1 and runs[0].by_platform}
+    whole = {base.run_id for run_id, base in base_of.items() if run_id not in alone}
+    narrowed = alone | ({base.run_id for base in base_of.values()} - whole)
+    return Narrowing(narrowed, {test for run in chosen.runs for test in failing.get(run.run_id, ())})
+
+
+def _compared(context: Context, run: Run, masters: Masters, outcomes: Mapping[int, comparison.Outcomes]) -> Comparison:
+    there = {} if masters.base is None else outcomes[masters.base.run_id]
+    whole = Comparison(Subject(run, context), Base(masters.base, ""), outcomes[run.run_id], there)
+    whole.older = failed_alike(whole, masters.older)
+    return whole
+
+
+def _cancellation(run: Run, row: Any) -> str | None:
+    """Return the first line of the message with which a run was canceled."""
+    if run.status != RunStatus.CANCELED:
+        return None
+    lines = Redactor(known=[row.token]).credentials((row.message or "").strip()).splitlines()
+    return lines[0] if lines else ""
+
+
+# --- Tests ----------------------------------------------------------------------------------------
+
+
+def _evidence(session: DbSession, context: Context, chosen: _Chosen, attempts: Mapping[int, Attempt]) -> Evidence:
+    groups = {key: [attempts[run.run_id] for run in runs] for key, runs in chosen.groups.items()}
+    failing = sorted({test for one in attempts.values() for test, found in one.results.items() if not found.passed})
+    besides = {key: _besides(group) for key, group in groups.items()}
+    definitions = _definitions(session, {*failing, *(test for tests in besides.values() for test in tests or ())})
+    scores = flakiness(session, context, failing, PLATFORMS) if failing else {}
+    flaky = _flaky(groups, scores)
+
+    def picture(index: int, platform: str) -> Picture:
+        tests = besides[index, platform]
+        if tests is not None:
+            tests = [test for test in tests if test in definitions and definitions[test].is_active]
+        return Picture(platform, groups[index, platform], flaky[platform], tests, index in chosen.cut)
+
+    commits = [
+        Commit(runs, [picture(index, platform) for platform in PLATFORMS]) for index, runs in enumerate(chosen.commits)
+    ]
+    return Evidence(commits, chosen.has_more, definitions, scores)
+
+
+def _besides(group: Sequence[Attempt]) -> Collection[int] | None:
+    """Return the tests of master that belong to a picture of which somebody chose the tests; None if there is no base.
+
+    The sets of runs that the platform started by itself are all that belongs.
+    """
+    if not group or any(attempt.run.by_platform for attempt in group):
+        return ()
+    return next((one.comparison.there.keys() for one in group if one.base is not None), None)
+
+
+def _definitions(session: DbSession, tests: Collection[int]) -> dict[int, Definition]:
+    if not tests:
+        return {}
+    rows = session.execute(_DEFINITIONS, {"tests": sorted(tests)})
+    return {row.id: Definition(row.sample_id, row.command, bool(row.active)) for row in rows}
+
+
+_DEFINITIONS = sa.select(
+    RegressionTest.id, RegressionTest.sample_id, RegressionTest.command, RegressionTest.active
+).where(RegressionTest.id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)))
+
+
+def _flaky(groups: Mapping[tuple[int, str], Sequence[Attempt]], scores: Scores) -> dict[str, set[int]]:
+    """Return the tests that are known to flip, by platform."""
+    here: dict[str, Counter[int]] = {platform: Counter() for platform in PLATFORMS}
+    for (_, platform), group in groups.items():
+        here[platform].update(flips(group))
+    found: dict[str, set[int]] = {platform: set() for platform in PLATFORMS}
+    for (platform, test), flake in scores.items():
+        if verdicts.is_known_to_flip(flake.score, flips=flake.flips, flips_here=here[platform][test]):
+            found[platform].add(test)
+    return found

@@ -1,0 +1,114 @@
+"""The runs of master that the runs of a pull request are compared with, and the failures of both."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.database.platform import DbSession, Test, TestPlatform
+from api_v1.runs import bases
+from api_v1.runs.bases import MASTER, OLDER, Context, MasterRun, Run
+from api_v1.runs.references import RunReference
+from api_v1.verdicts.rule import FAILING
+from api_v1.verdicts.stored import Sources
+
+
+@dataclass(frozen=True)
+class Masters:
+    """What a run is compared with.
+
+    Attributes:
+        base: the newest complete run of master on the platform before it; None where there is none.
+        older: those before the base, newest first, each with all of its failures.
+    """
+
+    base: Run | None = None
+    older: Sequence[MasterRun] = ()
+
+
+#: What a run without results is compared with.
+NOTHING = Masters()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What each run is compared with, and the tests that failed in it."""
+
+    of_run: Mapping[int, Masters] = field(default_factory=dict)
+    failing: Mapping[int, Iterable[int]] = field(default_factory=dict)
+
+
+def before_each(session: DbSession, context: Context, runs: Sequence[Run]) -> Found:
+    """Return what each of some runs is compared with; one statement, however many there are."""
+    parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
+    for index, run in enumerate(runs):
+        parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
+    found: dict[int, Run] = {}
+    digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
+    for row in session.execute(context.source.built(_runs, len(runs)), parameters):
+        if row.test_id not in found:
+            found[row.test_id] = bases.run_of(row)
+        if row.regression_id is not None:
+            digests[row.test_id][row.regression_id] = row.observed
+    masters = [run for run in found.values() if _is_of_master(run, context)]
+    return Found({run.run_id: _before(run, masters, digests) for run in runs}, digests)
+
+
+def _is_of_master(run: Run, context: Context) -> bool:
+    """The conditions of `bases.of_master` and `bases.is_complete`, of a run that was read."""
+    is_main = run.branch == MASTER and not run.of_pull_request and run.fork_id in context.main_forks
+    return is_main and run.by_platform and run.is_complete
+
+
+def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int, str | None]]) -> Masters:
+    """Return what a run is compared with.
+
+    Args:
+        masters: runs of master, newest first, those that are looked for among them.
+    """
+    found = [one for one in masters if one.platform == run.platform and one.run_id < run.run_id]
+    if not found:
+        return NOTHING
+    base, *older = found[: 1 + OLDER]
+    references = (RunReference(one.run_id, one.commit, one.created_at) for one in older)
+    return Masters(base, [MasterRun(one, digests.get(one.run_id, {})) for one in references])
+
+
+def _runs(source: Sources, runs: int) -> sa.Select[Any]:
+    """Select the runs that the parameter `runs` names and the newest runs of master before each, with their failures.
+
+    Args:
+        runs: of how many runs there are the parameters `before_0`, `platform_0` and so on.
+
+    Returns:
+        Rows of `bases.select_runs`, newest run first, with regression_id and observed.
+    """
+    state, failure = source.state, source.failure
+    named = sa.select(state.test_id).where(state.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)))
+    windows = (sa.select(_masters_before(source, index).subquery()) for index in range(runs))
+    chosen = sa.union(named, *windows).subquery("chosen").c
+    failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
+    return (
+        bases.select_runs(state)
+        .join(chosen.test_id.table, chosen.test_id == state.test_id)
+        .outerjoin(failure.test_id.table, failed)
+        .add_columns(failure.regression_id, failure.observed)
+        .order_by(state.test_id.desc())
+    )
+
+
+def _masters_before(source: Sources, index: int) -> sa.Select[Any]:
+    """Select the newest complete runs of master before a run: test_id."""
+    state = source.state
+    return (
+        sa.select(state.test_id)
+        .join(Test, Test.id == state.test_id)
+        .where(*bases.of_master(state), *bases.is_complete(state))
+        .where(Test.platform == sa.bindparam(f"platform_{index}"), state.test_id < sa.bindparam(f"before_{index}"))
+        .order_by(state.test_id.desc())
+        .limit(1 + OLDER)
+    )
