@@ -24,7 +24,7 @@ from api_v1.verdicts.rule import FAILING, Verdict
 from api_v1.verdicts.stored import Sources
 
 #: The newest runs of the branch that are considered.
-RUNS = 1000
+RUNS = 500
 
 #: The newest transitions that are listed.
 TRANSITIONS = 20

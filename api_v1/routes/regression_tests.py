@@ -58,6 +58,6 @@ def get_regression_test_health(regression_id: int, query: dict[str, Any]) -> hea
     """Get how a regression test fares over time.
 
     By default on the main repository's master, of which those runs count that the platform started by itself. The
-    newest 1000 runs of the branch are considered. Only the runs in which the verdict changed are listed.
+    newest 500 runs of the branch are considered. Only the runs in which the verdict changed are listed.
     """
     return health.health(db.session, regression_id, main_repository=main_repository(), **query)
