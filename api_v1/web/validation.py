@@ -36,7 +36,7 @@ NOTHING_HAS = 2**62
 MAX_BODY = 64 * 1024
 
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
-_NUMBER = re.compile(r"(-?)0*([0-9]+)", re.ASCII)
+_NUMBER = re.compile(r"(-?)([0-9]+)", re.ASCII)
 #: Matches a space that was the plus sign of a UTC offset before the query string was decoded.
 _LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 
@@ -58,7 +58,8 @@ class QueryInteger(fields.Integer):
         if match is None:
             raise self.make_error("invalid")
         # Python refuses to read thousands of digits.
-        size = min(int(match[2]), NOTHING_HAS) if len(match[2]) < 20 else NOTHING_HAS
+        digits = match[2].lstrip("0") or "0"
+        size = min(int(digits), NOTHING_HAS) if len(digits) < 20 else NOTHING_HAS
         return -size if match[1] else size
 
 

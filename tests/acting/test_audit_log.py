@@ -113,7 +113,12 @@ def test_every_change_records_who_what_why_and_when(each_api: Api) -> None:
     target = f"approval:{approval['approval_id']}"
     assert (record["action"], record["target"], record["reason"]) == ("baseline.request", target, REASON)
     assert record["before"] == {"hash": case.old}
-    assert record["after"] == {"hash": case.new, "output_id": case.output_id, "run_id": case.run_id}
+    assert record["after"] == {
+        "hash": case.new,
+        "output_id": case.output_id,
+        "run_id": case.run_id,
+        "apply_to_variants": False,
+    }
 
     email, token_name = identity(each_api, scenario.other)
     path, output = f"/baseline-approvals/{approval['approval_id']}", str(case.output_id)
@@ -136,7 +141,6 @@ def test_requests_that_change_nothing_are_not_recorded(scenario: ReviewScenario)
     approval = scenario.request()
     before = log(scenario.api)
     accepted(scenario.api.post(f"/runs/{over}/cancel", headers=scenario.admin))
-    scenario.request()
     scenario.review(approval, dry_run=True)
     refused(scenario.revert(approval), 409, "conflict")
     refused(scenario.api.post("/runs/4711/retry", headers=scenario.admin), 404, "not_found")

@@ -192,13 +192,13 @@ def test_long_texts_of_a_run_are_cut(api: Api) -> None:
     assert body["links"]["github"].startswith(f"https://github.com/{'o' * 39}/{'r' * 100}/commit/")
 
 
-def test_a_run_without_a_fork_has_an_empty_repository(api: Api) -> None:
+def test_a_run_without_a_fork_has_no_repository(api: Api) -> None:
     with api.rows() as session:
         run = factories.run(session)
         run.fork_id = None
         run_id = run.id
     body = get(api, f"/runs/{run_id}")
-    assert body["repository"] == ""
+    assert body["repository"] is None
     assert "github" not in body["links"]
 
 

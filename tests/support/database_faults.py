@@ -82,7 +82,7 @@ class DatabaseFaultScenario:
         """Send a request for an operation."""
         declared = REGISTRY[endpoint]
         query = {"regression_id": 1, "output_id": 1} if "output" in endpoint or endpoint == "get_diff" else {}
-        url = declared.path.format(**{**self.ids, **path})
+        url = declared.path.format(**{"regression_id": 1, "number": 1, **self.ids, **path})
         body = {} if endpoint not in BODIES else {"json": BODIES[endpoint]}
         if declared.method == "GET":
             body = {"query": query}

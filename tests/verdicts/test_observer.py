@@ -286,7 +286,7 @@ def other_message(session: Session, scenario: VerdictScenario) -> None:
 
 def other_token(session: Session, scenario: VerdictScenario) -> None:
     session.get_one(platform.Test, scenario["passing"]).token = "other"
-    session.query(platform.Test).filter(platform.Test.id == scenario["passing"]).update({"pr_nr": 5})
+    session.query(platform.Test).filter(platform.Test.id == scenario["passing"]).update({"token": "another"})
 
 
 def same_value(session: Session, scenario: VerdictScenario) -> None:

@@ -106,7 +106,7 @@ def _of_clock(hours: str, minutes: str, seconds: str, fraction: str) -> int:
 
 # --- SubRip ---------------------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"\s*([0-9]{1,9})\s*")
+_NUMBER = re.compile(r"\s{0,9}([0-9]{1,9})\s{0,9}")
 _TIME = r"\s{0,9}(?:([0-9]{1,4}):)?([0-9]{1,2}):([0-9]{1,2})[,.]([0-9]{1,3})\s{0,9}"
 _TIMES = re.compile(f"{_TIME}-->{_TIME}((?<=\\s).*)?")
 

@@ -351,7 +351,7 @@ def test_a_read_only_server_refuses_writes_with_a_503(scenario: DatabaseFaultSce
 
 @pytest.mark.parametrize(
     ("revoked", "endpoint"),
-    [("SELECT", "get_current_token"), ("INSERT", "create_run"), ("UPDATE", "revoke_token"), ("DELETE", None)],
+    [("SELECT", "get_current_token"), ("INSERT", "create_run"), ("UPDATE", "revoke_current_token"), ("DELETE", None)],
 )
 def test_a_missing_right_is_named(revoked: str, endpoint: str | None, scenario: DatabaseFaultScenario) -> None:
     scenario.server.run(f"REVOKE {revoked} ON {SCHEMA}.* FROM api@`127.0.0.1`")
