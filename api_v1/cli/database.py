@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import click
 from flask.cli import AppGroup
 
+from api_v1.access import keys
+from api_v1.access.keys import Purpose
 from api_v1.cli import verdicts
 from api_v1.database import migrations
 from api_v1.database.platform import create_platform_tables
@@ -18,10 +20,13 @@ group = AppGroup("db", help="The tables of the API.")
 
 @group.command()
 def upgrade() -> None:
-    """Create or upgrade the API's tables and store the states of runs; running it again does no harm."""
+    """Create or upgrade the API's tables, make its keys and store the states of runs; running it again does no harm."""
     create_platform_tables(db.engine)
     with _explained():
         migrations.upgrade(db.engine)
+    for purpose in Purpose:
+        # Now, so that no request for reading has to write one.
+        keys.get(db.session, purpose)
     click.echo(f"Tables are at revision {migrations.newest_revision()}.")
     verdicts.fill()
 

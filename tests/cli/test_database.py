@@ -17,11 +17,12 @@ from alembic.migration import MigrationContext
 from flask import Flask
 
 import api_v1
+from api_v1.access.keys import Purpose
 from api_v1.acting import approvals
 from api_v1.database import migrations
 from api_v1.database.platform import Base
 from api_v1.database.session import db
-from api_v1.database.tables import Token
+from api_v1.database.tables import Secret, Token
 from api_v1.verdicts import observed, stored
 from tests.support import factories, servers
 from tests.support.cli import (
@@ -55,6 +56,17 @@ def test_upgrade_makes_tables_as_declared(own_app: Flask, own_cli: Cli) -> None:
             assert differences(connection) == []
             assert described(connection) == before
             assert connection.exec_driver_sql("SELECT * FROM alembic_version").scalars().all() == ["c8f3a2b1d4e5"]
+
+
+def test_upgrade_makes_the_keys_once(own_app: Flask, own_cli: Cli) -> None:
+    """So that reading works on a server that takes no changes."""
+    found = []
+    for _ in range(2):
+        own_cli("db", "upgrade")
+        with own_app.app_context():
+            found.append(dict(db.session.execute(sa.select(Secret.purpose, Secret.value)).tuples().all()))
+    assert found[0].keys() == {purpose.value for purpose in Purpose}
+    assert found[0] == found[1]
 
 
 def test_upgrade_accepts_tables_created_by_the_platform(own_app: Flask, own_cli: Cli) -> None:

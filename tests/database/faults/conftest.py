@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import api_v1
+from api_v1.access import keys
+from api_v1.access.keys import Purpose
 from api_v1.database.platform import Base
 from tests.support import factories
 from tests.support.client import Api
@@ -46,6 +48,9 @@ def scenario(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iter
         queued = factories.run(session, tests=[test])
         ids = {"run_id": done.id, "sample_id": test.sample_id, "approval_id": 1, "token_name": "none", "number": 7}
         ids["queued"] = queued.id
+        for purpose in Purpose:
+            # As `db upgrade` does.
+            keys.get(session, purpose)
         session.commit()
     root.dispose()
     with pytest.MonkeyPatch.context() as patch:

@@ -383,7 +383,7 @@ def test_a_missing_table_of_the_api_is_reported(table: str, scenario: DatabaseFa
         for answer in failed:
             assert "db upgrade" in unavailable(answer, "api_not_migrated")
             assert answer.json["details"]["missing"] == table
-        # Without tokens or their key all fail but the log-in with a wrong password.
+        # Without tokens, or the key that they need, all fail but the log-in with a wrong password.
         assert (len(failed) >= len(answers) - 1) == (table in ("api_v1_token", "api_v1_secret"))
         status, message = scenario.database_health()
         assert status == "down" and message is not None and "db upgrade" in message
