@@ -36,7 +36,7 @@ class Worker:
 
     def __init__(self, module: str, *arguments: str) -> None:
         # The log of requests is written as in production, and read only if the process fails.
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,

@@ -1,5 +1,7 @@
-"""The change that docs/deploy.md gives for the platform, in a real checkout: its linters, its tests and its own deploy
-script take it, its migrations do not see us, and nothing is left when the API is taken away.
+"""The change that docs/deploy.md gives for the platform, in a real checkout.
+
+Its linters, its tests and its own deploy script take it, its migrations do not see us, and nothing is left when the API
+is taken away.
 
 Needs the platform itself: set SAMPLE_PLATFORM to a checkout with its history.
 """

@@ -49,7 +49,7 @@ def result(future: Future[T], seconds: float) -> T:
 
 
 def start(call: Callable[[], T]) -> Future[T]:
-    """Run a call in a daemon thread. (A hanging call in a thread of an executor would keep the process from ending.)"""
+    """Run a call in a daemon thread; a hanging call in a thread of an executor would keep the process from ending."""
     future: Future[T] = Future()
     _thread(lambda: _settle(future, call))
     return future

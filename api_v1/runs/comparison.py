@@ -49,8 +49,9 @@ Outcomes = Mapping[int, Outcome]
 
 @dataclass(frozen=True)
 class ComparedOutput:
-    """An output that differs between the runs or from what was expected. Hashes are None where there is no file, or
-    where none of 64 hex digits is stored.
+    """An output that differs between the runs or from what was expected.
+
+    Hashes are None where there is no file, or where none of 64 hex digits is stored.
     """
 
     output_id: int
@@ -333,8 +334,9 @@ def _ids(name: str) -> Any:
 
 
 def _members(source: Sources) -> sa.CompoundSelect[Any]:
-    """Select the tests of the sets of the runs that the parameter `runs` names. Those in `recorded`, `finished` and
-    `unfinished` have tests without a result; the latter two have no recorded set.
+    """Select the tests of the sets of the runs that the parameter `runs` names.
+
+    Those in `recorded`, `finished` and `unfinished` have tests without a result; the latter two have no recorded set.
 
     Returns:
         Rows of test_id, regression_id, counts (whether it belongs to the set if it has no result), has_result,
@@ -380,8 +382,9 @@ def _recorded_without_result() -> sa.Select[Any]:
 
 
 def _expected_without_result() -> sa.Select[Any]:
-    """Select the active tests that a run without a recorded set has no result of; a finished one only those that
-    existed then, as a result in it or in an earlier run shows.
+    """Select the active tests that a run without a recorded set has no result of.
+
+    Of a finished run only those that existed then, as a result in it or in an earlier run shows.
     """
     test, result, earlier = RegressionTest, TestResult, sa.orm.aliased(TestResult)
     own = sa.and_(result.test_id == Test.id, result.regression_test_id == test.id)

@@ -69,8 +69,6 @@ def _with_files() -> sa.CompoundSelect[Any]:
 
 
 def _of_file(row: Any) -> Output:
-    if not row.mismatch:
-        status = "match"
-    else:
-        status = "diff_mismatch" if row.expected else "missing_expected"
+    different = "diff_mismatch" if row.expected else "missing_expected"
+    status = different if row.mismatch else "match"
     return Output(row.id, status, stored_hash(row.expected), stored_hash(row.got))

@@ -216,8 +216,9 @@ def _derived_rows(session: DbSession, ids: Sequence[int]) -> list[Any]:
 
 
 def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa.Select[Any], Any, sa.Select[Any]]:
-    """Build the statements for the ids of a page of runs, for its rows (None while the states are not known), and for
-    the number of all; the filters' values are parameters.
+    """Build the statements for the ids of a page of runs, for its rows, and for the number of all.
+
+    That for the rows is None while the states are not known. The filters' values are parameters.
     """
     state = source.state
     chosen = _chosen(state, filters, sort)

@@ -41,7 +41,7 @@ class ClusterQuery(PageQuery, Period):
     def complete_period(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Fill in the bounds that are not given, and refuse a period that is too long."""
         before = data.get("created_before") or datetime.now(timezone.utc).replace(tzinfo=None)
-        after = data.get("created_after") or before - min(timedelta(days=DEFAULT_DAYS), before - datetime.min)
+        after = data.get("created_after") or before - min(timedelta(days=DEFAULT_DAYS), before - datetime.min)  # noqa: DTZ901 - as stored
         if before - after > timedelta(days=MOST_DAYS):
             raise ValidationError(f"Must be at most {MOST_DAYS} days before created_before.", "created_after")
         return data | {"created_after": after, "created_before": before}

@@ -269,9 +269,7 @@ def failing_results(narrow: Narrow) -> sa.Select[Any]:
 
 
 class Failure(NamedTuple):
-    """A test that did not plainly pass in a run: its verdict, how many errors there are about its result, and what was
-    observed of it.
-    """
+    """A test that did not plainly pass in a run, how many errors there are about its result, and what was observed."""
 
     verdict: str
     errors: int = 0

@@ -136,8 +136,9 @@ def _record_use(caller: tokens.Caller) -> None:
 
 
 def authorize() -> None:
-    """Check the host, and token, scope and role against the operation's declared access: the blueprint's
-    `before_request` hook.
+    """Check the host, and token, scope and role against the operation's declared access.
+
+    This is the blueprint's `before_request` hook.
     """
     absolute_urls.check_host()
     declared = operation.current()

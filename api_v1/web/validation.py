@@ -110,6 +110,7 @@ class FullMatch(validate.Regexp):
     """A pattern that must match the whole value, including a final newline."""
 
     def __call__(self, value: Any) -> Any:
+        """Return the value if the whole of it matches."""
         if not isinstance(value, str) or re.fullmatch(self.regex, value) is None:  # type: ignore[arg-type]
             raise ValidationError(f"Must match pattern {self.regex.pattern!s}")
         return value
@@ -119,6 +120,7 @@ class GitHubRepository(validate.Validator):
     """Refuses names that the pattern of a repository allows, but that lead elsewhere in the URL of a repository."""
 
     def __call__(self, value: str) -> str:
+        """Return the name if it is that of a repository."""
         names = value.split("/")
         if not {"", ".", ".."}.isdisjoint(names) or names[-1].lower().endswith(".git"):
             raise ValidationError("Must be owner/repo; neither may be . or .., and repo has no .git at its end.")
@@ -129,6 +131,7 @@ class Unique(validate.Validator):
     """Refuses equal items; `uniqueItems` in the document."""
 
     def __call__(self, value: Iterable[Any]) -> Any:
+        """Return the items if none is there twice."""
         items = list(value)
         if len(set(items)) != len(items):
             raise ValidationError("Must not contain an item twice.")

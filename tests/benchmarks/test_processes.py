@@ -66,14 +66,16 @@ def create():
 def test_gunicorn_serves_with_the_given_configuration_and_environment(tmp_path: Path) -> None:
     (tmp_path / "windmill.py").write_text(APPLICATION)
     options = ["--pythonpath", str(tmp_path)]
-    with processes.gunicorn(
-        "windmill:create()", options, config={"SPEED": 12}, environment={"DIRECTION": "west"}
-    ) as address:
-        with urllib.request.urlopen(f"http://{address}/", timeout=30) as response:
-            assert response.read() == b"12 west"
+    with (
+        processes.gunicorn(
+            "windmill:create()", options, config={"SPEED": 12}, environment={"DIRECTION": "west"}
+        ) as address,
+        urllib.request.urlopen(f"http://{address}/", timeout=30) as response,
+    ):
+        assert response.read() == b"12 west"
 
 
 def test_gunicorn_that_does_not_start_raises_with_its_log() -> None:
-    with pytest.raises(RuntimeError, match="unrecognized arguments: --no-such-option"):
-        with processes.gunicorn("windmill:create()", ["--no-such-option"]):
-            raise AssertionError("it has started")
+    refused = pytest.raises(RuntimeError, match="unrecognized arguments: --no-such-option")
+    with refused, processes.gunicorn("windmill:create()", ["--no-such-option"]):
+        raise AssertionError("it has started")

@@ -191,7 +191,7 @@ def test_every_state_occurs(seeded: Seeded) -> None:
     states = runs_by_state(seeded)
 
     assert {state: len(ids) for state, ids in states.items() if len(ids) < 2} == {}
-    assert set(states) == set("queued running pass fail canceled error incomplete".split())
+    assert set(states) == {"queued", "running", "pass", "fail", "canceled", "error", "incomplete"}
     for state in ("queued", "running", "pass", "fail", "canceled", "error", "incomplete"):
         runs = [seeded.session.get(platform.Test, run_id) for run_id in states[state]]
         assert {run.platform.value for run in runs if run} == {"linux", "windows"}, state

@@ -73,8 +73,8 @@ def test_context_is_as_wide_as_asked_for(pair: tuple[bytes, bytes], context: int
         before, after = (len(part) for part in re.split(r"[ar](?:.*[ar])?", shown))
         # Without a line of the expected file a hunk starts after the line it names.
         last = hunk.expected_start + max(sum(line.kind is not Kind.ADDED for line in hunk.lines) - 1, 0)
-        assert before == context or before < context and hunk.lines[0].expected_line == 1 or hunk.expected_start <= 1
-        assert after == context or after < context and last >= total
+        assert before == context or (before < context and hunk.lines[0].expected_line == 1) or hunk.expected_start <= 1
+        assert after == context or (after < context and last >= total)
         assert max(map(len, re.findall("c*", shown))) <= max(2 * context, before, after)
 
 

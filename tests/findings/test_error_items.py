@@ -201,7 +201,7 @@ def test_errors_are_grouped(api: Api) -> None:
     }
     assert found["missing_output"]["sample_ids"] == sorted(facts[name][1] for name in ("partly", "mute"))
     assert {bucket["first_seen_at"] for bucket in found.values()} == {"2026-01-01T12:03:00Z"}
-    assert list(found)[0] == "missing_output"
+    assert next(iter(found)) == "missing_output"
 
 
 def test_a_test_of_several_categories_counts_once(api: Api) -> None:

@@ -1,5 +1,6 @@
-"""Files for tests, and where they are: the folder, and buckets: an emulator in a process of its own, a recorder before
-it, and servers that fail.
+"""Files for tests, and where they are: the folder, and buckets.
+
+A bucket is an emulator in a process of its own, a recorder before it, or a server that fails.
 """
 
 from __future__ import annotations

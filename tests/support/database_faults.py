@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,10 +141,8 @@ class DatabaseFaultScenario:
             database.db_engine.dispose()
         with self.server.admin() as admin:
             for one in ids:
-                try:
+                with suppress(sa.exc.DBAPIError):
                     admin.exec_driver_sql(f"KILL {what} {one}")
-                except sa.exc.DBAPIError:
-                    pass
 
 
 def reading() -> list[Operation]:

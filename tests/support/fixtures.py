@@ -162,10 +162,10 @@ def nothing_missed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def app(standalone: Flask) -> Iterator[Flask]:
+def app(standalone: Flask) -> Flask:
     """The API in an app of its own, over an empty database."""
     empty(standalone)
-    yield standalone
+    return standalone
 
 
 def empty(app: Flask) -> None:
@@ -255,10 +255,10 @@ def mounted_session(
 
 
 @pytest.fixture
-def mounted(mounted_session: Flask) -> Iterator[Flask]:
+def mounted(mounted_session: Flask) -> Flask:
     """The platform with the API mounted, over an empty database."""
     empty(mounted_session)
-    yield mounted_session
+    return mounted_session
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
-"""A copy of the platform that a test may change, in a folder of its own: the embedded stand-in, or the checkout that
-SAMPLE_PLATFORM names."""
+"""A copy of the platform that a test may change, in a folder of its own.
+
+It is of the embedded stand-in, or of the checkout that SAMPLE_PLATFORM names.
+"""
 
 from __future__ import annotations
 

@@ -94,14 +94,14 @@ def _run(draw: st.DrawFn, run_id: int, tests: tuple[RegressionTest, ...], number
     progress = draw(st.sampled_from(_PROGRESS))
     minutes = (0, 5, draw(st.integers(6, 90)))
     steps = zip(progress, (begun + timedelta(minutes=after) for after in minutes), strict=False)
-    results, files = {}, []
+    results: dict[int, Result] = {}
+    files: list[File] = []
     for test in tests:
         if len(progress) < 2 or not draw(st.integers(0, 7)):
             continue
         results[test.id] = Result(*draw(st.sampled_from(_CODES)), 1200)
-        for output in test.outputs:
-            if (pair := draw(st.sampled_from(_FILES))) is not None:
-                files.append(File(test.id, output.id, *pair))
+        pairs = [(output, draw(st.sampled_from(_FILES))) for output in test.outputs]
+        files.extend(File(test.id, output.id, *pair) for output, pair in pairs if pair is not None)
     ids = [test.id for test in tests]
     return Run(
         id=run_id,

@@ -104,7 +104,7 @@ def statement(scenario: VerdictScenario, write: Write) -> Any:
     table = write.model if isinstance(write.model, sa.Table) else write.model.__table__
     if isinstance(write, Insert):
         return sa.insert(table).values(resolved(scenario, write.values))
-    where = conditions(scenario, table.c if isinstance(write.model, sa.Table) else table.c, write.where)
+    where = conditions(scenario, table.c, write.where)
     if isinstance(write, Delete):
         return sa.delete(table).where(*where)
     return sa.update(table).where(*where).values(resolved(scenario, write.values))

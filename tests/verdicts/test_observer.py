@@ -32,7 +32,7 @@ def quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     assert [record.getMessage() for record in caplog.records if record.name.startswith("api_v1")] == []
 
 
-@pytest.mark.parametrize("name, how", CASES, ids=identify)
+@pytest.mark.parametrize(("name", "how"), CASES, ids=identify)
 def test_a_change_is_visible_at_once(name: str, how: Callable[..., None], scenario: VerdictScenario) -> None:
     change = CHANGES[name]
     with scenario.session() as session:

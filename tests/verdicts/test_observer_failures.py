@@ -74,7 +74,7 @@ def write_all(engine: sa.Engine, scenario: VerdictScenario) -> None:
 def wanted(scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[tuple[Any, ...]]]:
     """The platform's rows after the writes as they are without us; the scenario is then as before."""
     before = platforms_rows(scenario.engine)
-    own = {name: rows for name, rows in copies(scenario).items()}
+    own = dict(copies(scenario))
     with unobserved():
         write_all(scenario.engine, scenario)
     after = platforms_rows(scenario.engine)

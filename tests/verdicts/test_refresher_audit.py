@@ -220,7 +220,7 @@ def test_the_audit_finds_a_table_swapped_by_renaming(table: str, server: Verdict
     )
     try:
         server.audit()
-        server.check(dict((name, server.now()[server[name]].status) for name in STATUSES))
+        server.check({name: server.now()[server[name]].status for name in STATUSES})
         assert server.now()[server["varied"]].status != "pass"
     finally:
         server.execute("SET foreign_key_checks = 0", f"DROP TABLE {table}", f"RENAME TABLE swapped_out TO {table}")

@@ -147,7 +147,7 @@ def test_an_unknown_name_is_refused_with_a_hint(name: str, hint: str, where: str
 def test_a_secret_is_shown_nowhere() -> None:
     url = "redis://someone:hunter2@localhost/0"
     assert "hunter2" not in repr(settings.load({"API_V1_LIMIT_STORAGE": url}, {}))
-    with pytest.raises(SettingError, match="^API_V1_LIMIT_STORAGE cannot be its value") as refusal:
+    with pytest.raises(SettingError, match=r"^API_V1_LIMIT_STORAGE cannot be its value") as refusal:
         settings.load({"API_V1_LIMIT_STORAGE": url.replace("redis", "reddis")}, {})
     assert "hunter2" not in str(refusal.value)
 
@@ -180,13 +180,13 @@ def test_a_prefix_is_a_path_without_a_slash_at_its_end(prefix: str, host: Flask)
 
 def test_mounting_twice_is_refused(host: Flask) -> None:
     api_v1.init_app(host)
-    with pytest.raises(api_v1.StartupError, match="call api_v1.init_app once"):
+    with pytest.raises(api_v1.StartupError, match=r"call api_v1\.init_app once"):
         api_v1.init_app(host, "/api/v2")
 
 
 def test_a_blueprint_of_our_name_is_refused(host: Flask) -> None:
     host.register_blueprint(Blueprint("api_v1", "other"))
-    with pytest.raises(api_v1.StartupError, match="A blueprint named 'api_v1' is registered already.*rename"):
+    with pytest.raises(api_v1.StartupError, match=r"A blueprint named 'api_v1' is registered already.*rename"):
         api_v1.init_app(host)
 
 
@@ -248,7 +248,7 @@ def test_two_operations_of_one_name_are_refused(declare: Callable[..., None]) ->
 
 def test_a_missing_database_uri_is_reported(config: dict[str, Any]) -> None:
     del config["DATABASE_URI"]
-    with pytest.raises(api_v1.StartupError, match="^DATABASE_URI is not set; the platform's configuration names"):
+    with pytest.raises(api_v1.StartupError, match=r"^DATABASE_URI is not set; the platform's configuration names"):
         api_v1.create_app(config)
 
 

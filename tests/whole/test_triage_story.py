@@ -56,7 +56,7 @@ def check_comparison(reader: Reader, run_id: int, samples: dict[int, dict[int, d
         wrong = [one for one in here.get(test, {}).get("outputs", ()) if one["status"] == "diff_mismatch"]
         if row["change"] != "not_run":
             assert {one["output_id"]: one["actual_hash"] for one in wrong}.items() <= differing.items()
-    assert body["counts"] == {change: 0 for change in body["counts"]} | Counter(row["change"] for row in rows.values())
+    assert body["counts"] == dict.fromkeys(body["counts"], 0) | Counter(row["change"] for row in rows.values())
     for change in body["counts"]:
         assert [row["regression_id"] for row in reader.every(path, change=change)] == [
             test for test, row in rows.items() if row["change"] == change

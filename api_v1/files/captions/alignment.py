@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from api_v1.files.captions.formats import Cue
 from api_v1.files.diff import Change, changes
@@ -191,7 +192,7 @@ def _costs(steps: list[tuple[int, int]], up: int) -> dict[int, int]:
 def _letters(text: str) -> Counter[str]:
     """Count the pairs of letters in the beginning of a text."""
     text = f" {text[:MAX_LETTERS]} "
-    return Counter(map("".join, zip(text, text[1:], strict=False)))
+    return Counter(map("".join, pairwise(text)))
 
 
 def _likeness(one: Counter[str], other: Counter[str]) -> float:

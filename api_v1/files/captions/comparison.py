@@ -181,8 +181,7 @@ class _Comparison:
             Kind.WHITESPACE: same and words.plain != others.plain,
             Kind.FORMATTING: words.tags != others.tags
             or one.style != other.style
-            or same
-            and _places(one.text) != _places(other.text),
+            or (same and _places(one.text) != _places(other.text)),
         }
         # Blanks between two tags belong to neither text.
         return tuple(kind for kind, holds in kinds.items() if holds) or (Kind.WHITESPACE,)

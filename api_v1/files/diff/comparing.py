@@ -36,7 +36,7 @@ class Diff:
     """
 
     status: Status
-    summary: Summary = Summary()
+    summary: Summary = Summary()  # noqa: RUF009 - cannot be changed
     hunks: tuple[Hunk, ...] = ()
     unified: str | None = None
     differences: tuple[Difference, ...] = ()
@@ -73,7 +73,7 @@ def diff(
     found = Diff(
         Status.IDENTICAL if equal and not differ else Status.DIFFERENT,
         unified="" if format == "unified" else None,
-        truncated=differ and equal or not equal and any(file.cut for file in files),
+        truncated=(differ and equal) or (not equal and any(file.cut for file in files)),
         expected_encoding=files[0].encoding,
         actual_encoding=files[1].encoding,
     )

@@ -57,7 +57,7 @@ def _matches(a: list[int], b: list[int]) -> Iterator[_Match]:
         rows, columns = _common(a, b, gap)
         if not rows:
             continue
-        search = depth == 0 or depth < limits.MAX_DEPTH and len(rows) * len(columns) > limits.MAX_CELLS
+        search = depth == 0 or (depth < limits.MAX_DEPTH and len(rows) * len(columns) > limits.MAX_CELLS)
         anchors = _anchors(a, b, rows, columns) if search else []
         if not anchors:
             yield from _subsequence(a, b, rows, columns)

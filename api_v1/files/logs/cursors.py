@@ -39,7 +39,7 @@ _SIGNATURE_SIZE = 18
 LENGTH = (_FIELDS.size + _SIGNATURE_SIZE) // 3 * 4
 
 _HAS_TIME, _IN_VERSION, _IN_LINE, _PART_SHIFT = 1, 2, 4, 3
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - log times are in UTC and say no time zone
 _LEVELS = tuple(Level)
 _ORIGINS = tuple(Origin)
 

@@ -73,9 +73,8 @@ def reverse_order(node: Any) -> None:
     """Turn around the lists whose order says nothing."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if key in {"required", "enum", "parameters", "x-required-roles"}:
-                if isinstance(value, list):
-                    value.reverse()
+            if key in {"required", "enum", "parameters", "x-required-roles"} and isinstance(value, list):
+                value.reverse()
             reverse_order(value)
     elif isinstance(node, list):
         for value in node:
