@@ -147,7 +147,7 @@ class Client:
 
     def write(self) -> None:
         """Queue a run, cancel it, retry it and cancel the retry, on the one server and on the other in turn."""
-        order = {"commit_sha": self.ids["commit"], "platform": "linux", "branch": "master"}
+        order = {"repository": "CCExtractor/ccextractor", "commit_sha": self.ids["commit"], "platform": "linux"}
         for number in range(10**9):
             server = ("standalone", "mounted")[number % 2]
             made = self._act(server, "/runs", order)
@@ -257,13 +257,16 @@ def soak(options: argparse.Namespace) -> None:
             seen, stopped = Watched(), threading.Event()
             watcher = threading.Thread(target=watch, args=(parents, engine, stopped, seen))
             watcher.start()
+            if not options.cold:
+                warm_up(addresses)
             begin = time.time()
             client = Client(addresses, token, ids, begin + options.minutes * 60, options.database_uri)
             answered, rebuilt = load(client, options)
             stopped.set()
             watcher.join()
             records = {name: dict(_logged(log)) for name, log in logs.items()}
-        time.sleep(1)
+        # The database notices a moment later.
+        time.sleep(5)
         after = connections(engine)
     report(answered, options.minutes * 60)
     slowest(answered, records, begin, rebuilt)
@@ -272,6 +275,17 @@ def soak(options: argparse.Namespace) -> None:
         first, last = (median(part) / 2**20 for part in (values[minute : 2 * minute], values[-minute:]))
         print(f"\n{name}: {first:.0f} MiB in the second minute, {last:.0f} MiB in the last", end="")
     print(f"\nConnections: {before} before, at most {max(seen.connections)}, {after} after the servers stopped.")
+
+
+def warm_up(addresses: Mapping[str, str]) -> None:
+    """Wait until no worker is still importing the application, which requests after a start have to wait for."""
+    for address in addresses.values():
+        fast = 0
+        while fast < 50:
+            begin = time.monotonic()
+            requests.get(f"http://{address}{operations.PREFIX}/system/health?probe=live", timeout=60).raise_for_status()
+            fast = fast + 1 if time.monotonic() - begin < 1 else 0
+            time.sleep(0.1)
 
 
 def _parent(log: Path) -> int:
@@ -367,6 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--database-uri", required=True, help="its name begins with api_v1_bench; runs are added")
     parser.add_argument("--redis", required=True, help="where the limits are counted")
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--cold", action="store_true", help="do not wait until every worker has started")
     options = parser.parse_args(arguments)
     if not (sa.make_url(options.database_uri).database or "").startswith("api_v1_bench"):
         parser.error("the name of the database must begin with api_v1_bench")
