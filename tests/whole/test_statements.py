@@ -45,6 +45,9 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
             {"branch": "master"},
             {"platform": "linux"},
             {"commit_sha": "a" * 40},
+            {"commit_prefix": "a" * 7},
+            {"commit_prefix": "a" * 39},
+            {"pull_request": "7"},
             {"repository": "CCExtractor/ccextractor"},
             {"created_after": "2020-01-01T00:00:00Z", "created_before": "2030-01-01T00:00:00Z"},
             *(
@@ -90,7 +93,15 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     ),
     "list_regression_tests": (
         6,
-        [*PLAIN, {"active": "true"}, {"category": "General"}, {"tag": "tag"}, {"sample_id": "{sample_id}"}],
+        [
+            *PLAIN,
+            {"active": "true"},
+            {"category": "General"},
+            {"tag": "tag"},
+            {"sample_id": "{sample_id}"},
+            {"command": "srt"},
+            {"output_type": "file"},
+        ],
     ),
     "get_queue": (6, [*PLAIN, {"platform": "linux"}, {"status": "queued"}, {"status": "running"}]),
     "list_branches": (6, [*PLAIN, {"repository": "CCExtractor/ccextractor"}, {"name": "master"}, {"active": "true"}]),
