@@ -125,7 +125,11 @@ def get_run_config(run_id: int) -> details.Config:
     tag="Runs",
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.RunCreateRequest(),
-    responses={202: ResponseSpec("Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run())},
+    responses={
+        202: ResponseSpec(
+            "Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run(), location="/runs/{run_id}"
+        )
+    },
     errors=(409, 422),
     idempotent=True,
 )
@@ -147,7 +151,13 @@ def create_run(body: dict[str, Any]) -> runs.Run:
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.ReasonRequest(),
     body_required=False,
-    responses={202: ResponseSpec("Cancellation accepted (or no-op if already terminal)", schemas.RunActionResult())},
+    responses={
+        202: ResponseSpec(
+            "Cancellation accepted (or no-op if already terminal)",
+            schemas.RunActionResult(),
+            location="/runs/{run_id}",
+        )
+    },
     errors=(409,),
     idempotent=True,
 )
@@ -167,7 +177,13 @@ def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.RetryRequest(),
     body_required=False,
-    responses={202: ResponseSpec("Retry run queued. new_run_id is the ID of the new run.", schemas.RunActionResult())},
+    responses={
+        202: ResponseSpec(
+            "Retry run queued. new_run_id is the ID of the new run.",
+            schemas.RunActionResult(),
+            location="/runs/{new_run_id}",
+        )
+    },
     errors=(409, 422),
     idempotent=True,
 )

@@ -236,7 +236,7 @@ class RunCreateRequest(RequestSchema):
         given = [name for name in ("regression_test_ids", "category", "tag") if name in data]
         if len(given) > 1:
             reason = ["Choose by one of regression_test_ids, category and tag."]
-            raise ValidationError({name: reason for name in given})
+            raise ValidationError(dict.fromkeys(given, reason))
 
 
 class ReasonRequest(RequestSchema):

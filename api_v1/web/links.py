@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api_v1.acting.approvals import APPROVED, PENDING
 from api_v1.web.absolute_urls import api_root
 from api_v1.web.operation import REGISTRY
 
 if TYPE_CHECKING:
+    from api_v1.acting.approvals import Approval
     from api_v1.files.artifacts import Artifact
     from api_v1.findings.pull_requests import FailingTest
     from api_v1.runs.runs import Run
@@ -44,6 +46,17 @@ def of_artifact(artifact: Artifact) -> str | None:
     if artifact.signed_url is not None or not artifact.served:
         return artifact.signed_url
     return api_root() + _OF_ARTIFACT[artifact.type].format(artifact=artifact)
+
+
+def of_approval(approval: Approval) -> dict[str, str]:
+    """Return the URLs of a baseline approval, of the diff to look at, and of what can be done about it."""
+    own = f"{api_root()}/baseline-approvals/{approval.approval_id}"
+    found = {"self": own, "diff": api_root() + _OF_ARTIFACT["diff"].format(artifact=approval)}
+    if approval.status == PENDING:
+        found["review"] = f"{own}/review"
+    elif approval.status == APPROVED and approval.reverted_at is None:
+        found["revert"] = f"{own}/revert"
+    return found
 
 
 def of_failing_test(test: FailingTest) -> str | None:

@@ -259,6 +259,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def _response(spec: ResponseSpec) -> dict[str, Any]:
     headers: dict[str, Any] = {**_rate_headers(), **spec.headers}
+    if spec.location is not None:
+        headers["Location"] = {
+            "description": f"The URL of what to poll: {spec.location}",
+            "schema": {"type": "string", "format": "uri"},
+        }
     described: dict[str, Any] = {"description": spec.description, "headers": headers}
     if spec.schema is None:
         return described

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from api_v1.database.session import db
 from api_v1.paging import CursorPage, Page
 from api_v1.settings import LimitGroup
 from api_v1.web import idempotency, pages, preconditions, validation
+from api_v1.web.absolute_urls import api_root
 from api_v1.web.handlers import empty_response, json_response
 from api_v1.web.request_context import required_caller
 
@@ -59,6 +61,7 @@ class ResponseSpec:
         page: the type of page that the operation returns, None when it returns a single object.
         extra: serialises the fields beside `data` in the envelope of a page.
         headers: the OpenAPI objects of its own headers, by name.
+        location: the path of what to poll, for the header `Location`, with fields of the body: `/runs/{run_id}`.
     """
 
     description: str
@@ -66,6 +69,11 @@ class ResponseSpec:
     page: type[Page[Any]] | type[CursorPage[Any]] | None = None
     extra: Schema | None = None
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    location: str | None = None
+
+    def location_headers(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """Return the header `Location` of a response with this body, if it has one."""
+        return {"Location": api_root() + self.location.format(**body)} if self.location is not None else {}
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,8 @@ class Operation:
         request_hash = idempotency.hash_request(request.method, request.path, arguments.get("body") or {})
         stored = idempotency.claim(db.session, token_id, key, request_hash)
         if stored is not None:
-            headers = {"Idempotency-Replayed": "true"}
+            located = self.responses[stored.status].location_headers(json.loads(stored.body))
+            headers = {"Idempotency-Replayed": "true", **located}
             return Response(stored.body, stored.status, headers, mimetype="application/json")
         response = self._respond(self.run(**arguments), None)
         idempotency.store_response(db.session, token_id, key, response.status_code, response.get_data(as_text=True))
@@ -221,7 +230,8 @@ class Operation:
         if spec.schema is None:
             return empty_response(status, headers)
         if spec.page is None:
-            return json_response(spec.schema.dump(result), status, headers)
+            dumped = spec.schema.dump(result)
+            return json_response(dumped, status, headers | spec.location_headers(dumped))
         assert query is not None
         serialise: Any = pages.cursor_envelope if spec.page is CursorPage else pages.envelope
         body, links = serialise(result, spec.schema, query, spec.extra)
