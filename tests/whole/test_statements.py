@@ -255,6 +255,43 @@ def measure(api: Api, headers: dict[str, str], ids: dict[str, int], limit: int) 
             yield f"{endpoint} {template}", statements
 
 
+def test_every_reading_operation_sends_the_fields_that_are_asked_for(
+    api: Api, headers: dict[str, str], repository: Path
+) -> None:
+    """It sends no other ones, in the same number of statements."""
+    ids = grow(api, repository, 2, 2)
+    api.get("/runs", headers=headers)
+    with api.app.app_context():
+        engine = db.engine
+    empty = set()
+    for endpoint, (_, queries) in STATEMENTS.items():
+        path = READING[endpoint].path.format(**ids)
+        query = {name: str(value).format(**ids) for name, value in queries[0].items()}
+        with recorded(engine) as all_statements:
+            whole: Any = api.get(path, query=query, headers=headers)
+        is_list = "data" in whole.json and "pagination" in whole.json
+        if is_list and not whole.json["data"]:
+            empty.add(endpoint)
+            continue
+        names = sorted(whole.json["data"][0] if is_list else whole.json)[::2]
+        with recorded(engine) as statements:
+            part: Any = api.get(path, query=query | {"fields": ",".join(names)}, headers=headers)
+        assert (part.status_code, len(statements)) == (200, len(all_statements)), (path, part.json)
+
+        def chosen(body: dict[str, Any], names: list[str] = names) -> dict[str, Any]:
+            # What changes with each request is not compared.
+            return {name: body[name] for name in names if name in body and name != "checked_at"}
+
+        if is_list:
+            assert [*map(chosen, part.json["data"])] == [*map(chosen, whole.json["data"])], path
+            assert {name for item in part.json["data"] for name in item} == set(names), path
+            assert part.json | {"data": []} == whole.json | {"data": []}, path
+        else:
+            assert chosen(part.json) == chosen(whole.json) and set(part.json) == set(names), path
+        assert part.headers.get("ETag") != whole.headers["ETag"], path
+    assert empty <= {"list_infrastructure_errors", "list_sample_log"}
+
+
 def test_a_stale_run_costs_the_next_list_and_no_later_one(api: Api, headers: dict[str, str], repository: Path) -> None:
     ids = grow(api, repository, 2, 2)
     with api.app.app_context():
