@@ -35,7 +35,7 @@ from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
 from api_v1.verdicts import audit, observer, refresher
-from api_v1.web import absolute_urls, health, hooks, json_logs, metrics, openapi
+from api_v1.web import absolute_urls, health, hooks, json_logs, metrics, openapi, waiting
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
 
@@ -61,6 +61,7 @@ class Api:
     tables: LockedTables
     document: dict[str, Any]
     auditor: audit.Auditor
+    waiters: waiting.Waiters
 
 
 def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
@@ -113,7 +114,8 @@ def _mount(app: Flask, url_prefix: str) -> None:
         auditor = audit.Auditor(db.engine, checked.audit_ms)
         metrics.install(app, db.engine, checked.metrics_token)
     document = openapi.document(checked)
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor)
+    waiters = waiting.Waiters(checked.waiters)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor, waiters)
     app.cli.add_command(cli.group)
 
 

@@ -173,6 +173,13 @@ class Settings:
         "the platform's rows; 0 switches that off.",
         "a whole number of milliseconds",
     )
+    waiters: int = _setting(
+        4,
+        _count,
+        "Requests with `wait` that a process with threads holds at the same time; further ones are answered at once. "
+        "Fewer than its threads; 0 switches waiting off.",
+        "a whole number of requests",
+    )
     baseline_review: str = _setting(
         "required",
         _review_mode,

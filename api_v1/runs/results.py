@@ -64,6 +64,8 @@ class RunHeader:
     token: str | None = field(repr=False)
     stored_total: int | None = None
     stored_errors: int | None = None
+    #: The newest progress; None without any.
+    progress_id: int | None = None
 
     def differs(self, *, total: int | None = None, errors: int | None = None) -> bool:
         """Tell whether the stored state of a finished run has other numbers than those derived for an answer."""
@@ -81,7 +83,7 @@ def header(session: DbSession, run_id: int) -> RunHeader:
     if row is None:
         raise NotFound("run", run_id)
     return RunHeader(
-        phase_of(row.status), row.platform.value, row.timestamp, row.token, row.stored_total, row.stored_errors
+        phase_of(row.status), row.platform.value, row.timestamp, row.token, row.stored_total, row.stored_errors, row.id
     )
 
 
@@ -92,6 +94,7 @@ def _header() -> sa.Select[Any]:
         sa.select(
             Test.platform,
             Test.token,
+            TestProgress.id,
             TestProgress.status,
             TestProgress.timestamp,
             RunState.total.label("stored_total"),

@@ -35,6 +35,7 @@ from api_v1.web.validation import (
     UtcDateTime,
     choice,
 )
+from api_v1.web.waiting import wait_field
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
@@ -156,10 +157,17 @@ class RunSummary(ResponseSchema):
     triggered_by = fields.String(allow_none=True, validate=validate.Length(max=100))
 
 
+class RunQuery(RequestSchema):
+    """Whether to wait for a run."""
+
+    wait = wait_field()
+
+
 class ProgressQuery(PageQuery):
-    """Page and filter of a run's progress."""
+    """Page and filter of a run's progress, and whether to wait for it."""
 
     status = fields.String(validate=choice(PROGRESS_STATUSES))
+    wait = wait_field()
 
 
 class ProgressEvent(ResponseSchema):
