@@ -92,15 +92,17 @@ def _mount(app: Flask, url_prefix: str) -> None:
     blueprint = Blueprint(NAME, __name__, url_prefix=url_prefix)
     hooks.install(app, blueprint)
     for operation in REGISTRY.values():
-        blueprint.add_url_rule(
-            operation.rule,
-            operation.endpoint,
-            operation.view(),
-            methods=[operation.method],
-            provide_automatic_options=False,
-            # Otherwise `/api//v1/runs`, a URL of the platform, would redirect to the API.
-            merge_slashes=False,
-        )
+        view = operation.view()
+        for rule in operation.rules:
+            blueprint.add_url_rule(
+                rule,
+                operation.endpoint,
+                view,
+                methods=[operation.method],
+                provide_automatic_options=False,
+                # Otherwise `/api//v1/runs`, a URL of the platform, would redirect to the API.
+                merge_slashes=False,
+            )
     app.register_blueprint(blueprint)
     hooks.add_fallback_route(app, blueprint, url_prefix)
     absolute_urls.install(app, url_prefix)

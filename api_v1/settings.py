@@ -200,6 +200,12 @@ class Settings:
         "the scheme and the Host of the request.",
         "a URL such as 'https://sampleplatform.ccextractor.org/api/v1'",
     )
+    docs_url: str = _setting(
+        "",
+        _public_url,
+        "The URL of this documentation for people, to which the index and the document link.",
+        "a URL such as 'https://ci.example.org/api-docs'",
+    )
     metrics_token: str = _setting(
         "",
         _metrics_token,

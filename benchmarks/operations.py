@@ -98,6 +98,7 @@ CASES = (
     Case("/branches", 6, 6),
     Case("/environments", 6, 6),
     Case("/system/health"),
+    Case("/"),
     Case("/openapi.json"),
 )
 

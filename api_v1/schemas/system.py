@@ -38,6 +38,22 @@ class SystemHealth(ResponseSchema):
     dependencies = fields.List(fields.Nested(Dependency), required=True)
 
 
+class Index(ResponseSchema):
+    """What the API is, and where to go on."""
+
+    name = fields.String(required=True, metadata={"description": "The name of the API."})
+    version = fields.String(required=True, metadata={"description": "The version of its document."})
+    links = fields.Dict(
+        keys=fields.String(),
+        values=fields.Url(),
+        required=True,
+        metadata={
+            "description": "Itself, the document, the health, the log-in (POST) and, where there is one, the "
+            "documentation for people."
+        },
+    )
+
+
 class Document(ResponseSchema):
     """An OpenAPI document."""
 

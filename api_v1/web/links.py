@@ -38,6 +38,22 @@ _OF_ARTIFACT = {
 }
 
 
+def of_api(docs_url: str) -> dict[str, str]:
+    """Return where a caller who knows nothing goes on.
+
+    Args:
+        docs_url: that of the documentation for people; the empty string where it is unknown.
+    """
+    root = api_root()
+    found = {
+        "self": f"{root}/",
+        "document": f"{root}/openapi.json",
+        "health": f"{root}/system/health",
+        "log_in": f"{root}/auth/tokens",
+    }
+    return found | ({"docs": docs_url} if docs_url else {})
+
+
 def of_artifact(artifact: Artifact) -> str | None:
     """Return the download URL of an artifact: of the bucket, else of this API; None if neither serves it.
 

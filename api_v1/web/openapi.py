@@ -104,7 +104,7 @@ def document(settings: Settings) -> dict[str, Any]:
     tags = list(_TAGS)
     for operation in sorted(REGISTRY.values(), key=lambda operation: tags.index(operation.tag)):
         spec.path(operation.path, operations={operation.method.lower(): _operation(operation, settings)})
-    return spec.to_dict()
+    return {**spec.to_dict(), **({"externalDocs": {"url": settings.docs_url}} if settings.docs_url else {})}
 
 
 def _field_names(_converter: Any, field: Any, **_: Any) -> dict[str, Any]:

@@ -124,9 +124,13 @@ class Operation:
         return re.findall(r"{(\w+)}", self.path)
 
     @property
-    def rule(self) -> str:
-        """The path as a Flask rule. Ids stay strings so that an invalid id gives our 404, after authorization."""
-        return self.path.replace("{", "<").replace("}", ">")
+    def rules(self) -> list[str]:
+        """The path as Flask rules: one, but for the index one with a slash and one without.
+
+        Ids stay strings so that an invalid id gives our 404, after authorization.
+        """
+        rule = self.path.replace("{", "<").replace("}", ">")
+        return ["", rule] if rule == "/" else [rule]
 
     @functools.cached_property
     def parameters(self) -> Schema | None:

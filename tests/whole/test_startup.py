@@ -167,7 +167,8 @@ def test_another_prefix_works(host: Flask) -> None:
     assert api.get("/openapi.json").status_code == 200
     assert api.get("/runs").status_code == 401
     assert api.delete("/runs").status_code == 405
-    for nothing in ("", "/", "/nothing/at/all", "//runs"):
+    assert api.get("").json == api.get("/").json
+    for nothing in ("//", "/nothing/at/all", "//runs"):
         assert api.get(nothing).status_code == 404
     assert host.test_client().get("/api/v1/runs").mimetype == "text/html"
 

@@ -108,6 +108,7 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     "list_environments": (6, [*PLAIN, {"platform": "linux"}, {"active": "true"}]),
     "get_health": (4, PLAIN),
     "get_document": (1, PLAIN),
+    "get_index": (1, PLAIN),
     "list_tokens": (4, PLAIN),
     "get_current_token": (3, PLAIN),
     "list_run_errors": (
