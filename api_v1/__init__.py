@@ -62,6 +62,7 @@ class Api:
     document: dict[str, Any]
     auditor: audit.Auditor
     waiters: waiting.Waiters
+    gzip: bool
 
 
 def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
@@ -79,7 +80,7 @@ def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
     hooks.warn_of_threads(app)
 
 
-def _mount(app: Flask, url_prefix: str) -> None:
+def _mount(app: Flask, url_prefix: str, *, standalone: bool = False) -> None:
     """Give an app the API; see `init_app`."""
     json_logs.to_stderr(logging.getLogger(NAME))
     checked = settings.load(app.config)
@@ -117,7 +118,8 @@ def _mount(app: Flask, url_prefix: str) -> None:
         metrics.install(app, db.engine, checked.metrics_token)
     document = openapi.document(checked)
     waiters = waiting.Waiters(checked.waiters)
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor, waiters)
+    gzip = checked.gzip == "always" or (checked.gzip == "standalone" and standalone)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor, waiters, gzip)
     app.cli.add_command(cli.group)
 
 
@@ -152,7 +154,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     # The platform's SERVER_NAME is for its pages; the API serves every host name that reaches the process.
     app.config["SERVER_NAME"] = None
     app.config["APPLICATION_ROOT"] = app.config.get("APPLICATION_ROOT") or "/"
-    _mount(app, DEFAULT_PREFIX)
+    _mount(app, DEFAULT_PREFIX, standalone=True)
     hops = app.extensions[NAME].settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import gzip
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,9 @@ class Api:
         if not (method == "OPTIONS" and response.status_code == 204):
             path = self._path_template(response.request.environ)
             headers, partial = dict(response.headers), "fields" in parse_qs(response.request.environ["QUERY_STRING"])
-            self._validator.check(method, path, response.status_code, headers, response.data, partial=partial)
+            is_gzip = "gzip" in response.headers.getlist("Content-Encoding")
+            body = gzip.decompress(response.data) if is_gzip and response.data else response.data
+            self._validator.check(method, path, response.status_code, headers, body, partial=partial)
         found = {name: response.headers.get(name) for name in SECURITY_HEADERS}
         assert found == SECURITY_HEADERS
         assert response.headers.getlist("Cache-Control") in [[value] for value in CACHE_CONTROL]

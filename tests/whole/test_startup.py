@@ -136,7 +136,7 @@ def test_an_invalid_value_is_refused_with_a_remedy(name: str, value: object, rem
 @pytest.mark.parametrize("where", ["config", "environ"])
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("API_V1_LIMIT_READ", "did you mean API_V1_LIMIT_READS?"), ("API_V1_XYZ", "known are API_V1_")],
+    [("API_V1_LIMIT_READ", "did you mean API_V1_LIMIT_READS?"), ("API_V1_QQQQQQQQQQQQ", "known are API_V1_")],
 )
 def test_an_unknown_name_is_refused_with_a_hint(name: str, hint: str, where: str) -> None:
     given: dict[str, dict[str, str]] = {"config": {}, "environ": {}} | {where: {name: "1"}}
