@@ -13,36 +13,24 @@ from typing import Any
 import database
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 import api_v1
 from api_v1 import demo
-from api_v1.database.platform import Base
 from api_v1.web.operation import REGISTRY
 from tests.support import servers
 from tests.support.client import Api
-from tests.support.fixtures import IN_CI, platform_config
+from tests.support.demo import config_in, seed_into
+from tests.support.fixtures import IN_CI
 from tests.support.paths import ROOT
 
 REASON = "The subtitles are in sync now, see PR 1711"
-
-
-def config_in(folder: Path) -> dict[str, Any]:
-    """The configuration of the demo that is in a folder."""
-    return platform_config(f"sqlite:///{folder / 'platform.sqlite'}", folder / "repository")
 
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's database and files."""
     folder: Path = tmp_path_factory.mktemp("demo")
-    config = config_in(folder)
-    engine = sa.create_engine(config["DATABASE_URI"])
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
-        demo.seed(session, folder / "repository")
-        session.commit()
-    engine.dispose()
+    seed_into(folder)
     return folder
 
 
@@ -184,5 +172,5 @@ def test_the_readmes_commands_work(folder: Path) -> None:
         )
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.findall('"code": ?".*', done.stdout) == [], "no answer is an error"
-    for result in ('"status": "pending_review"', '"status": "approved"', '"new_run_id": 55', '"action": "run.cancel"'):
+    for result in ('"status": "pending_review"', '"status": "approved"', '"new_run_id": 83', '"action": "run.cancel"'):
         assert done.stdout.count(result), result
