@@ -99,7 +99,7 @@ def _never_ran(message: str, stage: Stage = Stage.NONE) -> Outcome:
 
 
 def _stopped(message: str, results: int, *endings: tuple[str, str], has_log: bool = True) -> Outcome:
-    faults = {10: Damage.WRONG_CHARACTER}
+    faults: Faults = {10: Damage.WRONG_CHARACTER}
     return Outcome(Stage.TESTING, (("canceled", message), *endings), faults, results, has_log)
 
 
