@@ -40,6 +40,7 @@ SAID = {
     Damage.CRLF: ({"line_endings": 1}, "Lines end in CRLF instead of LF; the captions are equal."),
     Damage.LATIN1: ({"encoding": 1}, "The encoding is cp1252 instead of utf-8; the captions are equal."),
     Damage.VARIANT: ({"timing_shift": 1}, "Caption 120 ends 33 ms early; the rest is equal."),
+    Damage.EXTRA_CUE: ({"extra_cue": 1}, None),
 }
 
 
