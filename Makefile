@@ -1,5 +1,5 @@
-# Commands for a machine that has only Python and make: `make serve`, `make test`, and the slower `make verify`
-# and `make coverage`.
+# Commands for a machine that has only Python and make: `make serve`, `make test`, and the slower `make verify`,
+# `make fuzz` and `make coverage`.
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -9,7 +9,7 @@ PLATFORM := $(abspath $(or $(SAMPLE_PLATFORM),embedded_platform))
 REQUIREMENTS := $(if $(SAMPLE_PLATFORM),-r$(PLATFORM)/requirements.txt)
 FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
 
-.PHONY: serve test coverage verify clean
+.PHONY: serve test coverage verify fuzz clean
 
 serve: $(VENV)/installed
 	@mkdir -p demo
@@ -34,6 +34,9 @@ coverage: $(VENV)/installed
 verify: $(VENV)/installed
 	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
 		$(VENV)/bin/tox run -e verify,py312,py313,lowest --skip-missing-interpreters true
+
+fuzz: $(VENV)/installed
+	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox run -e fuzz
 
 # What PYTHON is: "fit", or its version, or nothing where it does not run or has no module venv.
 python_state = $(shell $(PYTHON) -c 'import ensurepip, sys, venv; \

@@ -15,6 +15,7 @@ from marshmallow import Schema
 
 from api_v1.paging import CursorPage
 from api_v1.settings import LimitGroup, Settings
+from api_v1.web import idempotency
 from api_v1.web.errors import ErrorResponse
 from api_v1.web.operation import REGISTRY, RESOURCES, Operation, ResponseSpec
 
@@ -62,7 +63,7 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "description": "Up to 255 visible ASCII characters without a comma, sent once. The same request with the same key "
     "is answered as the first time, with the header Idempotency-Replayed: true; kept for 24 hours per token.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": f"^{idempotency.KEY}+$"},
 }
 
 

@@ -18,7 +18,7 @@ def make(target: str, python: str, folder: Path) -> subprocess.CompletedProcess[
     return subprocess.run(["make", target, f"PYTHON={python}"], cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("target", ["serve", "test", "verify"])
+@pytest.mark.parametrize("target", ["serve", "test", "verify", "fuzz"])
 @pytest.mark.parametrize(
     ("says", "reason"),
     [

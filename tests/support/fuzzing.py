@@ -1,0 +1,261 @@
+"""Schemathesis against the API: an app with runs in every state, ids that exist, and the differences that are meant."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import schemathesis
+import sqlalchemy as sa
+from flask import Flask
+from schemathesis.config import SchemathesisConfig
+from schemathesis.openapi.checks import AllowHeaderMismatch, RejectedPositiveData, UnsupportedMethodResponse
+
+from api_v1 import demo
+from api_v1.access import tokens
+from api_v1.access.policy import Scope
+from api_v1.database import platform
+from api_v1.database.session import db
+from api_v1.errors import ApiError
+from api_v1.runs import environments
+from api_v1.web.operation import REGISTRY
+from tests.support import factories
+from tests.support.contract.document import Json
+from tests.support.demo import seed, serving
+from tests.support.people import PASSWORD, QUICK_HASH
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+UNLIMITED = {f"API_V1_LIMIT_{name}": "1000000 per second" for name in "READS WRITES ANONYMOUS TOKENS FAILURES".split()}
+
+
+# --- What is meant --------------------------------------------------------------------------------
+
+
+class Difference(NamedTuple):
+    """A request that its schema allows and that is refused, because no schema can say why.
+
+    Attributes:
+        where: the field that is blamed, or the code of an error that blames none.
+        reason: what is said, as a regular expression.
+        why: why it is refused all the same.
+    """
+
+    where: str
+    reason: str
+    why: str
+
+
+_TWO = "it is about two parameters together"
+_STORED = "it depends on what is stored"
+
+#: Every request that a schema allows and that is refused. Nothing else of what schemathesis checks may fail.
+DIFFERENCES = (
+    Difference("created_after", r"Must be before created_before\.", _TWO),
+    Difference("created_after", r"Must be at most 90 days before created_before\.", _TWO),
+    Difference("tail", r"Cannot be combined with cursor\.", _TWO),
+    Difference("context", r"Needs contains: .*", _TWO),
+    Difference("cursor", r"Not a cursor of this API, .*", "a cursor is signed"),
+    Difference("repository", r"Must be owner/repo; .*", "the contract's pattern matches `../..` as well"),
+    Difference("reason", r"Must (say why; a placeholder does not|have at least 10 characters)\.", "words are judged"),
+    Difference(".*", r"Must not contain NUL\.", "the contract's texts have no pattern that excludes it"),
+    Difference(".*", r"Must be valid Unicode\.", "the contract's texts have no pattern that excludes half a pair"),
+    Difference("token_name", r"This name stands for the token in use; .*", "in a URL it would mean another token"),
+    Difference("token_name", r"You have .*", _STORED),
+    Difference("pull_request", r"Must be at most 2147483647\.", "the platform's column holds no more"),
+    Difference("unprocessable", r"There is no such environment; .*", _STORED),
+    Difference("unprocessable", r"The environment is of another platform; .*", _TWO),
+    Difference("unprocessable", r"regression_test_ids contains .*", _STORED),
+    Difference("unprocessable", r"There is no regression test to run\.", "the contract allows an empty choice"),
+    Difference("unprocessable", r"This Idempotency-Key was used for another request\.", _STORED),
+    Difference("unprocessable", r"The run is not finished; .*", _STORED),
+    Difference("unprocessable", r"No test of the run failed or was skipped\.", _STORED),
+    Difference("unprocessable", r"No active regression test of the run is left\.", _STORED),
+    Difference("unprocessable", r"A run cannot be compared with itself\.", _TWO),
+    Difference("unprocessable", r"The base ran on another platform\.", _STORED),
+    Difference("unprocessable", r"Several commits begin with these digits\.", _STORED),
+    Difference("unprocessable", r"The run has no actual file of this output that differs .*", _STORED),
+    Difference("unprocessable", r"The run's file is the baseline .*", _STORED),
+    Difference("unprocessable", r"No store has the run's output file\.", _STORED),
+)
+
+
+def is_meant(body: Json) -> bool:
+    """Whether all that an error's body says is one of the `DIFFERENCES`."""
+    blamed = body["details"].get("fields") or {body["code"]: body["message"]}
+    return all(
+        any(re.fullmatch(one.where, where) and re.fullmatch(one.reason, reason) for one in DIFFERENCES)
+        for where, reason in blamed.items()
+    )
+
+
+def are_additions(failure: Any, path: str) -> bool:
+    """Whether what fails are methods that the contract has not and we have (docs/decisions.md, "Additions")."""
+    ours = {f"{operation.method} {operation.path}" for operation in REGISTRY.values()}
+    if isinstance(failure, AllowHeaderMismatch) and not failure.missing_methods:
+        return all(f"{method} {path}" in ours for method in failure.undocumented_methods)
+    return isinstance(failure, UnsupportedMethodResponse) and f"{failure.method} {path}" in ours
+
+
+# --- What exists ----------------------------------------------------------------------------------
+
+#: An id of each kind, all of one place: run, sample, regression test, output.
+Place = Mapping[str, Any]
+
+
+def _places() -> list[Place]:
+    """Where results with files are, and the runs of every state without one."""
+    file, test = platform.TestResultFile, platform.RegressionTest
+    found = sa.select(file.test_id, test.sample_id, test.id, file.regression_test_output_id, platform.Test.pr_nr)
+    with_files = db.session.execute(
+        found.join(test, test.id == file.regression_test_id)
+        .join(platform.Test, platform.Test.id == file.test_id)
+        .order_by(file.got.is_(None), file.test_id.desc())
+        .limit(300)
+    ).tuples()
+    names = ("run_id", "sample_id", "regression_id", "output_id", "number")
+    places = [dict(zip(names, row, strict=True)) for row in with_files]
+    runs = db.session.execute(sa.select(platform.Test.id, platform.Test.pr_nr)).tuples()
+    return places + [places[0] | {"run_id": run, "number": number} for run, number in runs]
+
+
+@dataclass
+class Fuzzed:
+    """The API over the demo, with approvals in every state, and the callers of its operations."""
+
+    app: Flask
+    places: list[Place] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        with self.app.app_context():
+            owner = factories.user(db.session)
+            self.owner_id = owner.id
+            self.headers = factories.bearer(db.session, owner)
+            self.places = _places()
+            db.session.commit()
+        self._insert_approvals()
+
+    def _insert_approvals(self) -> None:
+        """Ask for approvals, and decide about some."""
+        client, wishes = self.app.test_client(use_cookies=False), []
+        other = self.fresh_headers()
+        for place in self.places[:12]:
+            path = "/api/v1/runs/{run_id}/samples/{sample_id}/baseline-approval".format(**place)
+            body = {name: place[name] for name in ("regression_id", "output_id")} | {
+                "reason": "The new timing is right"
+            }
+            answer = client.post(path, json=body, headers=other)
+            if answer.status_code == 202 and answer.json is not None:
+                wishes.append(int(answer.json["approval_id"]))
+        assert len(set(wishes)) >= 3, "the demo has outputs to approve"
+        for approval, decision in zip(wishes, ("approve", "reject"), strict=False):
+            body = {"decision": decision, "reason": "Compared with the video"}
+            answer = client.post(f"/api/v1/baseline-approvals/{approval}/review", json=body, headers=self.headers)
+            assert answer.status_code == 200, answer.json
+        self.places = [
+            {**place, "approval_id": wishes[number % len(wishes)]} for number, place in enumerate(self.places)
+        ]
+
+    def fresh_headers(self) -> dict[str, str]:
+        """Headers with a token of a new admin."""
+        with self.app.app_context():
+            made = factories.bearer(db.session)
+            db.session.commit()
+            return made
+
+    def headers_for(self, operation: str) -> dict[str, str]:
+        """Headers of the caller of an operation, who can afford to lose the token."""
+        if operation == "POST /auth/tokens":
+            return {}
+        return self.fresh_headers() if operation == "DELETE /auth/tokens/current" else self.headers
+
+    def add_token(self, name: str) -> None:
+        """Give the caller a token with this name, if it can be one."""
+        with self.app.app_context(), suppress(ApiError):
+            tokens.create(db.session, self.owner_id, name, [Scope.RUNS_READ], 1)
+            db.session.commit()
+
+    def ask(self, case: schemathesis.Case) -> None:
+        """Send what was generated, and check the answer with everything that schemathesis has."""
+        _with_what_exists(case, self.places)
+        if isinstance(name := case.path_parameters.get("token_name"), str):
+            self.add_token(name)
+        case.call_and_validate(headers=self.headers_for(case.operation.label))
+
+
+class CurrentApp:
+    """The app of the module that is tested, as WSGI: schemathesis wants one when tests are collected."""
+
+    def __init__(self) -> None:
+        self.app: Flask | None = None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        assert self.app is not None
+        return self.app(environ, start_response)
+
+
+_CURRENT = CurrentApp()
+
+
+@contextmanager
+def fuzzed(folder: Path) -> Iterator[Fuzzed]:
+    """The API over a demo in a folder. Checks of passwords are quick."""
+    seed(folder)
+    with serving(folder, **UNLIMITED) as app, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "_NOBODY", QUICK_HASH)
+        with app.app_context():
+            db.session.execute(sa.update(platform.User).values(password=QUICK_HASH))
+            db.session.commit()
+        _CURRENT.app = app
+        yield Fuzzed(app)
+        _CURRENT.app = None
+
+
+# --- What schemathesis is told --------------------------------------------------------------------
+
+
+def schema(document: Json) -> Any:
+    """The operations of a document, of which every failure counts but the differences that are meant."""
+    made: Any = schemathesis.openapi.from_dict(document, config=SchemathesisConfig())
+    made.app = _CURRENT
+    # A generated token would replace that of the caller.
+    made.config.generation.update(with_security_parameters=False)
+
+    def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
+        """Keep every failure but what is meant."""
+        if isinstance(failure, RejectedPositiveData):
+            return not is_meant(response.json())
+        return not are_additions(failure, case.operation.path)
+
+    made.hook(filter_failure)
+    return made
+
+
+def _with_what_exists(case: Any, places: Sequence[Place]) -> None:
+    """Let three of four requests be about what exists; what is no possible id stays as it is."""
+    chosen = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode("utf-8", "replace"))
+    if chosen % 4 == 0:
+        return
+    place = places[chosen // 4 % len(places)]
+    for container in (case.path_parameters, case.query, case.body):
+        if isinstance(container, dict):
+            container.update({name: place[name] for name in container.keys() & place.keys() if _is_id(container[name])})
+    if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
+        case.body.update({name: value for name, value in _existing(case.body).items() if name in case.body})
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _existing(body: Json) -> Json:
+    """What a valid body may name: the account of the demo's admin, and the environment of the platform."""
+    environment = environments.identity(body.get("platform", ""))
+    return {"email": demo.ADMIN, "password": PASSWORD, "environment_id": environment}
