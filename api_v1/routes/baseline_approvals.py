@@ -30,7 +30,6 @@ def review_mode() -> str:
     responses={
         202: ResponseSpec("Baseline approval recorded. Status begins as pending_review.", schemas.BaselineApproval())
     },
-    errors=(409, 422),
     idempotent=True,
 )
 def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any]) -> approvals.Approval:

@@ -126,7 +126,6 @@ def get_run_config(run_id: int) -> details.Config:
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.RunCreateRequest(),
     responses={202: ResponseSpec("Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run())},
-    errors=(409, 422),
     idempotent=True,
 )
 def create_run(body: dict[str, Any]) -> runs.Run:
@@ -148,7 +147,6 @@ def create_run(body: dict[str, Any]) -> runs.Run:
     body=schemas.ReasonRequest(),
     body_required=False,
     responses={202: ResponseSpec("Cancellation accepted (or no-op if already terminal)", schemas.RunActionResult())},
-    errors=(409,),
     idempotent=True,
 )
 def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
@@ -168,7 +166,6 @@ def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
     body=schemas.RetryRequest(),
     body_required=False,
     responses={202: ResponseSpec("Retry run queued. new_run_id is the ID of the new run.", schemas.RunActionResult())},
-    errors=(409, 422),
     idempotent=True,
 )
 def retry_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:

@@ -46,6 +46,8 @@ _ERRORS = {
     403: ("Forbidden", "Token is valid but lacks the required scope or role"),
     404: ("NotFound", "Resource not found"),
     409: ("Conflict", "The resource changed meanwhile, or the same request is still in progress"),
+    413: ("PayloadTooLarge", "The request body is over 64 KiB"),
+    415: ("UnsupportedMediaType", "The request body is not sent as application/json, or is encoded"),
     422: ("UnprocessableEntity", "Request is valid JSON but semantically invalid"),
     429: (
         "RateLimited",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import types
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import schemathesis
 import sqlalchemy as sa
 from flask import Flask
+from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.openapi.checks import AllowHeaderMismatch, RejectedPositiveData, UnsupportedMethodResponse
 
@@ -110,7 +112,7 @@ def are_additions(failure: Any, path: str) -> bool:
 Place = Mapping[str, Any]
 
 
-def _places() -> list[Place]:
+def _places() -> list[dict[str, Any]]:
     """Where results with files are, and the runs of every state without one."""
     file, test = platform.TestResultFile, platform.RegressionTest
     found = sa.select(file.test_id, test.sample_id, test.id, file.regression_test_output_id, platform.Test.pr_nr)
@@ -121,7 +123,7 @@ def _places() -> list[Place]:
         .limit(300)
     ).tuples()
     names = ("run_id", "sample_id", "regression_id", "output_id", "number")
-    places = [dict(zip(names, row, strict=True)) for row in with_files]
+    places: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in with_files]
     runs = db.session.execute(sa.select(platform.Test.id, platform.Test.pr_nr)).tuples()
     return places + [places[0] | {"run_id": run, "number": number} for run, number in runs]
 
@@ -131,7 +133,7 @@ class Fuzzed:
     """The API over the demo, with approvals in every state, and the callers of its operations."""
 
     app: Flask
-    places: list[Place] = field(default_factory=list)
+    places: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         with self.app.app_context():
@@ -182,7 +184,7 @@ class Fuzzed:
             tokens.create(db.session, self.owner_id, name, [Scope.RUNS_READ], 1)
             db.session.commit()
 
-    def ask(self, case: schemathesis.Case) -> None:
+    def ask(self, case: schemathesis.Case[Any]) -> None:
         """Send what was generated, and check the answer with everything that schemathesis has."""
         _with_what_exists(case, self.places)
         if isinstance(name := case.path_parameters.get("token_name"), str):
@@ -221,12 +223,18 @@ def fuzzed(folder: Path) -> Iterator[Fuzzed]:
 # --- What schemathesis is told --------------------------------------------------------------------
 
 
-def schema(document: Json) -> Any:
-    """The operations of a document, of which every failure counts but the differences that are meant."""
+def schema(document: Json, with_limits: bool = True) -> Any:
+    """The operations of a document, of which every failure counts but the differences that are meant.
+
+    Args:
+        with_limits: also send what is at, below and beyond each limit of a schema, leave out what is required, and try
+            other methods.
+    """
     made: Any = schemathesis.openapi.from_dict(document, config=SchemathesisConfig())
     made.app = _CURRENT
     # A generated token would replace that of the caller.
     made.config.generation.update(with_security_parameters=False)
+    made.config.phases.update(phases=["examples", "fuzzing", *(["coverage"] if with_limits else [])])
 
     def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
         """Keep every failure but what is meant."""
@@ -236,6 +244,27 @@ def schema(document: Json) -> Any:
 
     made.hook(filter_failure)
     return made
+
+
+def tests(prefix: str, schema: Any, ask: Callable[..., None], examples: int) -> dict[str, Any]:
+    """A test of each operation by its name. A test of all would have one name for all, which xdist takes for one test.
+
+    Args:
+        ask: is called with a case, and with fixtures.
+        examples: how many requests are drawn.
+    """
+    drawn = settings(
+        max_examples=examples,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    )
+    found = {}
+    for operation in (result.ok() for result in schema.get_all_operations()):
+        only = schema.include(method=operation.method.upper(), path=operation.path)
+        name = re.sub(r"\W+", "_", f"{prefix} {operation.label.lower()}").strip("_")
+        # A function of its own, because schemathesis marks the one that it is given.
+        found[name] = only.parametrize()(drawn(types.FunctionType(ask.__code__, ask.__globals__, name)))
+        found[name].__annotations__ = ask.__annotations__
+    return found
 
 
 def _with_what_exists(case: Any, places: Sequence[Place]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
 from schemathesis.openapi.checks import AllowHeaderMismatch
 
 from api_v1.settings import Settings
@@ -23,13 +22,14 @@ from tests.support.contract.document import Json, operations
 from tests.support.fuzzing import Fuzzed
 from tests.support.paths import CONTRACT_FILE
 
-#: How many requests of each operation are drawn, beside those that the schema's limits suggest.
+#: How many requests of each operation are drawn, beside those that the limits of its schema suggest.
 EXAMPLES = int(os.environ.get("TEST_FUZZ_EXAMPLES", "10"))
+DOCUMENT = openapi.document(Settings())
+CONTRACT = settled(json.loads(CONTRACT_FILE.read_text("utf-8")))
 
-drawn = settings(
-    max_examples=EXAMPLES,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
-)
+served = fuzzing.schema(DOCUMENT)
+# The limits of the contract are those of the served document: to try them twice is for who has time.
+contract = fuzzing.schema(CONTRACT, with_limits="TEST_FUZZ_EXAMPLES" in os.environ)
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +39,13 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
         yield made
 
 
-DOCUMENT = openapi.document(Settings())
-CONTRACT = settled(json.loads(CONTRACT_FILE.read_text("utf-8")))
-served, contract = fuzzing.schema(DOCUMENT), fuzzing.schema(CONTRACT)
-
-
-@served.parametrize()
-@drawn
-def test_the_served_document_is_true(case: schemathesis.Case, fuzzed: Fuzzed) -> None:
+def ask(case: schemathesis.Case[Any], fuzzed: Fuzzed) -> None:
+    """The test of each operation."""
     fuzzed.ask(case)
 
 
-@contract.parametrize()
-@drawn
-def test_the_contract_is_kept(case: schemathesis.Case, fuzzed: Fuzzed) -> None:
-    fuzzed.ask(case)
+globals().update(fuzzing.tests("test_served", served, ask, EXAMPLES))
+globals().update(fuzzing.tests("test_contract", contract, ask, EXAMPLES))
 
 
 @pytest.mark.parametrize(("schema", "document"), [(served, DOCUMENT), (contract, CONTRACT)])
