@@ -20,13 +20,14 @@ from tests.support.fixtures import platform_config
 
 
 def config_in(folder: Path, **more: Any) -> dict[str, Any]:
-    """The configuration of the demo that is in a folder."""
-    return platform_config(f"sqlite:///{folder / 'platform.sqlite'}", folder / "repository", **more)
+    """The configuration of the demo that is in a folder, with its database unless another one is named."""
+    uri = more.pop("DATABASE_URI", f"sqlite:///{folder / 'platform.sqlite'}")
+    return platform_config(uri, folder / "repository", **more)
 
 
-def seed(folder: Path) -> None:
-    """Insert the demo's rows into a database in a folder, and write its files there."""
-    engine = sa.create_engine(config_in(folder)["DATABASE_URI"])
+def seed(folder: Path, **more: Any) -> None:
+    """Insert the demo's rows into its database, and write its files into a folder."""
+    engine = sa.create_engine(config_in(folder, **more)["DATABASE_URI"])
     Base.metadata.create_all(engine)
     with Session(engine) as session:
         demo.seed(session, folder / "repository")

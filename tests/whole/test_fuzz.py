@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from schemathesis.openapi.checks import AllowHeaderMismatch
 
 from api_v1.settings import Settings
 from api_v1.web import openapi
-from tests.support import fuzzing
+from tests.support import fuzzing, servers
 from tests.support.contract.differences import settled
 from tests.support.contract.document import Json, operations
 from tests.support.fuzzing import Fuzzed
@@ -24,19 +25,24 @@ from tests.support.paths import CONTRACT_FILE
 
 #: How many requests of each operation are drawn, beside those that the limits of its schema suggest.
 EXAMPLES = int(os.environ.get("TEST_FUZZ_EXAMPLES", "10"))
+LONG = "TEST_FUZZ_EXAMPLES" in os.environ
 DOCUMENT = openapi.document(Settings())
 CONTRACT = settled(json.loads(CONTRACT_FILE.read_text("utf-8")))
 
 served = fuzzing.schema(DOCUMENT)
 # The limits of the contract are those of the served document: to try them twice is for who has time.
-contract = fuzzing.schema(CONTRACT, with_limits="TEST_FUZZ_EXAMPLES" in os.environ)
+contract = fuzzing.schema(CONTRACT, with_limits=LONG)
 
 
-@pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+@pytest.fixture(scope="module", params=["sqlite", *(["mariadb"] if LONG else [])])
+def fuzzed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     """The API over the demo."""
-    with fuzzing.fuzzed(tmp_path_factory.mktemp("demo")) as made:
-        yield made
+    with ExitStack() as stack:
+        more = {}
+        if request.param == "mariadb":
+            request.getfixturevalue("mariadb_uri")
+            more["DATABASE_URI"] = stack.enter_context(servers.mariadb_schema("fuzz"))
+        yield stack.enter_context(fuzzing.fuzzed(tmp_path_factory.mktemp("demo"), **more))
 
 
 def ask(case: schemathesis.Case[Any], fuzzed: Fuzzed) -> None:
