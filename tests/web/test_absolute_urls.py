@@ -45,7 +45,7 @@ def test_a_host_is_valid_or_not(host: str, valid: bool) -> None:
 
 
 def decoded_by_the_client(host: str) -> bool:
-    """Return whether Werkzeug's test client reads a host itself, and may fail; tests of a served API send such hosts."""
+    """Return whether Werkzeug's test client reads a host itself, and fails; tests of a served API send such hosts."""
     return "xn--" in host.lower() or host == "a:65536"
 
 
