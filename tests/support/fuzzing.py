@@ -161,12 +161,12 @@ class Fuzzed:
         ]
 
     def fresh_headers(self, token_name: str | None = None) -> dict[str, str]:
-        """Headers with a token of a new admin, who has another one of this name if there can be one."""
+        """Headers with a token of a new admin, who has another one of this name if it can be one."""
         with self.app.app_context():
             owner = factories.user(db.session)
             made = factories.bearer(db.session, owner)
             db.session.commit()
-            if token_name is not None:
+            if token_name is not None and re.fullmatch("[a-zA-Z0-9_-]{1,50}", token_name):
                 with suppress(ApiError):
                     tokens.create(db.session, owner.id, token_name, [], 1)
                     db.session.commit()
