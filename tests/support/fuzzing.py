@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import database
 import pytest
 import schemathesis
 import sqlalchemy as sa
@@ -18,17 +19,20 @@ from flask import Flask
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.openapi.checks import AllowHeaderMismatch, RejectedPositiveData, UnsupportedMethodResponse
+from sqlalchemy.orm import Session
 
+import api_v1
 from api_v1 import demo
 from api_v1.access import tokens
 from api_v1.database import platform
+from api_v1.database.platform import Base
 from api_v1.database.session import db
 from api_v1.errors import ApiError
 from api_v1.runs import environments
 from api_v1.web.operation import REGISTRY
 from tests.support import factories
 from tests.support.contract.document import Json
-from tests.support.demo import seed, serving
+from tests.support.fixtures import platform_config
 from tests.support.people import PASSWORD, QUICK_HASH
 
 if TYPE_CHECKING:
@@ -205,21 +209,34 @@ _CURRENT = CurrentApp()
 
 
 @contextmanager
-def fuzzed(folder: Path, **more: Any) -> Iterator[Fuzzed]:
+def fuzzed(folder: Path, uri: str | None = None) -> Iterator[Fuzzed]:
     """The API over a demo in a folder. Checks of passwords are quick.
 
     Args:
-        more: settings.
+        uri: of an empty database, if it shall not be one in the folder.
     """
-    seed(folder, **more)
-    with serving(folder, **UNLIMITED, **more) as app, pytest.MonkeyPatch.context() as patch:
+    config = platform_config(uri or f"sqlite:///{folder / 'platform.sqlite'}", folder / "repository", **UNLIMITED)
+    _seed(config)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "_NOBODY", QUICK_HASH)
-        with app.app_context():
-            db.session.execute(sa.update(platform.User).values(password=QUICK_HASH))
-            db.session.commit()
-        _CURRENT.app = app
-        yield Fuzzed(app)
+        # The platform keeps one engine a process.
+        patch.setattr(database, "db_engine", None)
+        _CURRENT.app = api_v1.create_app(config)
+        yield Fuzzed(_CURRENT.app)
         _CURRENT.app = None
+        if database.db_engine is not None:
+            database.db_engine.dispose()
+
+
+def _seed(config: dict[str, Any]) -> None:
+    """Insert the demo, with accounts whose passwords are quickly checked."""
+    engine = sa.create_engine(config["DATABASE_URI"])
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        demo.seed(session, Path(config["SAMPLE_REPOSITORY"]))
+        session.execute(sa.update(platform.User).values(password=QUICK_HASH))
+        session.commit()
+    engine.dispose()
 
 
 # --- What schemathesis is told --------------------------------------------------------------------

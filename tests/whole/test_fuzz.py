@@ -38,11 +38,11 @@ contract = fuzzing.schema(CONTRACT, with_limits=LONG)
 def fuzzed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     """The API over the demo."""
     with ExitStack() as stack:
-        more = {}
+        uri = None
         if request.param == "mariadb":
             request.getfixturevalue("mariadb_uri")
-            more["DATABASE_URI"] = stack.enter_context(servers.mariadb_schema("fuzz"))
-        yield stack.enter_context(fuzzing.fuzzed(tmp_path_factory.mktemp("demo"), **more))
+            uri = stack.enter_context(servers.mariadb_schema("fuzz"))
+        yield stack.enter_context(fuzzing.fuzzed(tmp_path_factory.mktemp("demo"), uri))
 
 
 def ask(case: schemathesis.Case[Any], fuzzed: Fuzzed) -> None:
