@@ -51,12 +51,12 @@ Scores = dict[tuple[str, int], Flakiness]
 
 
 def flakiness(session: DbSession, context: Context, tests: Sequence[int], platforms: Sequence[str]) -> Scores:
-    """Return how flaky tests are on platforms; two statements, however many there are."""
-    asked = {"tests": list(tests)}
-    pairs, flips = _counted(session.execute(context.source.built(_repeated), asked))
-    of_master = {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
-    asked_of_master = {**asked, **of_master, "forks": context.main_forks}
-    flipped = _flipped(session.execute(context.source.built(_lately, len(platforms)), asked_of_master))
+    """Return how flaky tests are on platforms; one statement, however many there are."""
+    asked: dict[str, Any] = {"tests": list(tests), "forks": context.main_forks}
+    asked |= {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
+    rows = session.execute(context.source.built(_results, len(platforms)), asked).all()
+    pairs, flips = _counted(row for row in rows if not row.lately)
+    flipped = _flipped(row for row in rows if row.lately)
     keys = ((platform, test) for platform in platforms for test in tests)
     return {key: Flakiness(pairs[key], flips[key], key in flipped) for key in keys}
 
@@ -64,13 +64,23 @@ def flakiness(session: DbSession, context: Context, tests: Sequence[int], platfo
 _TESTS = sa.bindparam("tests", expanding=True, type_=sa.Integer)
 
 
-def _repeated(source: Sources) -> sa.Select[Any]:
-    """Select the results of tests in runs whose commit was run more than once on their platform, with their files.
+def _results(source: Sources, platforms: int) -> sa.Select[Any]:
+    """Select the results of tests in repeated runs of a commit, and in master's last runs on each platform.
+
+    Args:
+        platforms: how many there are, that parameters name.
 
     Returns:
-        Rows of platform, commit_key, test_id, regression_id, expected_rc, verdict (None for a pass), output_id,
-        expected; in the order of runs.
+        Rows of lately (whether it is for master's last runs), platform, commit_key, test_id, regression_id,
+        expected_rc, verdict (None for a pass), output_id, expected; in the order of runs. Of master's last runs there
+        are neither commit nor what was expected.
     """
+    found = sa.union_all(_repeated(source), *(_lately_on(source, index) for index in range(platforms))).subquery("found")
+    return sa.select(found).order_by(found.c.test_id)
+
+
+def _repeated(source: Sources) -> sa.Select[Any]:
+    """Select the results of tests in runs whose commit was run more than once on their platform, with their files."""
     state, failure, result, file = source.state, source.failure, TestResult, TestResultFile
     recent = (
         sa.select(state.test_id, state.commit_key, Test.platform)
@@ -88,6 +98,7 @@ def _repeated(source: Sources) -> sa.Select[Any]:
     )
     return (
         sa.select(
+            sa.literal(value=False).label("lately"),
             *(run.platform, run.commit_key, run.test_id),
             *(result.regression_test_id.label("regression_id"), result.expected_rc, failure.verdict),
             *(file.regression_test_output_id.label("output_id"), file.expected),
@@ -96,7 +107,6 @@ def _repeated(source: Sources) -> sa.Select[Any]:
         .outerjoin(failure.test_id.table, own)
         .outerjoin(file, files)
         .where(run.same > 1)
-        .order_by(run.test_id)
     )
 
 
@@ -134,16 +144,8 @@ def _counted(rows: Iterable[Any]) -> tuple[defaultdict[tuple[str, int], int], de
     return pairs, flips
 
 
-def _lately(source: Sources, platforms: int) -> sa.CompoundSelect[Any]:
-    """Select the results of tests in master's last complete runs on each of the platforms that parameters name.
-
-    Returns:
-        Rows of platform (its index), test_id, regression_id, verdict (None for a pass).
-    """
-    return sa.union_all(*(_lately_on(source, index) for index in range(platforms)))
-
-
 def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
+    """Select the results of tests in master's last complete runs on a platform."""
     state, failure, result = source.state, source.failure, TestResult
     run = (
         sa.select(state.test_id, Test.platform)
@@ -156,10 +158,18 @@ def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
     )
     own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
     return (
-        sa.select(run.platform, run.test_id, result.regression_test_id.label("regression_id"), failure.verdict)
+        sa.select(
+            sa.literal(value=True),
+            *(run.platform, _absent(sa.String(64)), run.test_id, result.regression_test_id),
+            *(_absent(sa.Integer()), failure.verdict, _absent(sa.Integer()), _absent(sa.String(64))),
+        )
         .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id.in_(_TESTS)))
         .outerjoin(failure.test_id.table, own)
     )
+
+
+def _absent(kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.null(), kind)
 
 
 def _flipped(rows: Iterable[Any]) -> set[tuple[str, int]]:

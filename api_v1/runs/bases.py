@@ -171,14 +171,19 @@ def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
     source = stored.sources(session, failures=True)
-    row = session.execute(source.built(_subject, main_repository), {"run_id": run_id}).first()
+    row = session.execute(source.built(select_subject, main_repository), {"run_id": run_id}).first()
     if row is None:
         raise NotFound("run", run_id)
+    return subject_of(row, source, main_repository)
+
+
+def subject_of(row: Any, source: Sources, main_repository: str) -> Subject:
+    """Return the run of a row of `select_subject`, ready to be compared."""
     forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
     return Subject(run_of(row), Context(main_repository, source, {main_repository.lower(): forks}))
 
 
-def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
+def select_subject(source: Sources, main_repository: str) -> sa.Select[Any]:
     """Select the run that the parameter `run_id` names, and the ids of the main repository's fork rows in one text."""
     main = sa.orm.aliased(Fork)
     forks = sa.select(sa.func.group_concat(main.id)).where(of_repository(main_repository, main)).scalar_subquery()
