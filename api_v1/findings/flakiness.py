@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from api_v1.database.platform import DbSession, Test, TestPlatform, TestResult, TestResultFile
+from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult, TestResultFile
 from api_v1.runs.bases import Context, is_complete, of_master
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING, stored_file
@@ -75,14 +75,17 @@ def _results(source: Sources, platforms: int) -> sa.Select[Any]:
         expected_rc, verdict (None for a pass), output_id, expected; in the order of runs. Of master's last runs there
         are neither commit nor what was expected.
     """
-    parts = (_repeated(source), *(_lately_on(source, index) for index in range(platforms)))
+    parts = (_repeated(source, platforms), *(_lately_on(source, index) for index in range(platforms)))
     found = sa.union_all(*parts).subquery("found")
     return sa.select(found).order_by(found.c.test_id)
 
 
-def _repeated(source: Sources) -> sa.Select[Any]:
+def _repeated(source: Sources, platforms: int) -> sa.Select[Any]:
     """Select the results of tests in runs whose commit was run more than once on their platform, with their files."""
+    named = [sa.bindparam(f"platform_{index}", type_=Test.platform.type) for index in range(platforms)]
     state, failure, result, file = source.state, source.failure, TestResult, TestResultFile
+    # Each result is then found by its key; with a list of tests all results of each run would be read.
+    test = sa.orm.aliased(RegressionTest)
     recent = (
         sa.select(state.test_id, state.commit_key, Test.platform)
         .join(Test, Test.id == state.test_id)
@@ -104,10 +107,12 @@ def _repeated(source: Sources) -> sa.Select[Any]:
             *(result.regression_test_id.label("regression_id"), result.expected_rc, failure.verdict),
             *(file.regression_test_output_id.label("output_id"), file.expected),
         )
-        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id.in_(_TESTS)))
+        .select_from(run.test_id.table)
+        .join(test, test.id.in_(_TESTS))
+        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
         .outerjoin(failure.test_id.table, own)
         .outerjoin(file, files)
-        .where(run.same > 1)
+        .where(run.same > 1, run.platform.in_(named))
     )
 
 
@@ -148,6 +153,7 @@ def _counted(rows: Iterable[Any]) -> tuple[defaultdict[tuple[str, int], int], de
 def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
     """Select the results of tests in master's last complete runs on a platform."""
     state, failure, result = source.state, source.failure, TestResult
+    test = sa.orm.aliased(RegressionTest)
     run = (
         sa.select(state.test_id, Test.platform)
         .join(Test, Test.id == state.test_id)
@@ -164,7 +170,9 @@ def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
             *(run.platform, _absent(sa.String(64)), run.test_id, result.regression_test_id),
             *(_absent(sa.Integer()), failure.verdict, _absent(sa.Integer()), _absent(sa.String(64))),
         )
-        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id.in_(_TESTS)))
+        .select_from(run.test_id.table)
+        .join(test, test.id.in_(_TESTS))
+        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
         .outerjoin(failure.test_id.table, own)
     )
 

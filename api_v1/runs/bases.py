@@ -343,8 +343,13 @@ def _of_master(session: DbSession, subject: Subject) -> Base:
     run, context = subject.run, subject.context
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
     row = session.execute(context.source.built(_newest_master), asked).first()
-    what = f"complete run of {context.main_repository} {MASTER} on {run.platform} before this run"
-    return Base(None, f"There is no {what}.") if row is None else Base(run_of(row), f"The newest {what}.")
+    return of_newest_master(subject, None if row is None else run_of(row))
+
+
+def of_newest_master(subject: Subject, run: Run | None) -> Base:
+    """Return the newest complete run of master before a run as its base; None where there is none."""
+    what = f"complete run of {subject.context.main_repository} {MASTER} on {subject.run.platform} before this run"
+    return Base(run, f"There is no {what}." if run is None else f"The newest {what}.")
 
 
 def _newest_master(source: Sources) -> sa.Select[Any]:

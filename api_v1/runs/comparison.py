@@ -159,10 +159,17 @@ def compare(
     return whole
 
 
-def against(session: DbSession, subject: Subject, base: Base, *, machine_minutes: int) -> Comparison:
-    """Compare a run with its base, in two statements; older runs of master are not looked at."""
+def against(
+    session: DbSession, subject: Subject, base: Base, *, machine_minutes: int, narrowing: Narrowing | None = None
+) -> Comparison:
+    """Compare a run with its base, in two statements; older runs of master are not looked at.
+
+    Args:
+        narrowing: which results to leave out.
+    """
     runs = [subject.run] if base.run is None else [subject.run, base.run]
-    found = outcomes(session, subject.context, runs, machine_minutes=machine_minutes)
+    narrowing = narrowing or NOT_NARROWED
+    found = outcomes(session, subject.context, runs, machine_minutes=machine_minutes, narrowing=narrowing)
     there = {} if base.run is None else found[base.run.run_id]
     return Comparison(subject, base, found[subject.run.run_id], there)
 

@@ -17,7 +17,7 @@ from api_v1.schemas.common import (
     Truncated,
     entity_id,
 )
-from api_v1.schemas.comparison import CHANGES, ChangeCounts, ComparedRun
+from api_v1.schemas.comparison import CHANGES, ComparedRun
 from api_v1.schemas.pull_requests import CAUSES, VERDICTS
 from api_v1.schemas.runs import StatusReason
 from api_v1.web import links, report_size
@@ -90,6 +90,12 @@ StateCounts = _counts(
 CauseCounts = _counts({cause: f"Failing tests: {meaning}." for cause, meaning in CAUSES.items()}, "FailureReportCauses")
 
 
+ComparedCounts = _counts(
+    {name: f"Of these: {meaning}." for name, meaning in CHANGES.items() if name != "unchanged_pass"},
+    "FailureReportChanges",
+)
+
+
 class ReportComparison(ResponseSchema):
     """How the run compares with master, in numbers."""
 
@@ -107,13 +113,17 @@ class ReportComparison(ResponseSchema):
         metadata={"description": "Why it is this run, or that there is none."},
     )
     counts = fields.Nested(
-        ChangeCounts,
+        ComparedCounts,
         required=True,
         attribute="changes",
-        metadata={"description": "The number of tests of each change."},
+        metadata={
+            "description": "The number of tests of each change, of those that failed in this run or in the base."
+        },
     )
     uncertain_count = Count(
-        required=True, attribute="uncertain", metadata={"description": "Of how many tests the change is not certain."}
+        required=True,
+        attribute="uncertain",
+        metadata={"description": "Of how many of these the change is not certain."},
     )
     failed_on_older_master_count = Count(
         required=True,
@@ -163,9 +173,7 @@ def _status(of: str, **options: Any) -> fields.String:
 class FirstDifference(ResponseSchema):
     """The first place where two files differ."""
 
-    expected_start = Count(
-        required=True, metadata={"description": "The number of the first one in the expected file."}
-    )
+    expected_start = Count(required=True, metadata={"description": "The number of the first one in the expected file."})
     actual_start = Count(required=True, metadata={"description": "The same in the actual file."})
     lines = fields.List(
         fields.String(),
@@ -299,7 +307,7 @@ class ReportedTest(FlakeFields):
         metadata={
             "description": "The last run before the present streak of failures, in which it passed: of master where it "
             "fails in the base as well, else of the same pull request or branch, or the base. Null where none of "
-            "master's last 100 runs, and of the 30 runs of the pull request or branch up to this one, is it."
+            "master's last 50 runs, and of the 30 runs of the pull request or branch up to this one, is it."
         },
     )
     first_failure = fields.Nested(

@@ -7,7 +7,7 @@ report").
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +29,14 @@ from api_v1.findings.failure_report.past import End, Past
 from api_v1.findings.flakiness import Flakiness, flakiness
 from api_v1.findings.infrastructure import InfrastructureError
 from api_v1.findings.pull_requests import sentences
-from api_v1.findings.pull_requests.masters import Masters
+from api_v1.findings.pull_requests.masters import Found, Masters, before_each
 from api_v1.findings.pull_requests.pictures import Attempt, Failing, Picture
 from api_v1.findings.pull_requests.verdicts import Cause, is_known_to_flip
 from api_v1.hashes import stored_hash
 from api_v1.runs import bases, comparison
-from api_v1.runs.bases import MASTER, OLDER, Base, Run
-from api_v1.runs.comparison import Comparison, failed_alike
+from api_v1.runs.bases import OLDER, Base, Run
+from api_v1.runs.changes import Change
+from api_v1.runs.comparison import Comparison, Narrowing, failed_alike
 from api_v1.runs.runs import StatusReason
 
 __all__ = ["FailingTest", "Output", "Report", "get"]
@@ -45,6 +46,9 @@ TESTS = 100
 
 #: Bytes of an answer that a failing test takes at least, so that more than fit are not read.
 LEAST_BYTES = 500
+
+#: What may have become of a test that failed in the run or in its base.
+COMPARED = tuple(change for change in Change if change is not Change.UNCHANGED_PASS)
 
 #: The states of the tests of a run.
 STATES = ("pass", "fail", "missing_output", "skipped", "not_started", "running")
@@ -114,7 +118,7 @@ class Report:
     Attributes:
         verdict: by the rules of pull requests; `because` says what it rests on.
         counts: the tests of the run's set by state, and `total`.
-        changes: the number of tests of each change since the base.
+        changes: the number of tests of each change since the base, of those that failed in one of both runs.
         causes: the number of failing tests of each cause.
         tests: failing tests, the worst first, of `failing`.
         infrastructure_error: the one with which the run ended, if any.
@@ -192,6 +196,12 @@ class _Known:
     scores: Mapping[int, Flakiness]
     picture: Picture
 
+    @property
+    def failed_in_either(self) -> set[int]:
+        """The tests that failed in the run or in its base."""
+        both = (self.comparison.here, self.comparison.there)
+        return {test for of_run in both for test, one in of_run.items() if one.has_result and not one.passed}
+
     def worst(self) -> list[Failing]:
         """Return the failing tests, the worst first: by cause, then by code."""
         return sorted(self.picture.failing, key=_badness)
@@ -222,9 +232,10 @@ class _Known:
 
 def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
     subject = run.subject
-    whole = comparison.against(
-        session, subject, bases.choose(session, subject, MASTER), machine_minutes=machine_minutes
-    )
+    found = before_each(session, subject.context, [subject.run], older=0)
+    base = bases.of_newest_master(subject, found.of_run[subject.run.run_id].base)
+    narrowing = _narrowing(subject.run, base.run, found)
+    whole = comparison.against(session, subject, base, machine_minutes=machine_minutes, narrowing=narrowing)
     failing = [test for test, one in whole.here.items() if one.has_result and not one.passed]
     before, scores = Past(subject.run), {}
     if failing:
@@ -246,6 +257,16 @@ def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
         passed_elsewhere={test: run_id for test, run_id in passed.items() if run_id is not None},
     )
     return _Known(whole, before, scores, picture)
+
+
+def _narrowing(run: Run, base: Run | None, found: Found) -> Narrowing:
+    """Return what of a run and its base has to be read: the tests that failed in one of them.
+
+    Of a run whose tests somebody chose the set is counted by its results.
+    """
+    runs = [one for one in (run, base) if one is not None]
+    narrowed = [one.run_id for one in runs if one is base or one.by_platform]
+    return Narrowing(narrowed, {test for one in runs for test in found.failing.get(one.run_id, ())})
 
 
 _CAUSES = list(Cause)
@@ -278,17 +299,18 @@ def _report(
     **more: Any,
 ) -> Report:
     whole, picture = known.comparison, known.picture
-    states = Counter(outcome.verdict for outcome in whole.here.values())
+    states = Counter(outcome.verdict for outcome in whole.here.values() if not outcome.passed)
+    states["pass"] = picture.total - sum(states.values())
     return Report(
         run=whole.run,
         verdict=picture.verdict,
         is_final=picture.is_final,
         because=sentences.of_picture(picture),
         status_reason=run.status_reason,
-        counts={"total": len(whole.here), **{state: states[state] for state in STATES}},
+        counts={"total": picture.total, **{state: states[state] for state in STATES}},
         base=whole.base,
-        changes=whole.counts,
-        uncertain=len(whole.uncertain),
+        changes=_counted(whole.changes[test] for test in known.failed_in_either),
+        uncertain=len(whole.uncertain & known.failed_in_either),
         on_older_master=len(whole.older),
         causes={cause.value: picture.causes[cause] for cause in Cause},
         tests=[_failing_test(known, one, definitions.get(one.regression_id), found) for one in shown],
@@ -298,6 +320,11 @@ def _report(
         evidence=found,
         **more,
     )
+
+
+def _counted(found: Iterable[Change]) -> dict[str, int]:
+    counts = Counter(found)
+    return {change.value: counts[change] for change in COMPARED}
 
 
 def _failing_test(known: _Known, failing: Failing, definition: Definition | None, found: Evidence) -> FailingTest:

@@ -13,17 +13,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from api_v1.database.platform import DbSession, Test, TestPlatform, TestResult
-from api_v1.runs.bases import MasterRun, Run, Subject, is_complete, of_master
+from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
+from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, is_complete, of_master
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING
 from api_v1.verdicts.stored import Sources
 
 #: Complete runs of master before the run that are looked at.
-MASTERS = 100
+MASTERS = 50
 
-#: Runs of the same pull request or branch up to the run, and later ones of its commit, that are looked at.
+#: Runs of the same pull request or branch up to the run, and later ones of its commit, that are looked at. Of a run of
+#: master those of its commit only, because what precedes them is known.
 LINEAGE, LATER = 30, 10
 
 
@@ -105,6 +106,7 @@ class Past:
 def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
     """Return how tests fared; one statement."""
     run, context = subject.run, subject.context
+    is_master = run.by_platform and run.branch == MASTER and run.fork_id in context.main_forks
     forks = context.main_forks if run.fork_id in context.main_forks else [run.fork_id]
     asked: dict[str, Any] = {
         "forks": context.main_forks,
@@ -113,6 +115,7 @@ def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
         "tests": list(tests),
         "lineage_forks": [fork for fork in forks if fork is not None],
         "pull_request": run.pull_request or 0,
+        "most": 1 if is_master and not run.of_pull_request else LINEAGE,
         "commit_key": run.commit.lower(),
         "branch_key": run.branch_key,
         "of_pull_request": run.of_pull_request,
@@ -171,6 +174,8 @@ def _on_master(source: Sources) -> sa.Select[Any]:
 
 def _in_lineage(source: Sources) -> sa.Select[Any]:
     state, failure, result = source.state, source.failure, TestResult
+    # Each result is then found by its key; with a list of tests all results of each run would be read.
+    test = sa.orm.aliased(RegressionTest)
     same = [state[name] == sa.bindparam(name) for name in ("branch_key", "of_pull_request")]
     same += [
         state.fork_id.in_(sa.bindparam("lineage_forks", expanding=True, type_=sa.Integer)),
@@ -178,7 +183,11 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
     ]
     of_lineage = _runs(source).where(*same)
     this = sa.bindparam("run_id", type_=sa.Integer)
-    before = of_lineage.where(state.test_id <= this).order_by(state.test_id.desc()).limit(LINEAGE)
+    before = (
+        of_lineage.where(state.test_id <= this)
+        .order_by(state.test_id.desc())
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
     later = of_lineage.where(state.test_id > this, state.commit_key == sa.bindparam("commit_key"))
     later = later.order_by(state.test_id).limit(LATER)
     run = sa.union_all(*(sa.select(part.subquery()) for part in (before, later))).subquery("lineage").c
@@ -186,7 +195,9 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
     columns = (result.regression_test_id, failure.verdict, failure.observed)
     return (
         sa.select(sa.literal(value=True), *run, *columns)
-        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id.in_(_TESTS)))
+        .select_from(run.test_id.table)
+        .join(test, test.id.in_(_TESTS))
+        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
         .outerjoin(failure.test_id.table, own)
     )
 

@@ -42,20 +42,24 @@ class Found:
     failing: Mapping[int, Iterable[int]] = field(default_factory=dict)
 
 
-def before_each(session: DbSession, context: Context, runs: Sequence[Run]) -> Found:
-    """Return what each of some runs is compared with; one statement, however many there are."""
+def before_each(session: DbSession, context: Context, runs: Sequence[Run], *, older: int = OLDER) -> Found:
+    """Return what each of some runs is compared with; one statement, however many there are.
+
+    Args:
+        older: how many runs of master before the base are looked at.
+    """
     parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
     for index, run in enumerate(runs):
         parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
     found: dict[int, Run] = {}
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
-    for row in session.execute(context.source.built(_runs, len(runs)), parameters):
+    for row in session.execute(context.source.built(_runs, len(runs), older), parameters):
         if row.test_id not in found:
             found[row.test_id] = bases.run_of(row)
         if row.regression_id is not None:
             digests[row.test_id][row.regression_id] = row.observed
     masters = [run for run in found.values() if _is_of_master(run, context)]
-    return Found({run.run_id: _before(run, masters, digests) for run in runs}, digests)
+    return Found({run.run_id: _before(run, masters, digests, older) for run in runs}, digests)
 
 
 def _is_of_master(run: Run, context: Context) -> bool:
@@ -64,7 +68,7 @@ def _is_of_master(run: Run, context: Context) -> bool:
     return is_main and run.by_platform and run.is_complete
 
 
-def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int, str | None]]) -> Masters:
+def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int, str | None]], most: int) -> Masters:
     """Return what a run is compared with.
 
     Args:
@@ -73,23 +77,24 @@ def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int,
     found = [one for one in masters if one.platform == run.platform and one.run_id < run.run_id]
     if not found:
         return NOTHING
-    base, *older = found[: 1 + OLDER]
+    base, *older = found[: 1 + most]
     references = (RunReference(one.run_id, one.commit, one.created_at) for one in older)
     return Masters(base, [MasterRun(one, digests.get(one.run_id, {})) for one in references])
 
 
-def _runs(source: Sources, runs: int) -> sa.Select[Any]:
+def _runs(source: Sources, runs: int, older: int) -> sa.Select[Any]:
     """Select the runs that the parameter `runs` names and the newest runs of master before each, with their failures.
 
     Args:
         runs: of how many runs there are the parameters `before_0`, `platform_0` and so on.
+        older: how many runs of master before the base of each.
 
     Returns:
         Rows of `bases.select_runs`, newest run first, with regression_id and observed.
     """
     state, failure = source.state, source.failure
     named = sa.select(state.test_id).where(state.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)))
-    windows = (sa.select(_masters_before(source, index).subquery()) for index in range(runs))
+    windows = (sa.select(_masters_before(source, index, older).subquery()) for index in range(runs))
     chosen = sa.union(named, *windows).subquery("chosen").c
     failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
     return (
@@ -101,7 +106,7 @@ def _runs(source: Sources, runs: int) -> sa.Select[Any]:
     )
 
 
-def _masters_before(source: Sources, index: int) -> sa.Select[Any]:
+def _masters_before(source: Sources, index: int, older: int) -> sa.Select[Any]:
     """Select the newest complete runs of master before a run: test_id."""
     state = source.state
     return (
@@ -110,5 +115,5 @@ def _masters_before(source: Sources, index: int) -> sa.Select[Any]:
         .where(*bases.of_master(state), *bases.is_complete(state))
         .where(Test.platform == sa.bindparam(f"platform_{index}"), state.test_id < sa.bindparam(f"before_{index}"))
         .order_by(state.test_id.desc())
-        .limit(1 + OLDER)
+        .limit(1 + older)
     )
