@@ -23,8 +23,8 @@ from api_v1.verdicts.stored import Sources
 #: Complete runs of master before the run that are looked at.
 MASTERS = 50
 
-#: Runs of the same pull request or branch up to the run, and later ones of its commit, that are looked at. Of a run of
-#: master those of its commit only, because what precedes them is known.
+#: Runs of the same pull request or branch up to the run, and later ones of the pull request or of the commit, that are
+#: looked at. Of a run of master no earlier ones, because what precedes them is known.
 LINEAGE, LATER = 30, 10
 
 
@@ -56,7 +56,7 @@ class Past:
     Attributes:
         masters: complete runs of master before the run, newest first, each with those of the tests that failed in it.
         lineage: runs of the same repository, branch, pull request and platform: the run, those before it and later ones
-            of the same commit; newest first.
+            of the pull request or else of its commit; newest first.
     """
 
     run: Run
@@ -188,7 +188,8 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
         .order_by(state.test_id.desc())
         .limit(sa.bindparam("most", type_=sa.Integer))
     )
-    later = of_lineage.where(state.test_id > this, state.commit_key == sa.bindparam("commit_key"))
+    of_commit = sa.or_(state.of_pull_request, state.commit_key == sa.bindparam("commit_key"))
+    later = of_lineage.where(state.test_id > this, of_commit)
     later = later.order_by(state.test_id).limit(LATER)
     run = sa.union_all(*(sa.select(part.subquery()) for part in (before, later))).subquery("lineage").c
     own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
