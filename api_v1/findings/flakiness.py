@@ -75,7 +75,7 @@ def _results(source: Sources, platforms: int) -> sa.Select[Any]:
         expected_rc, verdict (None for a pass), output_id, expected; in the order of runs. Of master's last runs there
         are neither commit nor what was expected.
     """
-    parts = (_repeated(source, platforms), *(_lately_on(source, index) for index in range(platforms)))
+    parts = (_repeated(source, platforms), *(_lately_on(source.finished, index) for index in range(platforms)))
     found = sa.union_all(*parts).subquery("found")
     return sa.select(found).order_by(found.c.test_id)
 

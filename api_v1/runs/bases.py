@@ -272,7 +272,7 @@ def masters(
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
     runs: dict[int, RunReference] = {}
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
-    rows = session.execute(context.source.built(_masters), {**asked, "tests": list(tests)})
+    rows = session.execute(context.source.finished.built(_masters), {**asked, "tests": list(tests)})
     for run_id, commit, created_at, test, digest in rows:
         runs.setdefault(run_id, RunReference(run_id, commit, created_at))
         if test is not None:
@@ -342,7 +342,7 @@ def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
 def _of_master(session: DbSession, subject: Subject) -> Base:
     run, context = subject.run, subject.context
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
-    row = session.execute(context.source.built(_newest_master), asked).first()
+    row = session.execute(context.source.finished.built(_newest_master), asked).first()
     return of_newest_master(subject, None if row is None else run_of(row))
 
 
@@ -358,7 +358,7 @@ def _newest_master(source: Sources) -> sa.Select[Any]:
 
 def _previous(session: DbSession, subject: Subject) -> Base:
     run = subject.run
-    query = subject.context.source.built(_previous_run)
+    query = subject.context.source.finished.built(_previous_run)
     asked = {
         "platform": getattr(TestPlatform, run.platform),
         "before": run.run_id,

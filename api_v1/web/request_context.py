@@ -12,6 +12,7 @@ from api_v1.files.storage import Storage
 from api_v1.web import access_log
 
 _CALLER = "api_v1.caller"
+_WAITED = "api_v1.waited"
 
 
 def current_actor() -> Actor:
@@ -49,6 +50,16 @@ def current_caller() -> Caller | None:
 def has_scope(scope: Scope) -> bool:
     """Tell whether the caller's token has a scope besides the one that the operation needs."""
     return scope in required_caller().scopes
+
+
+def remember_wait() -> None:
+    """Remember that the current request may have waited, because its caller asked for that."""
+    request.environ[_WAITED] = True
+
+
+def has_waited() -> bool:
+    """Tell whether the current request may have waited."""
+    return _WAITED in request.environ
 
 
 def required_caller() -> Caller:

@@ -31,6 +31,7 @@ ADDED = {
     "GET /failure-clusters",
     "GET /pull-requests/{number}",
     "GET /runs/{run_id}/failure-report",
+    "GET /",
     "GET /openapi.json",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api_v1.enums import StrEnum
 from api_v1.runs.changes import Outcome
+from api_v1.runs.exit_codes import name_of
 from api_v1.verdicts.rule import Verdict
 
 
@@ -24,11 +25,7 @@ class Code(StrEnum):
     OUTPUT_DIFF = "OUTPUT_DIFF"
 
 
-#: As a shell, a POSIX runtime and Windows (STATUS_ACCESS_VIOLATION, unsigned and signed) report a segmentation fault.
-SEGFAULTS = frozenset({139, -11, 0xC0000005, 0xC0000005 - 2**32})
-
-#: The same for `abort` (STATUS_STACK_BUFFER_OVERRUN, which is what it raises on Windows).
-ABORTS = frozenset({134, -6, 0xC0000409, 0xC0000409 - 2**32})
+_BY_NAME = {"segmentation fault": Code.SEGFAULT, "aborted": Code.ABORT}
 
 #: What the tester reports of a program that it stopped, and the milliseconds after which it does (docs/platform.md,
 #: "The run log").
@@ -44,12 +41,8 @@ def of(outcome: Outcome, runtime: int | None) -> Code:
     """
     code = outcome.exit_code
     if code != outcome.expected_exit_code:
-        if code in SEGFAULTS:
-            return Code.SEGFAULT
-        if code in ABORTS:
-            return Code.ABORT
         stopped = code == STOPPED and runtime is not None and runtime >= STOPPED_AFTER
-        return Code.TIMEOUT if stopped else Code.EXIT_CODE_MISMATCH
+        return Code.TIMEOUT if stopped else _BY_NAME.get(name_of(code) or "", Code.EXIT_CODE_MISMATCH)
     return Code.MISSING_OUTPUT if outcome.verdict == Verdict.MISSING_OUTPUT else Code.OUTPUT_DIFF
 
 

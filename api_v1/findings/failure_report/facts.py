@@ -162,7 +162,7 @@ def _definitions(source: Sources) -> sa.Select[Any]:
         *(file.regression_test_output_id.label("output_id"), output.correct_extension),
     )
     return (
-        sa.select(*columns, _passes(source).label("passed_in"))
+        sa.select(*columns, _passes(source.finished).label("passed_in"))
         .outerjoin(Sample, Sample.id == test.sample_id)
         .outerjoin(result, sa.and_(result.test_id == this, result.regression_test_id == test.id))
         .outerjoin(file, sa.and_(file.test_id == this, file.regression_test_id == test.id, stored_file(file)))

@@ -151,7 +151,7 @@ def _results(source: Sources) -> sa.Select[Any]:
         Rows of of_lineage, test_id, commit, created_at, regression_id, verdict (None for a pass), observed. A run of
         master in which none of them failed has a row without a test.
     """
-    found = sa.union_all(_on_master(source), _in_lineage(source)).subquery("found")
+    found = sa.union_all(_on_master(source.finished), _in_lineage(source)).subquery("found")
     return sa.select(found).order_by(found.c.test_id.desc())
 
 

@@ -50,7 +50,7 @@ class Reading:
             factories.hash_of(f"absent {number} {n}") if content is None else put_result(self.folder, content)
             for n, content in enumerate((expected, actual))
         ]
-        return Wanted(number, exit_code, DifferingOutput(number, *names, ".srt"))
+        return Wanted(number, exit_code, DifferingOutput(number, names[0], names[1], ".srt"))
 
     def log(self, content: bytes) -> Path:
         """Store the log of the run."""
@@ -204,7 +204,7 @@ def test_no_more_than_the_end_of_a_long_log_is_read(reading: Reading, monkeypatc
 
 
 def test_the_token_of_the_worker_is_redacted(reading: Reading, story: Story) -> None:
-    token = story.session.get_one(platform.Test, reading.run_id).token
+    token = str(story.session.get_one(platform.Test, reading.run_id).token)
     reading.log(entry(1, 1, 1, f"posting to /progress-reporter/{reading.run_id}/{token}").encode())
     lines = reading.read(Wanted(1, 1, None), log=True).logs[1].lines
     assert not [line for line in lines if token in line]

@@ -49,12 +49,8 @@ def check(found: Report, judge: ReportJudge) -> None:
 
 def facts(test: FailingTest) -> ExpectedTest:
     """What is said of a test, in the form of what is expected."""
-    output = test.output and (
-        test.output.output_id,
-        test.output.expected_hash,
-        test.output.actual_hash,
-        test.output.differing,
-    )
+    one = test.output
+    output = None if one is None else (one.output_id, one.expected_hash, one.actual_hash, one.differing)
     return ExpectedTest(
         code=test.code,
         cause=test.cause,
