@@ -58,7 +58,7 @@ def facts(test: FailingTest) -> ExpectedTest:
         is_certain=test.is_certain,
         older=test.older_master_run_id,
         passed_in=test.passed_run_id,
-        last_pass=test.last_pass and end(test.last_pass),
+        last_pass=None if test.last_pass is None else end(test.last_pass),
         first_failure=end(test.first_failure),
         output=output,
     )
