@@ -88,7 +88,7 @@ def test_a_statement_that_is_never_cached_leaves_the_cache_empty() -> None:
     engine = sa.create_engine("sqlite://")
     with engine.connect() as connection:
         connection.execute(sa.select(sa.literal(1)))
-        (cached,) = engine._compiled_cache or ()
+        (cached,) = list(engine._compiled_cache or {})
         one = sa.select(sa.literal(1)).prefix_with(sql.never_cached())
         assert connection.execute(sa.union_all(one, sa.select(sa.literal(2)))).scalars().all() == [1, 2]
-        assert list(engine._compiled_cache or ()) == [cached]
+        assert list(engine._compiled_cache or {}) == [cached]
