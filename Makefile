@@ -41,7 +41,7 @@ coverage: $(VENV)/installed
 # pyenv hides the versions of Python that are not chosen; all that are installed are wanted here.
 verify: $(VENV)/installed
 	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
-		$(VENV)/bin/tox run -e verify,py312,py313,lowest --skip-missing-interpreters true
+		$(VENV)/bin/tox run -e verify,thorough,py313,lowest --skip-missing-interpreters true
 
 # What PYTHON is: "fit", or its version, or nothing where it does not run or has no module venv.
 python_state = $(shell $(PYTHON) -c 'import ensurepip, sys, venv; \

@@ -5,6 +5,7 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from api_v1.schemas.common import ResponseSchema, entity_id
+from api_v1.web import links
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import BodyId, JsonBoolean, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
@@ -56,6 +57,15 @@ class BaselineApproval(ResponseSchema):
     reviewed_at = UtcDateTime(allow_none=True)
     reverted_by = fields.String(allow_none=True)
     reverted_at = UtcDateTime(allow_none=True)
+    links = fields.Function(
+        links.of_approval,
+        metadata={
+            "type": "object",
+            "additionalProperties": {"type": "string", "format": "uri"},
+            "description": "Itself and its diff; review while it is pending, revert while it is approved and not "
+            "reverted: POST to these.",
+        },
+    )
 
 
 class ApprovalQuery(PageQuery):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
+from api_v1.samples.samples import OUTPUT_TYPES
 from api_v1.schemas.common import (
     HASH_PATTERN,
     PLATFORMS,
@@ -30,6 +31,13 @@ class RegressionTestQuery(PageQuery):
     category = Text(validate=validate.Length(max=50))
     tag = Text(validate=validate.Length(max=50))
     sample_id = QueryInteger(validate=validate.Range(min=1))
+    command = Text(
+        validate=validate.Length(1, 500),
+        metadata={"description": "Only tests whose command contains this text, whatever its case."},
+    )
+    output_type = fields.String(
+        validate=choice(OUTPUT_TYPES), metadata={"description": "Only tests that write to this destination."}
+    )
 
 
 class RegressionTest(ResponseSchema):
@@ -70,6 +78,12 @@ class RegressionTestDetails(RegressionTest):
     """The definition of a regression test, with all of its outputs."""
 
     sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
+    output_type = fields.String(
+        required=True,
+        allow_none=True,
+        validate=choice(OUTPUT_TYPES),
+        metadata={"description": "Where CCExtractor writes to; null where the platform stores none."},
+    )
     expected_exit_code = fields.Integer(
         required=True, allow_none=True, metadata={"description": "The exit code that it has to return."}
     )

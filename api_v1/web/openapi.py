@@ -15,7 +15,9 @@ from marshmallow import Schema
 
 from api_v1.paging import CursorPage
 from api_v1.settings import LimitGroup, Settings
+from api_v1.web import field_selection
 from api_v1.web.errors import ErrorResponse
+from api_v1.web.field_selection import FieldNames
 from api_v1.web.operation import REGISTRY, RESOURCES, Operation, ResponseSpec
 
 VERSION = "1.2.0"
@@ -96,11 +98,18 @@ def document(settings: Settings) -> dict[str, Any]:
         tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
         plugins=[plugin],
     )
+    assert plugin.converter is not None
+    plugin.converter.add_parameter_attribute_function(_field_names)
     _add_components(spec, settings)
     tags = list(_TAGS)
     for operation in sorted(REGISTRY.values(), key=lambda operation: tags.index(operation.tag)):
         spec.path(operation.path, operations={operation.method.lower(): _operation(operation, settings)})
-    return spec.to_dict()
+    return {**spec.to_dict(), **({"externalDocs": {"url": settings.docs_url}} if settings.docs_url else {})}
+
+
+def _field_names(_converter: Any, field: Any, **_: Any) -> dict[str, Any]:
+    """Say how the names of fields are written in a query string."""
+    return field_selection.STYLE if isinstance(field, FieldNames) else {}
 
 
 def _component_name(schema: type[Schema]) -> str:
@@ -245,7 +254,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         }
         for name in operation.path_parameters
     ]
-    query = [{"in": "query", "schema": operation.query}] if operation.query is not None else []
+    query = [{"in": "query", "schema": operation.parameters}] if operation.parameters is not None else []
     return path + query
 
 
@@ -259,6 +268,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def _response(spec: ResponseSpec) -> dict[str, Any]:
     headers: dict[str, Any] = {**_rate_headers(), **spec.headers}
+    if spec.location is not None:
+        headers["Location"] = {
+            "description": f"The URL of what to poll: {spec.location}",
+            "schema": {"type": "string", "format": "uri"},
+        }
     described: dict[str, Any] = {"description": spec.description, "headers": headers}
     if spec.schema is None:
         return described

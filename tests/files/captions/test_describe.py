@@ -15,6 +15,7 @@ from api_v1.files import captions as package
 from api_v1.files.captions import CaptionDiff, Kind, Unit, content, formats
 from api_v1.files.captions.formats import Cue
 from tests.support.captions import WRITERS, write
+from tests.support.thorough import thorough
 
 EXTENSIONS = (*sorted(WRITERS), "scc", "", "unknown")
 
@@ -291,6 +292,7 @@ HOSTILE = {
 }
 
 
+@thorough
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("extension", ["srt", "vtt", "ttxt", "smi", "xml", "ass", "txt"])
 def test_hostile_files_take_linear_time(content: bytes, extension: str) -> None:
