@@ -117,9 +117,8 @@ def _of_database(name: str, check: Callable[[sa.Connection], Finding]) -> Iterat
 def _database(health: Any) -> Finding:
     if health.status == "ok":
         return Finding("database", Grade.OK, "Answers, and takes changes.")
-    grade = Grade.TROUBLE if health.status == "down" else Grade.WARNING
-    advice = 'Check DATABASE_URI in config.py, and that the server runs. docs/deploy.md, "Health", explains it.'
-    return Finding("database", grade, health.message, advice)
+    advice = 'See docs/deploy.md, "Health"; check DATABASE_URI in config.py, the server, and the rights of the account.'
+    return Finding("database", Grade.TROUBLE, health.message, advice)
 
 
 def _server(connection: sa.Connection) -> Finding:
