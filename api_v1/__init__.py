@@ -112,7 +112,7 @@ def _mount(app: Flask, url_prefix: str) -> None:
         tables = LockedTables(db.engine)
         auditor = audit.Auditor(db.engine, checked.audit_ms)
         metrics.install(app, db.engine, checked.metrics_token)
-    document = openapi.document(checked)
+    document = openapi.document(checked, url_prefix)
     app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor)
     app.cli.add_command(cli.group)
 

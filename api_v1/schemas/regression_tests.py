@@ -14,34 +14,43 @@ from api_v1.schemas.common import (
     Truncated,
     TruncatedList,
     entity_id,
+    id_filter,
+    label_filter,
+    platform_filter,
     repository,
     tags_field,
 )
 from api_v1.schemas.outputs import OutputFile
-from api_v1.schemas.samples import NO_SAMPLE
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import QueryBoolean, QueryInteger, RequestSchema, Text, choice
+from api_v1.web.validation import QueryBoolean, RequestSchema, Text, choice
 
 
 class RegressionTestQuery(PageQuery):
     """Page and filters of the regression tests."""
 
-    active = QueryBoolean()
-    category = Text(validate=validate.Length(max=50))
-    tag = Text(validate=validate.Length(max=50))
-    sample_id = QueryInteger(validate=validate.Range(min=1))
+    active = QueryBoolean(metadata={"description": "true: only tests that new runs execute; false: only others."})
+    category = label_filter("category")
+    tag = label_filter("tag")
+    sample_id = id_filter("media sample")
 
 
 class RegressionTest(ResponseSchema):
     """The definition of a regression test."""
 
     regression_id = entity_id(required=True)
-    sample_id = entity_id(required=True, allow_none=True, metadata={"description": NO_SAMPLE})
+    sample_id = entity_id(required=True, allow_none=True)
     command = Truncated(500, required=True)
-    active = fields.Boolean()
+    active = fields.Boolean(required=True, metadata={"description": "Whether new runs execute it by default."})
     category = Truncated(100)
     tags = tags_field()
-    expected_outputs = TruncatedList(20, fields.Nested(OutputFile))
+    expected_outputs = TruncatedList(
+        20,
+        fields.Nested(OutputFile),
+        metadata={
+            "description": "Today's baseline of each output that is not ignored, without its content. At most 20."
+        },
+        required=True,
+    )
 
 
 class ExpectedOutput(ResponseSchema):
@@ -71,7 +80,9 @@ class RegressionTestDetails(RegressionTest):
 
     sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
     expected_exit_code = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "The exit code that it has to return."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The exit code that it has to return; null where the platform stores none."},
     )
     outputs = fields.List(
         fields.Nested(ExpectedOutput),
@@ -83,7 +94,7 @@ class RegressionTestDetails(RegressionTest):
 class HealthQuery(RequestSchema):
     """Which runs count."""
 
-    platform = fields.String(validate=choice(PLATFORMS), metadata={"description": "One platform; by default each."})
+    platform = platform_filter()
     branch = Text(
         load_default="master",
         validate=validate.Length(max=100),
@@ -103,17 +114,21 @@ class Transition(ResponseSchema):
         metadata={"description": "The run of the test before it, with the old verdict."},
     )
     from_status = fields.String(
-        required=True, validate=choice(("pass", "fail")), metadata={"description": "The old verdict."}
+        required=True,
+        validate=choice(("pass", "fail")),
+        metadata={"description": "The old verdict: pass, or fail, which includes missing_output."},
     )
     to_status = fields.String(
-        required=True, validate=choice(("pass", "fail")), metadata={"description": "The new verdict."}
+        required=True,
+        validate=choice(("pass", "fail")),
+        metadata={"description": "The new verdict: pass, or fail, which includes missing_output."},
     )
 
 
 class PlatformHealth(FlakeFields):
     """How a test fares on a platform."""
 
-    platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "The platform."})
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
     pass_count = Count(required=True, attribute="passes", metadata={"description": "Results that passed."})
     fail_count = Count(
         required=True, attribute="failures", metadata={"description": "Results that failed or had no output."}

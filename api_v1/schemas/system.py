@@ -7,17 +7,29 @@ from typing import Any
 from marshmallow import INCLUDE, fields, post_dump, validate
 
 from api_v1.schemas.common import ResponseSchema
+from api_v1.verdicts.meanings import listed
 from api_v1.web.validation import RequestSchema, UtcDateTime, choice
 
-_HEALTH = ("ok", "degraded", "down")
+_HEALTH = {"ok": "all is well", "degraded": "requests are answered, with restrictions", "down": "they are not"}
 
 
 class Dependency(ResponseSchema):
     """The status of a dependency of the API."""
 
-    name = fields.String(required=True, validate=validate.Length(max=100))
-    status = fields.String(required=True, validate=choice(_HEALTH))
-    message = fields.String(allow_none=True, validate=validate.Length(max=500))
+    name = fields.String(
+        required=True,
+        validate=validate.Length(max=100),
+        metadata={"description": "What it is: database, verdicts, local_storage, bucket or rate_limits."},
+    )
+    status = fields.String(
+        required=True, validate=choice(_HEALTH), metadata={"description": f"How it is. {listed(_HEALTH)}"}
+    )
+    message = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.Length(max=500),
+        metadata={"description": "What is to be said about it; null where nothing is."},
+    )
 
 
 class HealthQuery(RequestSchema):
@@ -27,7 +39,8 @@ class HealthQuery(RequestSchema):
         load_default="full",
         validate=choice(("full", "live")),
         metadata={
-            "description": "live: only whether the process answers. It asks no dependency and counts against no limit."
+            "description": "full: ask every dependency. live: only whether the process answers; it counts against no "
+            "limit."
         },
     )
 
@@ -35,9 +48,15 @@ class HealthQuery(RequestSchema):
 class SystemHealth(ResponseSchema):
     """The status of the API and of its dependencies."""
 
-    status = fields.String(required=True, validate=choice(_HEALTH))
-    checked_at = UtcDateTime(required=True)
-    dependencies = fields.List(fields.Nested(Dependency), required=True)
+    status = fields.String(
+        required=True, validate=choice(_HEALTH), metadata={"description": f"How the API is. {listed(_HEALTH)}"}
+    )
+    checked_at = UtcDateTime(required=True, metadata={"description": "When it was checked, in UTC."})
+    dependencies = fields.List(
+        fields.Nested(Dependency),
+        required=True,
+        metadata={"description": "How each dependency is; empty with probe=live."},
+    )
 
 
 class Document(ResponseSchema):
@@ -46,7 +65,7 @@ class Document(ResponseSchema):
     class Meta:
         unknown = INCLUDE
 
-    openapi = fields.String(required=True)
+    openapi = fields.String(required=True, metadata={"description": "The version of OpenAPI."})
 
     @post_dump(pass_original=True)
     def whole(self, _dumped: dict[str, Any], original: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -125,10 +125,13 @@ class Operation:
         """The error statuses that the document names, in ascending order."""
         access = self.access
         follows = {
-            400: self.query is not None or self.body is not None,
+            # No operation takes parameters that it does not know.
+            400: True,
             401: not access.public,
             403: access.scope is not None or bool(access.roles),
             404: bool(self.path_parameters),
+            413: self.body is not None,
+            415: self.body is not None,
             429: True,
             503: True,
         }

@@ -23,16 +23,16 @@ def get_thing() -> None:
 @pytest.mark.parametrize(
     ("declared", "errors"),
     [
-        ({"access": PUBLIC}, [429, 503]),
-        ({"access": ANY_TOKEN}, [401, 429, 503]),
-        ({"access": needs(Scope.RUNS_READ)}, [401, 403, 429, 503]),
-        ({"access": needs(Scope.RUNS_READ, RoleName.ADMIN)}, [401, 403, 429, 503]),
+        ({"access": PUBLIC}, [400, 429, 503]),
+        ({"access": ANY_TOKEN}, [400, 401, 429, 503]),
+        ({"access": needs(Scope.RUNS_READ)}, [400, 401, 403, 429, 503]),
+        ({"access": needs(Scope.RUNS_READ, RoleName.ADMIN)}, [400, 401, 403, 429, 503]),
         ({"access": PUBLIC, "query": PageQuery()}, [400, 429, 503]),
-        ({"access": PUBLIC, "body": RequestSchema()}, [400, 429, 503]),
-        ({"access": PUBLIC, "path": "/things/{run_id}"}, [404, 429, 503]),
-        ({"access": PUBLIC, "path": "/things/{name}"}, [404, 429, 503]),
-        ({"access": ANY_TOKEN, "extra_errors": (422, 409)}, [401, 409, 422, 429, 503]),
-        ({"access": PUBLIC, "extra_errors": (401, 429)}, [401, 429, 503]),
+        ({"access": PUBLIC, "body": RequestSchema()}, [400, 413, 415, 429, 503]),
+        ({"access": PUBLIC, "path": "/things/{run_id}"}, [400, 404, 429, 503]),
+        ({"access": PUBLIC, "path": "/things/{name}"}, [400, 404, 429, 503]),
+        ({"access": ANY_TOKEN, "extra_errors": (422, 409)}, [400, 401, 409, 422, 429, 503]),
+        ({"access": PUBLIC, "extra_errors": (401, 429)}, [400, 401, 429, 503]),
     ],
 )
 def test_errors_follow_from_access_and_input(declared: dict[str, Any], errors: list[int]) -> None:
