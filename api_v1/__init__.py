@@ -35,7 +35,7 @@ from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
 from api_v1.verdicts import audit, observer, refresher
-from api_v1.web import absolute_urls, health, hooks, json_logs, metrics, openapi
+from api_v1.web import absolute_urls, health, hooks, json_logs, metrics, openapi, waiting
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
 
@@ -61,6 +61,8 @@ class Api:
     tables: LockedTables
     document: dict[str, Any]
     auditor: audit.Auditor
+    waiters: waiting.Waiters
+    gzip: bool
 
 
 def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
@@ -78,7 +80,7 @@ def init_app(app: Flask, url_prefix: str = DEFAULT_PREFIX) -> None:
     hooks.warn_of_threads(app)
 
 
-def _mount(app: Flask, url_prefix: str) -> None:
+def _mount(app: Flask, url_prefix: str, *, standalone: bool = False) -> None:
     """Give an app the API; see `init_app`."""
     json_logs.to_stderr(logging.getLogger(NAME))
     checked = settings.load(app.config)
@@ -91,15 +93,17 @@ def _mount(app: Flask, url_prefix: str) -> None:
     blueprint = Blueprint(NAME, __name__, url_prefix=url_prefix)
     hooks.install(app, blueprint)
     for operation in REGISTRY.values():
-        blueprint.add_url_rule(
-            operation.rule,
-            operation.endpoint,
-            operation.view(),
-            methods=[operation.method],
-            provide_automatic_options=False,
-            # Otherwise `/api//v1/runs`, a URL of the platform, would redirect to the API.
-            merge_slashes=False,
-        )
+        view = operation.view()
+        for rule in operation.rules:
+            blueprint.add_url_rule(
+                rule,
+                operation.endpoint,
+                view,
+                methods=[operation.method],
+                provide_automatic_options=False,
+                # Otherwise `/api//v1/runs`, a URL of the platform, would redirect to the API.
+                merge_slashes=False,
+            )
     app.register_blueprint(blueprint)
     hooks.add_fallback_route(app, blueprint, url_prefix)
     absolute_urls.install(app, url_prefix)
@@ -113,7 +117,9 @@ def _mount(app: Flask, url_prefix: str) -> None:
         auditor = audit.Auditor(db.engine, checked.audit_ms)
         metrics.install(app, db.engine, checked.metrics_token)
     document = openapi.document(checked, url_prefix)
-    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor)
+    waiters = waiting.Waiters(checked.waiters)
+    gzip = checked.gzip == "always" or (checked.gzip == "standalone" and standalone)
+    app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor, waiters, gzip)
     app.cli.add_command(cli.group)
 
 
@@ -148,7 +154,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     # The platform's SERVER_NAME is for its pages; the API serves every host name that reaches the process.
     app.config["SERVER_NAME"] = None
     app.config["APPLICATION_ROOT"] = app.config.get("APPLICATION_ROOT") or "/"
-    _mount(app, DEFAULT_PREFIX)
+    _mount(app, DEFAULT_PREFIX, standalone=True)
     hops = app.extensions[NAME].settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]

@@ -57,11 +57,15 @@ def _boolean(value: Any) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[str(value).strip().lower()]
 
 
-def _review_mode(value: Any) -> str:
-    """Accept a mode of baseline review."""
-    if value not in ("required", "self", "auto"):
-        raise ValueError("unknown mode")
-    return str(value)
+def _one_of(*values: str) -> Callable[[Any], str]:
+    """Accept one of these words."""
+
+    def check(value: Any) -> str:
+        if value not in values:
+            raise ValueError("unknown word")
+        return str(value)
+
+    return check
 
 
 def _public_url(value: Any) -> str:
@@ -173,9 +177,16 @@ class Settings:
         "the platform's rows; 0 switches that off.",
         "a whole number of milliseconds",
     )
+    waiters: int = _setting(
+        4,
+        _count,
+        "Requests with `wait` that a process with threads holds at the same time; further ones are answered at once. "
+        "Fewer than its threads; 0 switches waiting off.",
+        "a whole number of requests",
+    )
     baseline_review: str = _setting(
         "required",
-        _review_mode,
+        _one_of("required", "self", "auto"),
         "Who reviews a baseline approval: required — an admin other than the requester; self — any admin, the "
         "requester included; auto — an admin's request is applied at once.",
         "one of required, self, auto",
@@ -192,6 +203,19 @@ class Settings:
         "The URL of the API as its callers see it, prefix included, with which links begin. By default they begin with "
         "the scheme and the Host of the request.",
         "a URL such as 'https://sampleplatform.ccextractor.org/api/v1'",
+    )
+    gzip: str = _setting(
+        "standalone",
+        _one_of("standalone", "always", "never"),
+        "Where large answers are compressed for callers who accept gzip: standalone — by create_app only; always — "
+        "also when mounted; never.",
+        "one of standalone, always, never",
+    )
+    docs_url: str = _setting(
+        "",
+        _public_url,
+        "The URL of this documentation for people, to which the index and the document link.",
+        "a URL such as 'https://ci.example.org/api-docs'",
     )
     metrics_token: str = _setting(
         "",

@@ -55,6 +55,8 @@ CASES = (
     Case("/runs?branch=master&limit=50", 6),
     Case("/runs?repository=CCExtractor/ccextractor&limit=50", 6),
     Case("/runs?commit_sha={commit}", 6),
+    Case("/runs?commit_prefix={prefix}", 6, 15),
+    Case("/runs?pull_request={number}", 6, 15),
     Case("/runs/{run}", 5, 3),
     Case("/runs/{run}/progress", 5, 3),
     Case("/runs/{run}/config", 5, 5),
@@ -82,6 +84,7 @@ CASES = (
     Case("/samples", 6, 10),
     Case("/samples/{sample}", 6),
     Case("/regression-tests", 6, 6),
+    Case("/regression-tests?command=out&output_type=file", 6, 6),
     Case("/regression-tests/{test}", 6, 6),
     Case("/regression-tests/{test}/health", 8, 20),
     Case("/regression-tests/{test}/health?platform=linux", 8, 20),
@@ -95,6 +98,7 @@ CASES = (
     Case("/branches", 6, 6),
     Case("/environments", 6, 6),
     Case("/system/health"),
+    Case("/"),
     Case("/openapi.json"),
 )
 
@@ -173,7 +177,14 @@ def prepare(app: Flask) -> tuple[dict[str, Any], str]:
         db.session.commit()
     assert newest is not None
     times = {"end": newest.isoformat() + "Z", "start": (newest - timedelta(days=90)).isoformat() + "Z"}
-    ids = {"run": run.id, "commit": run.commit, "sample": sample, "test": test, "number": number}
+    ids = {
+        "run": run.id,
+        "commit": run.commit,
+        "prefix": run.commit[:7],
+        "sample": sample,
+        "test": test,
+        "number": number,
+    }
     return ids | times, issued.token
 
 

@@ -27,7 +27,7 @@ from api_v1.database.platform import (
 )
 from api_v1.database.tables import RunCreation, now
 from api_v1.errors import NotFound, Unprocessable
-from api_v1.runs import environments, results
+from api_v1.runs import environments, labels, results
 from api_v1.runs.branches import PULL_REQUEST_BRANCH
 from api_v1.runs.repositories import GITHUB
 from api_v1.verdicts import run_sets
@@ -67,17 +67,24 @@ def create(
     branch: str | None = None,
     pull_request: int | None = None,
     regression_test_ids: Sequence[int] | None = None,
+    category: str | None = None,
+    tag: str | None = None,
     environment_id: str | None = None,
 ) -> int:
     """Queue a new run; return its id.
 
     The set of its tests is always recorded: without it the platform's worker would also run the inactive tests.
 
+    Args:
+        regression_test_ids, category, tag: choose the tests; at most one is given, and without any all active ones run.
+
     Raises:
-        Unprocessable: a test is unknown or inactive, there is none, or the environment does not fit.
+        Unprocessable: a test is unknown or inactive, there is none, no active one has the category or tag, or the
+            environment does not fit.
     """
     _check_environment(environment_id, platform)
-    tests = _chosen_tests(session, regression_test_ids)
+    label = {kind: name for kind, name in (("category", category), ("tag", tag)) if name is not None}
+    tests = _labelled_tests(session, **label) if label else _chosen_tests(session, regression_test_ids)
     kind = TestType.commit if pull_request is None else TestType.pull_request
     run = Test(
         getattr(TestPlatform, platform),
@@ -95,6 +102,7 @@ def create(
         "platform": platform,
         "pull_request": pull_request,
         "regression_tests": len(tests),
+        **label,
     }
     audit_log.record(session, actor, "run.create", f"run:{run.id}", after=after)
     return int(run.id)
@@ -128,6 +136,18 @@ def _chosen_tests(session: DbSession, asked: Sequence[int] | None) -> list[int]:
     chosen = sorted(active if asked is None else asked)
     if not chosen:
         raise Unprocessable("There is no regression test to run.")
+    return chosen
+
+
+def _labelled_tests(session: DbSession, *, category: str | None = None, tag: str | None = None) -> Sequence[int]:
+    """Return the active tests of one category or tag."""
+    kind, name, names = ("tag", tag, "tags") if category is None else ("category", category, "categories")
+    chosen = labels.active_tests(session, kind, str(name))
+    if not chosen:
+        allowed = labels.of_active_tests(session, kind, NAMED)
+        raise Unprocessable(
+            f"No active regression test has the {kind} {name}.", {kind: name, f"allowed_{names}": allowed}
+        )
     return chosen
 
 

@@ -21,7 +21,7 @@ from api_v1.paging import CursorPage
 from api_v1.runs import results, runs
 from api_v1.verdicts import run_sets
 from api_v1.verdicts.narrowing import RUN_ID
-from api_v1.verdicts.rule import Phase
+from api_v1.verdicts.rule import FAILING, Phase
 
 
 class LogNotFound(ApiError):
@@ -39,7 +39,8 @@ def of_run(session: DbSession, storage: Storage, run_id: int, **query: Any) -> C
     """Return a page of a run's log; each line names the sample whose part of the log it is in.
 
     Args:
-        query: the arguments of `logs.page`; `source` as in the contract.
+        query: the arguments of `logs.page`; `source` as in the contract; `around`: "failure" for the lines around the
+            ends of failed regression tests.
 
     Raises:
         NotFound: there is no such run.
@@ -51,6 +52,8 @@ def of_run(session: DbSession, storage: Storage, run_id: int, **query: Any) -> C
     facts = session.execute(_facts(), {"run_id": run_id}).one()
     samples = session.execute(_samples(phase), {"run_id": run_id})
     query |= {"samples": [_mark(row) for row in samples], "source_filter": query.pop("source", None)}
+    if query.pop("around", None) is not None:
+        query["failing"] = results.failing_samples(session, run_id, phase)
     return _page(session, storage, run_id, facts, **query)
 
 
@@ -67,7 +70,9 @@ def of_sample(
     Raises:
         NotFound: the run, or the sample (or its regression test) in it, does not exist.
     """
-    results.of_sample(session, run_id, sample_id, regression_id)
+    result = results.of_sample(session, run_id, sample_id, regression_id)
+    if query.pop("around", None) is not None:
+        query["failing"] = {sample_id} if result.status in FAILING else ()
     facts = session.execute(_facts_with_sample(), {"run_id": run_id, "sample_id": sample_id}).one()
     return _page(session, storage, run_id, facts, sample=_mark(facts), **query)
 

@@ -28,7 +28,11 @@ def review_mode() -> str:
     access=needs(Scope.BASELINES_WRITE, RoleName.ADMIN, RoleName.CONTRIBUTOR),
     body=schemas.BaselineApprovalRequest(),
     responses={
-        202: ResponseSpec("Baseline approval recorded. Status begins as pending_review.", schemas.BaselineApproval())
+        202: ResponseSpec(
+            "Baseline approval recorded. Status begins as pending_review.",
+            schemas.BaselineApproval(),
+            location="/baseline-approvals/{approval_id}",
+        )
     },
     errors=(409, 422),
     idempotent=True,

@@ -12,6 +12,7 @@ from api_v1.runs import details, runs
 from api_v1.schemas import runs as schemas
 from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.request_context import current_actor, machine_minutes
+from api_v1.web.waiting import wait_for_progress
 
 #: The roles that may trigger, cancel and retry runs (contract, `x-required-roles`).
 MAY_RUN = (RoleName.ADMIN, RoleName.TESTER, RoleName.CONTRIBUTOR)
@@ -27,9 +28,13 @@ _RETRY_AFTER = {
 }
 
 
-def retry_after(status: str) -> dict[str, str]:
-    """Return the `Retry-After` header of a response about a run of this status, if it is unfinished."""
-    return {"Retry-After": str(RETRY_SECONDS[status])} if status in RETRY_SECONDS else {}
+def retry_after(status: str, seconds: int | None = None) -> dict[str, str]:
+    """Return the `Retry-After` header of a response about a run of this status, if it is unfinished.
+
+    Args:
+        seconds: instead of those of the status.
+    """
+    return {"Retry-After": str(seconds or RETRY_SECONDS[status])} if status in RETRY_SECONDS else {}
 
 
 @operation(
@@ -54,17 +59,19 @@ def list_runs(query: dict[str, Any]) -> Page[runs.Run]:
     "/runs/{run_id}",
     tag="Runs",
     access=needs(Scope.RUNS_READ),
+    query=schemas.RunQuery(),
     responses={200: ResponseSpec("Run details", schemas.Run(), headers=_RETRY_AFTER)},
 )
-def get_run(run_id: int) -> tuple[runs.Run, int, dict[str, str]]:
+def get_run(run_id: int, query: dict[str, Any]) -> tuple[runs.Run, int, dict[str, str]]:
     """Get a CI run.
 
     The status is derived from the run's progress rows and test results. canceled covers explicit cancellation and
     infrastructure errors, which the platform does not tell apart. While a run is queued or running, Retry-After says
-    when to ask again.
+    when to ask again; wait lets the answer wait for the run's next progress.
     """
+    seconds = wait_for_progress(run_id, query.get("wait"))
     run = runs.get(db.session, run_id, machine_minutes=machine_minutes())
-    return run, 200, retry_after(run.status)
+    return run, 200, retry_after(run.status, seconds)
 
 
 @operation(
@@ -97,10 +104,12 @@ def list_run_progress(run_id: int, query: dict[str, Any]) -> tuple[Page[details.
     """Get progress events for a run.
 
     Oldest first, as the CI worker reported them. The platform stores neither queued nor error: these filters match
-    nothing. While the run is queued or running, Retry-After says when to ask again.
+    nothing. While the run is queued or running, Retry-After says when to ask again; wait lets the answer wait for the
+    run's next progress, whatever its status.
     """
+    seconds = wait_for_progress(run_id, query.pop("wait", None))
     page = details.progress(db.session, run_id, **query)
-    return page, 200, retry_after(page.extra["phase"])
+    return page, 200, retry_after(page.extra["phase"], seconds)
 
 
 @operation(
@@ -125,7 +134,11 @@ def get_run_config(run_id: int) -> details.Config:
     tag="Runs",
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.RunCreateRequest(),
-    responses={202: ResponseSpec("Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run())},
+    responses={
+        202: ResponseSpec(
+            "Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run(), location="/runs/{run_id}"
+        )
+    },
     errors=(409, 422),
     idempotent=True,
 )
@@ -147,7 +160,13 @@ def create_run(body: dict[str, Any]) -> runs.Run:
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.ReasonRequest(),
     body_required=False,
-    responses={202: ResponseSpec("Cancellation accepted (or no-op if already terminal)", schemas.RunActionResult())},
+    responses={
+        202: ResponseSpec(
+            "Cancellation accepted (or no-op if already terminal)",
+            schemas.RunActionResult(),
+            location="/runs/{run_id}",
+        )
+    },
     errors=(409,),
     idempotent=True,
 )
@@ -167,7 +186,13 @@ def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
     access=needs(Scope.RUNS_WRITE, *MAY_RUN),
     body=schemas.RetryRequest(),
     body_required=False,
-    responses={202: ResponseSpec("Retry run queued. new_run_id is the ID of the new run.", schemas.RunActionResult())},
+    responses={
+        202: ResponseSpec(
+            "Retry run queued. new_run_id is the ID of the new run.",
+            schemas.RunActionResult(),
+            location="/runs/{new_run_id}",
+        )
+    },
     errors=(409, 422),
     idempotent=True,
 )

@@ -9,6 +9,7 @@ from flask import current_app
 from api_v1.access.policy import PUBLIC
 from api_v1.database import outages
 from api_v1.schemas import system as schemas
+from api_v1.web import links
 from api_v1.web.health import Health, alive
 from api_v1.web.operation import ResponseSpec, operation
 
@@ -37,6 +38,25 @@ def get_health(query: dict[str, Any]) -> tuple[Health, int]:
         return alive(), 200
     health: Health = current_app.extensions["api_v1"].health.run()
     return health, 503 if health.status == "down" else 200
+
+
+@operation(
+    "GET",
+    "/",
+    tag="System",
+    access=PUBLIC,
+    responses={200: ResponseSpec("What this API is, and where to go on", schemas.Index())},
+    tolerates=outages.DATABASE_ERRORS,
+)
+def get_index() -> dict[str, Any]:
+    """Get the index of this API.
+
+    Its name and version, and the URLs of its document, its health, the log-in (POST) and its documentation. With the
+    slash at the end or without.
+    """
+    api = current_app.extensions["api_v1"]
+    info = api.document["info"]
+    return {"name": info["title"], "version": info["version"], "links": links.of_api(api.settings.docs_url)}
 
 
 @operation(

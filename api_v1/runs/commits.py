@@ -76,8 +76,14 @@ def _full_commits(session: DbSession, beginnings: Iterable[str]) -> Mapping[str 
 
 
 def abbreviated_runs(session: DbSession, commit: str) -> Sequence[int]:
-    """Return the runs whose commit is stored as an abbreviation of a full commit, and is sent as that commit."""
-    beginnings = [commit[:length].lower() for length in range(SHORTEST, FULL)]
+    """Return the runs whose commit is stored with fewer digits than are given, and is sent as one that begins so.
+
+    Args:
+        commit: a commit in full, or its first digits, at least `SHORTEST`.
+    """
+    beginnings = [commit[:length].lower() for length in range(SHORTEST, len(commit))]
+    if not beginnings:
+        return []
     rows = session.execute(
         sa.select(Test.id, Test.commit, Fork.github)
         .join(RunState, RunState.test_id == Test.id)
@@ -85,4 +91,4 @@ def abbreviated_runs(session: DbSession, commit: str) -> Sequence[int]:
         .where(RunState.commit_key.in_(beginnings))
     ).all()
     sent = completed(session, ((row.commit, row.github) for row in rows))
-    return [row.id for row in rows if (sent[row.commit, row.github] or "").lower() == commit.lower()]
+    return [row.id for row in rows if (sent[row.commit, row.github] or "").lower().startswith(commit.lower())]

@@ -102,6 +102,24 @@ def progress(
     return Page([_event(row, redactor) for row in rows], total, phase)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """The newest progress of a run, to tell whether it changed: its id (None without any), and whether it is final."""
+
+    progress_id: int | None
+    final: bool
+
+
+def mark(session: DbSession, run_id: int) -> Mark:
+    """Return the newest progress of a run, in one statement.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    header = results.header(session, run_id)
+    return Mark(header.progress_id, header.phase.finished)
+
+
 @functools.cache
 def _reports(of_status: bool) -> PagedQuery:
     matches = sa.select(TestProgress.timestamp, TestProgress.status, TestProgress.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,28 @@ def in_category(name: Any) -> sa.Select[Any]:
         .join(Category, Category.id == links.category_id)
         .where(sql.equals_ignoring_case(Category.name, name), links.regression_id.is_not(None))
     )
+
+
+def active_tests(session: DbSession, kind: str, name: str) -> Sequence[int]:
+    """Return the ids of the active regression tests with a label of a kind, category or tag, in ascending order."""
+    test = RegressionTest
+    has_label = test.id.in_(in_category(name)) if kind == "category" else test.sample_id.in_(tagged(name))
+    return session.scalars(sa.select(test.id).where(test.active.is_(True), has_label).order_by(test.id)).all()
+
+
+def of_active_tests(session: DbSession, kind: str, most: int) -> Sequence[str]:
+    """Return the labels of a kind, category or tag, that active regression tests have: the first ones by name."""
+    test, links = RegressionTest, regression_test_category
+    if kind == "category":
+        query: Any = sa.select(Category.name).join(links, links.c.category_id == Category.id)
+        query = query.join(test, test.id == links.c.regression_id)
+    else:
+        query = sa.select(Tag.name).join(sample_tags, sample_tags.c.tag_id == Tag.id)
+        query = query.join(test, test.sample_id == sample_tags.c.sample_id)
+    name = query.selected_columns.name
+    query = query.where(test.active.is_(True), name.is_not(None)).distinct()
+    names: Sequence[str] = session.scalars(query.order_by(name).limit(most)).all()
+    return names
 
 
 def _categories() -> sa.Select[Any]:

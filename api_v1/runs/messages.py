@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from api_v1.runs.exit_codes import named
+
 #: By the status of an output; the others need no explanation.
 _OUTPUTS = {
     "diff_mismatch": "Output {} differs from the expected file.",
@@ -17,5 +19,4 @@ def of_output(status: str, output_id: int) -> str | None:
 
 def of_exit_code(exit_code: int | None, expected: int | None) -> str:
     """Say that an exit code is not the expected one."""
-    got, wanted = ("none" if code is None else str(code) for code in (exit_code, expected))
-    return f"Exit code {got}, expected {wanted}."
+    return f"Exit code {named(exit_code)}, expected {named(expected)}."

@@ -21,7 +21,7 @@ from api_v1.runs.labels import Labels, in_category, tagged
 from api_v1.runs.output_statuses import Output
 from api_v1.verdicts import change_log, run_sets
 from api_v1.verdicts.narrowing import RUN_ID, to_run
-from api_v1.verdicts.rule import Phase, Verdict, failing_results, phase_of, stored_file
+from api_v1.verdicts.rule import FAILING, Phase, Verdict, failing_results, phase_of, stored_file
 
 #: The most severe verdict comes first where one of several has to be shown.
 SEVERITY: tuple[str, ...] = (
@@ -64,6 +64,8 @@ class RunHeader:
     token: str | None = field(repr=False)
     stored_total: int | None = None
     stored_errors: int | None = None
+    #: The newest progress; None without any.
+    progress_id: int | None = None
 
     def differs(self, *, total: int | None = None, errors: int | None = None) -> bool:
         """Tell whether the stored state of a finished run has other numbers than those derived for an answer."""
@@ -81,7 +83,7 @@ def header(session: DbSession, run_id: int) -> RunHeader:
     if row is None:
         raise NotFound("run", run_id)
     return RunHeader(
-        phase_of(row.status), row.platform.value, row.timestamp, row.token, row.stored_total, row.stored_errors
+        phase_of(row.status), row.platform.value, row.timestamp, row.token, row.stored_total, row.stored_errors, row.id
     )
 
 
@@ -92,6 +94,7 @@ def _header() -> sa.Select[Any]:
         sa.select(
             Test.platform,
             Test.token,
+            TestProgress.id,
             TestProgress.status,
             TestProgress.timestamp,
             RunState.total.label("stored_total"),
@@ -206,6 +209,18 @@ def of_sample(session: DbSession, run_id: int, sample_id: int, regression_id: in
         chosen = asked[0]
     others = sorted(row.regression_id for row in found if row is not chosen)
     return replace(_results(session, run_id, [chosen])[0], other_regression_ids=others)
+
+
+def failing_samples(session: DbSession, run_id: int, phase: Phase) -> frozenset[int]:
+    """Return the samples of which a regression test of a run's set failed, or lacks its output."""
+    found = session.scalars(_failing_samples(phase), {"run_id": run_id})
+    return frozenset(sample for sample in found if sample is not None)
+
+
+@functools.cache
+def _failing_samples(phase: Phase) -> sa.Select[Any]:
+    row = _rows(phase).c
+    return sa.select(row.sample_id).where(row.status.in_(FAILING)).distinct()
 
 
 def _missing_in_run(session: DbSession, run_id: int, sample_id: int, regression_id: int | None = None) -> NotFound:

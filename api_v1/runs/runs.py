@@ -17,7 +17,7 @@ from api_v1.database.tables import RunCreation, RunState, now
 from api_v1.date_times import iso
 from api_v1.errors import NotFound
 from api_v1.paging import Page, paginate
-from api_v1.runs.commits import abbreviated_runs, completed
+from api_v1.runs.commits import FULL, SHORTEST, abbreviated_runs, completed
 from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import derivation, stored
 from api_v1.verdicts.rule import RunStatus, run_errors
@@ -186,16 +186,15 @@ def page(
         VerdictsRebuilding: the filter by status needs the states of runs that are not known.
     """
     source = stored.sources(session, status=filters.get("status"))
-    abbreviated = abbreviated_runs(session, filters["commit_sha"]) if "commit_sha" in filters else ()
-    names = frozenset(filters) | ({"abbreviated"} if abbreviated else set())
-    chosen, query, number = source.built(_statements, sort, names)
+    for name in _OF_COMMIT & filters.keys():
+        abbreviated = abbreviated_runs(session, filters[name])
+        # A range, for which every database uses the index; "g" comes after all hex digits.
+        filters |= {f"{name}_key": filters[name].lower(), f"{name}_end": filters[name].lower() + "g"}
+        filters |= {f"{name}_abbreviated": abbreviated} if abbreviated else {}
+    chosen, query, number = source.built(_statements, sort, frozenset(filters))
     if "repository" in filters:
         # Filter by ids: with a subquery, MySQL would begin with the forks and sort all of their runs.
         filters["repository"] = session.scalars(sa.select(Fork.id).where(of_repository(filters["repository"]))).all()
-    if "commit_sha" in filters:
-        filters["commit_key"] = filters["commit_sha"].lower()
-        if abbreviated:
-            filters["abbreviated"] = abbreviated
     if "platform" in filters:
         filters["platform"] = getattr(TestPlatform, filters["platform"])
     asked = {**filters, "limit": limit, "offset": offset, "most": limit + offset}
@@ -230,8 +229,14 @@ def _statements(source: Sources, sort: str, filters: frozenset[str]) -> tuple[sa
 
 
 #: The filters on columns of a run's state, and those on columns of the platform.
-_OF_STATE = frozenset({"status", "created_after", "created_before", "commit_sha", "branch"})
+_OF_STATE = frozenset(
+    {"status", "created_after", "created_before", "commit_sha", "commit_prefix", "pull_request", "branch"}
+)
 _OF_TEST = frozenset({"commit_sha", "repository", "platform"})
+
+#: The filters by commit. Each has the parameters `_key`, the value in lower case, and `_end`, behind all commits that
+#: begin so; and where there are any `_abbreviated`, the runs of which an abbreviation of such a commit is stored.
+_OF_COMMIT = frozenset({"commit_sha", "commit_prefix"})
 
 
 def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:
@@ -239,23 +244,39 @@ def _conditions(state: Any, filters: frozenset[str]) -> list[sa.ColumnElement[bo
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
         "status": lambda name: state.status == sa.bindparam(name),
         "branch": lambda name: state.branch_key == sql.group_key(sql.parameter(name)),
-        "commit_sha": lambda name: _of_commit(state, name, "abbreviated" in filters),
+        "commit_sha": lambda name: sa.or_(_has_commit(state, name), *_abbreviated(state, name, filters)),
+        "commit_prefix": lambda name: sa.or_(_begins_with(state, name), *_abbreviated(state, name, filters)),
+        "pull_request": lambda name: state.pull_request == sa.bindparam(name),
         "repository": lambda name: Test.fork_id.in_(sa.bindparam(name, expanding=True)),
         "platform": lambda name: Test.platform == sa.bindparam(name),
         "created_after": lambda name: state.created_at > sa.bindparam(name),
         "created_before": lambda name: state.created_at < sa.bindparam(name),
     }
-    return [rules[name](name) for name in sorted(filters - {"abbreviated"})]
+    return [rules[name](name) for name in sorted(filters & rules.keys())]
 
 
-def _of_commit(state: Any, name: str, abbreviated: bool) -> sa.ColumnElement[bool]:
-    """Be true for the runs of a commit; the parameter `abbreviated` has those of which an abbreviation is stored."""
-    stored_in_full = sa.and_(
-        state.commit_key == sa.bindparam("commit_key"), sql.equals_ignoring_case(Test.commit, sql.parameter(name))
+def _has_commit(state: Any, name: str) -> sa.ColumnElement[bool]:
+    """Be true for the runs of a commit that is stored in full."""
+    return sa.and_(
+        state.commit_key == sa.bindparam(f"{name}_key"), sql.equals_ignoring_case(Test.commit, sql.parameter(name))
     )
-    if not abbreviated:
-        return stored_in_full
-    return sa.or_(stored_in_full, state.test_id.in_(sa.bindparam("abbreviated", expanding=True)))
+
+
+def _begins_with(state: Any, name: str) -> sa.ColumnElement[bool]:
+    """Be true for the runs whose stored commit begins with the parameter; other texts than commits are none."""
+    key = state.commit_key
+    return sa.and_(
+        key >= sa.bindparam(f"{name}_key"),
+        key < sa.bindparam(f"{name}_end"),
+        sa.func.length(key).between(SHORTEST, FULL),
+        ~key.regexp_match("[^0-9a-f]"),
+    )
+
+
+def _abbreviated(state: Any, name: str, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:
+    """Return the condition of the runs of which an abbreviation of a commit is stored, if there are any."""
+    parameter = f"{name}_abbreviated"
+    return [state.test_id.in_(sa.bindparam(parameter, expanding=True))] if parameter in filters else []
 
 
 def _total(state: Any, filters: frozenset[str]) -> sa.Select[Any]:

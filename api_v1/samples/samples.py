@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from api_v1.database import sql
 from api_v1.database.platform import (
     DbSession,
+    OutputType,
     RegressionTest,
     RegressionTestOutput,
     RegressionTestOutputFiles,
@@ -28,6 +29,9 @@ from api_v1.paging import Page, paginate
 from api_v1.runs.labels import Labels, in_category, tagged
 from api_v1.samples import media_info
 from api_v1.verdicts.narrowing import REGRESSION_IDS
+
+#: Where CCExtractor can write to.
+OUTPUT_TYPES = tuple(OutputType.values())
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class ExpectedOutput:
 class DefinitionDetails(Definition):
     """What a regression test runs and expects, with all outputs: also those that are ignored or have no baseline."""
 
+    output_type: str | None
     expected_exit_code: int | None
     outputs: Sequence[ExpectedOutput]
 
@@ -212,8 +217,10 @@ def definitions(
 
     Args:
         storage: where the baselines are.
-        filters: active, category, tag, sample_id; absent ones do not filter.
+        filters: active, category, tag, sample_id, command (a part), output_type; absent ones do not filter.
     """
+    if "output_type" in filters:
+        filters["output_type"] = OutputType.from_string(filters["output_type"])
     query, number = _definitions(frozenset(filters))
     rows = session.execute(query, {**filters, "limit": limit, "offset": offset}).all()
     total = session.scalar(number, filters)
@@ -233,7 +240,12 @@ def definition(session: DbSession, storage: Storage, regression_id: int) -> Defi
     if row is None:
         raise NotFound("regression_test", regression_id)
     [values] = _described(session, storage, [row])
-    return DefinitionDetails(**values, expected_exit_code=row.expected_rc, outputs=_outputs(session, regression_id))
+    return DefinitionDetails(
+        **values,
+        output_type=row.output_type if row.output_type in OUTPUT_TYPES else None,
+        expected_exit_code=row.expected_rc,
+        outputs=_outputs(session, regression_id),
+    )
 
 
 _DEFINITION = sa.select(
@@ -242,6 +254,8 @@ _DEFINITION = sa.select(
     RegressionTest.command,
     RegressionTest.active,
     RegressionTest.expected_rc,
+    # As it is stored: a type of another version of the platform is no error of the whole answer.
+    sa.type_coerce(RegressionTest.output_type, sa.String).label("output_type"),
 ).where(RegressionTest.id == sa.bindparam("regression_id"))
 
 
@@ -311,6 +325,8 @@ def _definitions(filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any
         "category": lambda name: test.id.in_(in_category(sql.parameter(name))),
         "tag": lambda name: test.sample_id.in_(tagged(sql.parameter(name))),
         "sample_id": lambda name: test.sample_id == sa.bindparam(name),
+        "command": lambda name: sql.contains(test.command, sql.parameter(name)),
+        "output_type": lambda name: test.output_type == sa.bindparam(name),
     }
     conditions = [rules[name](name) for name in filters]
     query = sa.select(test.id, test.sample_id, test.command, test.active).where(*conditions).order_by(test.id)

@@ -7,6 +7,7 @@ from marshmallow import fields, validate
 from api_v1.schemas.common import ResponseSchema, entity_id, id_filter
 from api_v1.schemas.samples import OUTPUT_STATUSES
 from api_v1.verdicts.meanings import listed
+from api_v1.web import links
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import BodyId, JsonBoolean, RequestSchema, Text, UtcDateTime, choice
 
@@ -97,6 +98,16 @@ class BaselineApproval(ResponseSchema):
     )
     reverted_at = UtcDateTime(
         required=True, allow_none=True, metadata={"description": "When it was reverted, in UTC; null if it was not."}
+    )
+    links = fields.Function(
+        links.of_approval,
+        metadata={
+            "type": "object",
+            "additionalProperties": {"type": "string", "format": "uri"},
+            "description": "Itself and its diff; review while it is pending, revert while it is approved and not "
+            "reverted: POST to these.",
+        },
+        required=True,
     )
 
 

@@ -13,8 +13,9 @@ PLATFORMS = ("linux", "windows")
 
 HASH_PATTERN = "^[a-fA-F0-9]{64}$"
 COMMIT_PATTERN = "^[a-fA-F0-9]{40}$"
+COMMIT_PREFIX_PATTERN = "^[a-fA-F0-9]{7,40}$"
 #: In responses: the platform stores abbreviations of some commits.
-STORED_COMMIT_PATTERN = "^[a-fA-F0-9]{7,40}$"
+STORED_COMMIT_PATTERN = COMMIT_PREFIX_PATTERN
 REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
 
 
@@ -257,6 +258,14 @@ def commit_sha(**options: object) -> fields.String:
         validate=FullMatch(COMMIT_PATTERN),
         metadata={"description": "The full commit, 40 hexadecimal digits; as a filter, only runs of it."},
         **options,  # type: ignore[arg-type]
+    )
+
+
+def commit_prefix() -> fields.String:
+    """Return the request field of the first digits of a commit."""
+    return Text(
+        validate=FullMatch(COMMIT_PREFIX_PATTERN),
+        metadata={"description": "The first 7 to 40 digits of a commit."},
     )
 
 

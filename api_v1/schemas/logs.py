@@ -47,9 +47,18 @@ class SampleLogQuery(RequestSchema):
         validate=validate.Range(1, 1000), metadata={"description": "The last n lines; excludes cursor."}
     )
     context = QueryInteger(
-        load_default=0,
         validate=validate.Range(0, 10),
-        metadata={"description": "So many lines around each match of contains."},
+        metadata={
+            "description": "So many lines around each match of contains or around. By default none, with around 10."
+        },
+    )
+    around = fields.String(
+        validate=choice(("failure",)),
+        metadata={
+            "description": "failure: the lines around the ends of failed regression tests. The log names samples and "
+            "no tests: these are the ends of all tests of a sample of which one failed, and the ends with an exit code "
+            "other than 0 where no sample is named. Excludes level, source and contains."
+        },
     )
 
 
@@ -97,6 +106,12 @@ class LogLine(ResponseSchema):
         required=True,
         allow_none=True,
         metadata={"description": "The media sample in whose part of the log the line is; null outside of such parts."},
+    )
+    exit_code_name = fields.String(
+        metadata={
+            "description": "What the exit code means that this line says a regression test ended with, such as "
+            "segmentation fault for 139; left out in other lines, and where nobody knows."
+        }
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
+from api_v1.samples.samples import OUTPUT_TYPES
 from api_v1.schemas.common import (
     HASH_PATTERN,
     PLATFORMS,
@@ -21,8 +22,21 @@ from api_v1.schemas.common import (
     tags_field,
 )
 from api_v1.schemas.outputs import OutputFile
+from api_v1.verdicts.meanings import listed
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import QueryBoolean, RequestSchema, Text, choice
+
+#: What the destinations are to which a test can write; the platform may get others.
+_DESTINATIONS = {
+    "file": "a file",
+    "null": "nowhere",
+    "tcp": "a TCP connection",
+    "cea708": "a file for each CEA-708 service",
+    "multiprogram": "a file for each program",
+    "stdout": "the standard output",
+    "report": "a report about the sample, on the standard output",
+}
+_OUTPUT_TYPES = listed({name: _DESTINATIONS.get(name, "as the platform says") for name in OUTPUT_TYPES})
 
 
 class RegressionTestQuery(PageQuery):
@@ -32,6 +46,13 @@ class RegressionTestQuery(PageQuery):
     category = label_filter("category")
     tag = label_filter("tag")
     sample_id = id_filter("media sample")
+    command = Text(
+        validate=validate.Length(1, 500),
+        metadata={"description": "Only tests whose command contains this text, whatever its case."},
+    )
+    output_type = fields.String(
+        validate=choice(OUTPUT_TYPES), metadata={"description": f"Only tests that write there. {_OUTPUT_TYPES}"}
+    )
 
 
 class RegressionTest(ResponseSchema):
@@ -79,6 +100,12 @@ class RegressionTestDetails(RegressionTest):
     """The definition of a regression test, with all of its outputs."""
 
     sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
+    output_type = fields.String(
+        required=True,
+        allow_none=True,
+        validate=choice(OUTPUT_TYPES),
+        metadata={"description": f"Where CCExtractor writes to; null where the platform stores none. {_OUTPUT_TYPES}"},
+    )
     expected_exit_code = fields.Integer(
         required=True,
         allow_none=True,

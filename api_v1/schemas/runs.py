@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api_v1.runs.runs import SORT_KEYS
 from api_v1.schemas.common import (
@@ -14,6 +14,7 @@ from api_v1.schemas.common import (
     RunFilter,
     Truncated,
     TruncatedList,
+    commit_prefix,
     commit_sha,
     repository,
     stored_commit,
@@ -27,12 +28,14 @@ from api_v1.web.validation import (
     FullMatch,
     GitHubRepository,
     JsonBoolean,
+    QueryInteger,
     RequestSchema,
     Text,
     Unique,
     UtcDateTime,
     choice,
 )
+from api_v1.web.waiting import wait_field
 
 
 def _body_id(at_most: int | None = None, **options: Any) -> fields.Integer:
@@ -67,6 +70,10 @@ class RunListQuery(PageQuery, RunFilter):
     """Page, filters and order of the list of runs."""
 
     commit_sha = commit_sha()
+    commit_prefix = commit_prefix()
+    pull_request = QueryInteger(
+        validate=validate.Range(min=1), metadata={"description": "Only runs of the pull request of this number."}
+    )
     repository = repository()
     sort = fields.String(
         load_default="-created_at",
@@ -187,13 +194,20 @@ class RunSummary(ResponseSchema):
     triggered_by = fields.String(required=True, allow_none=True, validate=validate.Length(max=100))
 
 
+class RunQuery(RequestSchema):
+    """Whether to wait for a run."""
+
+    wait = wait_field()
+
+
 class ProgressQuery(PageQuery):
-    """Page and filter of a run's progress."""
+    """Page and filter of a run's progress, and whether to wait for it."""
 
     status = fields.String(
         validate=choice(PROGRESS_STATUSES),
         metadata={"description": f"Only reports with this status. {listed(PROGRESS_STATUSES)}"},
     )
+    wait = wait_field()
 
 
 class ProgressEvent(ResponseSchema):
@@ -276,10 +290,28 @@ class RunCreateRequest(RequestSchema):
             "description": "The ids of the active regression tests to run, each once; by default all of them.",
         },
     )
+    category = Text(
+        validate=validate.Length(1, 64),
+        metadata={"description": "The active regression tests of this category, whatever its case, instead of ids."},
+    )
+    tag = Text(
+        validate=validate.Length(1, 64),
+        metadata={
+            "description": "The active regression tests of samples with this tag, whatever its case, instead of ids."
+        },
+    )
     environment_id = Text(
         validate=validate.Length(max=50),
         metadata={"description": "An id of GET /environments, of the same platform; by default that one."},
     )
+
+    @validates_schema
+    def check_choice(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse two ways to choose the tests, because nobody can tell whether the one should narrow the other."""
+        given = [name for name in ("regression_test_ids", "category", "tag") if name in data]
+        if len(given) > 1:
+            reason = ["Choose by one of regression_test_ids, category and tag."]
+            raise ValidationError(dict.fromkeys(given, reason))
 
 
 class ReasonRequest(RequestSchema):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from marshmallow import INCLUDE, fields, post_dump, validate
+from marshmallow import fields, validate
 
 from api_v1.schemas.common import ResponseSchema
 from api_v1.verdicts.meanings import listed
@@ -59,15 +57,31 @@ class SystemHealth(ResponseSchema):
     )
 
 
-class Document(ResponseSchema):
-    """An OpenAPI document, dumped unchanged."""
+class Index(ResponseSchema):
+    """What the API is, and where to go on."""
 
-    class Meta:
-        unknown = INCLUDE
+    name = fields.String(required=True, metadata={"description": "The name of the API."})
+    version = fields.String(required=True, metadata={"description": "The version of its document."})
+    links = fields.Dict(
+        keys=fields.String(),
+        values=fields.Url(),
+        required=True,
+        metadata={
+            "description": "Itself, the document, the health, the log-in (POST) and, where there is one, the "
+            "documentation for people."
+        },
+    )
+
+
+class Document(ResponseSchema):
+    """An OpenAPI document."""
 
     openapi = fields.String(required=True, metadata={"description": "The version of OpenAPI."})
-
-    @post_dump(pass_original=True)
-    def whole(self, _dumped: dict[str, Any], original: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Return the original, because fields of the document are not declared here."""
-        return original
+    info = fields.Dict(required=True, metadata={"description": "What the API is."})
+    servers = fields.List(
+        fields.Dict(), required=True, metadata={"description": "Where it is; a relative URL is that of the document."}
+    )
+    security = fields.List(fields.Dict(), required=True, metadata={"description": "How to authenticate."})
+    tags = fields.List(fields.Dict(), required=True, metadata={"description": "The groups of operations."})
+    paths = fields.Dict(required=True, metadata={"description": "The operations by path and method."})
+    components = fields.Dict(required=True, metadata={"description": "Schemas, and other parts that are used often."})

@@ -19,7 +19,16 @@ from werkzeug.routing.converters import PathConverter
 from api_v1.access import tokens
 from api_v1.database import connections, outages
 from api_v1.database.session import db
-from api_v1.web import absolute_urls, access_log, handlers, metrics, operation, preconditions, request_context
+from api_v1.web import (
+    absolute_urls,
+    access_log,
+    compression,
+    handlers,
+    metrics,
+    operation,
+    preconditions,
+    request_context,
+)
 from api_v1.web.errors import MethodNotAllowed, NoSuchUrl, PreconditionFailed
 from api_v1.web.rate_limits import Limits
 
@@ -199,12 +208,15 @@ def _allowed_methods() -> list[str]:
 
 
 def finish(response: Response) -> Response:
-    """Evaluate the preconditions, add the common headers to every response and write its access-log line."""
+    """Evaluate the preconditions, compress, add the common headers to every response and write its access-log line."""
     if request.method in ("GET", "HEAD") and response.status_code == 200:
+        gzipped = compression.is_wanted(response)
         try:
-            preconditions.apply(response)
+            preconditions.apply(response, compression.SUFFIX if gzipped else "")
         except PreconditionFailed as failure:
             response = handlers.render(failure)
+        if gzipped and response.status_code == 200:
+            compression.compress(response)
     _limits().write_headers(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)

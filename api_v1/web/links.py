@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api_v1.acting.approvals import APPROVED, PENDING
 from api_v1.web.absolute_urls import api_root
 from api_v1.web.operation import REGISTRY
 
 if TYPE_CHECKING:
+    from api_v1.acting.approvals import Approval
     from api_v1.files.artifacts import Artifact
     from api_v1.findings.pull_requests import FailingTest
     from api_v1.runs.runs import Run
@@ -36,6 +38,22 @@ _OF_ARTIFACT = {
 }
 
 
+def of_api(docs_url: str) -> dict[str, str]:
+    """Return where a caller who knows nothing goes on.
+
+    Args:
+        docs_url: that of the documentation for people; the empty string where it is unknown.
+    """
+    root = api_root()
+    found = {
+        "self": f"{root}/",
+        "document": f"{root}/openapi.json",
+        "health": f"{root}/system/health",
+        "log_in": f"{root}/auth/tokens",
+    }
+    return found | ({"docs": docs_url} if docs_url else {})
+
+
 def of_artifact(artifact: Artifact) -> str | None:
     """Return the download URL of an artifact: of the bucket, else of this API; None if neither serves it.
 
@@ -44,6 +62,17 @@ def of_artifact(artifact: Artifact) -> str | None:
     if artifact.signed_url is not None or not artifact.served:
         return artifact.signed_url
     return api_root() + _OF_ARTIFACT[artifact.type].format(artifact=artifact)
+
+
+def of_approval(approval: Approval) -> dict[str, str]:
+    """Return the URLs of a baseline approval, of the diff to look at, and of what can be done about it."""
+    own = f"{api_root()}/baseline-approvals/{approval.approval_id}"
+    found = {"self": own, "diff": api_root() + _OF_ARTIFACT["diff"].format(artifact=approval)}
+    if approval.status == PENDING:
+        found["review"] = f"{own}/review"
+    elif approval.status == APPROVED and approval.reverted_at is None:
+        found["revert"] = f"{own}/revert"
+    return found
 
 
 def of_failing_test(test: FailingTest) -> str | None:

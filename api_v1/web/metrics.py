@@ -23,7 +23,7 @@ from api_v1.database import connections, outages
 from api_v1.database.tables import now
 from api_v1.files.circuit_breaker import CLOSED, HALF_OPEN, OPEN
 from api_v1.verdicts import stored
-from api_v1.web import access_log, operation
+from api_v1.web import access_log, operation, request_context
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _registry = CollectorRegistry()
 REQUESTS = Counter("api_v1_requests", "Requests, by operation and status.", ["operation", "status"], registry=_registry)
 DURATIONS = Histogram(
     "api_v1_request_duration_seconds",
-    "Time from the start of a request to its response, by operation.",
+    "Time from the start of a request to its response, by operation; without those that waited.",
     ["operation"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
     registry=_registry,
@@ -63,7 +63,8 @@ def count(response: Response) -> None:
     declared = operation.current()
     name = NO_OPERATION if declared is None else declared.endpoint
     REQUESTS.labels(name, str(response.status_code)).inc()
-    DURATIONS.labels(name).observe(access_log.elapsed_ms() / 1000)
+    if not request_context.has_waited():
+        DURATIONS.labels(name).observe(access_log.elapsed_ms() / 1000)
     CIRCUIT.set(_CIRCUIT_STATES[api.storage.bucket.circuit.state])
 
 

@@ -16,8 +16,9 @@ from marshmallow import Schema
 
 from api_v1.settings import LimitGroup, Settings
 from api_v1.verdicts.meanings import listed
-from api_v1.web import openapi_text, pages
+from api_v1.web import field_selection, openapi_text, pages
 from api_v1.web.errors import ErrorResponse, of_status
+from api_v1.web.field_selection import FieldNames
 from api_v1.web.operation import REGISTRY, RESOURCES, Operation, ResponseSpec
 
 VERSION = "1.2.0"
@@ -118,6 +119,7 @@ def document(settings: Settings, prefix: str = PREFIX) -> dict[str, Any]:
         docstrings[made.__name__] = made.__doc__ or ""
         return made.__name__
 
+    plugin = MarshmallowPlugin(schema_name_resolver=component_name)
     spec = APISpec(
         title="CCExtractor CI System API",
         version=VERSION,
@@ -133,8 +135,10 @@ def document(settings: Settings, prefix: str = PREFIX) -> dict[str, Any]:
         servers=_servers(settings, prefix),
         security=[{"bearerAuth": []}],
         tags=[{"name": name, "description": text} for name, text in openapi_text.TAGS.items()],
-        plugins=[MarshmallowPlugin(schema_name_resolver=component_name)],
+        plugins=[plugin],
     )
+    assert plugin.converter is not None
+    plugin.converter.add_parameter_attribute_function(_field_names)
     _add_components(spec, settings)
     tags = list(openapi_text.TAGS)
     for operation in sorted(REGISTRY.values(), key=lambda operation: tags.index(operation.tag)):
@@ -142,7 +146,12 @@ def document(settings: Settings, prefix: str = PREFIX) -> dict[str, Any]:
     made = spec.to_dict()
     for name, schema in made["components"]["schemas"].items():
         schema.setdefault("description", _sentence(docstrings.get(name, "")))
-    return made
+    return {**made, **({"externalDocs": {"url": settings.docs_url}} if settings.docs_url else {})}
+
+
+def _field_names(_converter: Any, field: Any, **_: Any) -> dict[str, Any]:
+    """Say how the names of fields are written in a query string."""
+    return field_selection.STYLE if isinstance(field, FieldNames) else {}
 
 
 def _sentence(docstring: str | None) -> str:
@@ -271,7 +280,7 @@ def _parameters(operation: Operation) -> list[Any]:
         }
         for name in operation.path_parameters
     ]
-    query = [{"in": "query", "schema": operation.query}] if operation.query is not None else []
+    query = [{"in": "query", "schema": operation.parameters}] if operation.parameters is not None else []
     # apispec turns a name into a reference.
     headers = ["IdempotencyKey"] if operation.idempotent else []
     headers += ["IfNoneMatch"] if operation.method == "GET" else []
@@ -306,6 +315,12 @@ def _response(spec: APISpec, operation: Operation, status: int, of: ResponseSpec
         headers["Link"] = _LINK
     if operation.idempotent:
         headers["Idempotency-Replayed"] = _REPLAYED
+    if of.location is not None:
+        headers["Location"] = {
+            "required": True,
+            "description": f"The URL of what to poll: {of.location}",
+            "schema": {**_TEXT, "format": "uri"},
+        }
     described: dict[str, Any] = {"description": of.description, "headers": headers}
     if of.schema is not None:
         described["content"] = {"application/json": {"schema": _body(spec, of)}}

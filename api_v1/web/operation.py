@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,7 +31,8 @@ from api_v1.database import outages
 from api_v1.database.session import db
 from api_v1.paging import CursorPage, Page
 from api_v1.settings import LimitGroup
-from api_v1.web import idempotency, pages, preconditions, validation
+from api_v1.web import field_selection, idempotency, pages, preconditions, validation
+from api_v1.web.absolute_urls import api_root
 from api_v1.web.handlers import empty_response, json_response
 from api_v1.web.request_context import required_caller
 
@@ -59,6 +61,7 @@ class ResponseSpec:
         page: the type of page that the operation returns, None when it returns a single object.
         extra: serialises the fields beside `data` in the envelope of a page.
         headers: the OpenAPI objects of its own headers, by name.
+        location: the path of what to poll, for the header `Location`, with fields of the body: `/runs/{run_id}`.
     """
 
     description: str
@@ -66,6 +69,11 @@ class ResponseSpec:
     page: type[Page[Any]] | type[CursorPage[Any]] | None = None
     extra: Schema | None = None
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    location: str | None = None
+
+    def location_headers(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """Return the header `Location` of a response with this body, if it has one."""
+        return {"Location": api_root() + self.location.format(**body)} if self.location is not None else {}
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Operation:
         run: the decorated function. It takes the path's parameters by name, and `query` and `body` when they are
             declared. It returns the body, or a tuple of body and status, or of body, status and headers.
         extra_errors: the error statuses that do not follow from the rest, such as 409; see `errors`.
-        query: loads the query string; without it every parameter is refused.
+        query: loads the query string; without it every parameter is refused, apart from `fields` of a GET.
         body: loads the JSON body.
         body_required: whether an absent body is refused; otherwise it is `{}`.
         rate_limit: the group of requests it is counted with; by default the caller and the method decide.
@@ -116,9 +124,21 @@ class Operation:
         return re.findall(r"{(\w+)}", self.path)
 
     @property
-    def rule(self) -> str:
-        """The path as a Flask rule. Ids stay strings so that an invalid id gives our 404, after authorization."""
-        return self.path.replace("{", "<").replace("}", ">")
+    def rules(self) -> list[str]:
+        """The path as Flask rules: one, but for the index one with a slash and one without.
+
+        Ids stay strings so that an invalid id gives our 404, after authorization.
+        """
+        rule = self.path.replace("{", "<").replace("}", ">")
+        return ["", rule] if rule == "/" else [rule]
+
+    @functools.cached_property
+    def parameters(self) -> Schema | None:
+        """The schema of the whole query string: `query`, and `fields` where the answer is an object or a list."""
+        spec = next(iter(self.responses.values()))
+        if self.method != "GET" or spec.schema is None:
+            return self.query
+        return field_selection.with_fields(self.query, spec.schema, of_items=spec.page is not None)
 
     @property
     def errors(self) -> list[int]:
@@ -173,7 +193,7 @@ class Operation:
         return self._serve_once(path)
 
     def _serve_once(self, path: Mapping[str, str]) -> Response:
-        arguments = self._arguments(path)
+        arguments, names = self._arguments(path)
         if self.method != "GET":
             paths = {declared.path for declared in REGISTRY.values() if declared.method == "GET"}
             preconditions.check_write(has_representation=self.path in paths)
@@ -183,7 +203,7 @@ class Operation:
             _begin_to_write()
         key = request.headers.get("Idempotency-Key") if self.idempotent else None
         if key is None:
-            response = self._respond(self.run(**arguments), arguments.get("query"))
+            response = self._respond(self.run(**arguments), arguments.get("query"), names)
         else:
             response = self._respond_once(key, arguments)
         db.session.commit()
@@ -196,25 +216,35 @@ class Operation:
         request_hash = idempotency.hash_request(request.method, request.path, arguments.get("body") or {})
         stored = idempotency.claim(db.session, token_id, key, request_hash)
         if stored is not None:
-            headers = {"Idempotency-Replayed": "true"}
+            located = self.responses[stored.status].location_headers(json.loads(stored.body))
+            headers = {"Idempotency-Replayed": "true", **located}
             return Response(stored.body, stored.status, headers, mimetype="application/json")
-        response = self._respond(self.run(**arguments), None)
+        response = self._respond(self.run(**arguments))
         idempotency.store_response(db.session, token_id, key, response.status_code, response.get_data(as_text=True))
         return response
 
-    def _arguments(self, path: Mapping[str, str]) -> dict[str, Any]:
+    def _arguments(self, path: Mapping[str, str]) -> tuple[dict[str, Any], Collection[str] | None]:
+        """Return the arguments of the function, and the names of the fields to answer, None for all."""
         arguments: dict[str, Any] = {}
-        query = validation.load_query(self.query, request.args)
+        query = validation.load_query(self.parameters, request.args)
+        names: Collection[str] | None = query.pop(field_selection.NAME, None)
         if self.query is not None:
             arguments["query"] = query
         if self.body is not None:
             arguments["body"] = validation.load_body(self.body, request, required=self.body_required)
         for name, value in path.items():
             arguments[name] = validation.path_id(RESOURCES[name], value) if name in RESOURCES else value
-        return arguments
+        return arguments, names
 
-    def _respond(self, result: Any, query: Mapping[str, Any] | None) -> Response:
-        """Serialise what the function returned by the declared response of its status."""
+    def _respond(
+        self, result: Any, query: Mapping[str, Any] | None = None, names: Collection[str] | None = None
+    ) -> Response:
+        """Serialise what the function returned by the declared response of its status.
+
+        Args:
+            query: the parameters, of a list.
+            names: the fields to answer; None for all.
+        """
         status = next(iter(self.responses))
         headers: dict[str, str] = {}
         if isinstance(result, tuple):
@@ -224,10 +254,12 @@ class Operation:
         if spec.schema is None:
             return empty_response(status, headers)
         if spec.page is None:
-            return json_response(spec.schema.dump(result), status, headers)
+            dumped = field_selection.select(spec.schema.dump(result), names)
+            return json_response(dumped, status, headers | spec.location_headers(dumped))
         assert query is not None
         serialise: Any = pages.cursor_envelope if spec.page is CursorPage else pages.envelope
         body, links = serialise(result, spec.schema, query, spec.extra)
+        body["data"] = [field_selection.select(item, names) for item in body["data"]]
         if links:
             headers["Link"] = links
         return json_response(body, status, headers)

@@ -21,6 +21,12 @@ def page() -> str:
     return "\n".join([_INTRODUCTION, *(line for tag in tags for line in _section(tag))])
 
 
+def usable_scopes(role: str | None) -> set[str]:
+    """Return the scopes with which a role may call an operation."""
+    accesses = (operation.access for operation in REGISTRY.values())
+    return {access.scope for access in accesses if access.scope and (not access.roles or role in access.roles)}
+
+
 def _section(tag: str) -> Iterator[str]:
     yield f"## {tag}\n"
     yield _row("operation", "summary", "scope", *RoleName)

@@ -11,14 +11,20 @@ from flask import Response, request
 from api_v1.web.errors import PreconditionFailed
 
 
-def apply(response: Response) -> None:
+def apply(response: Response, variant: str = "") -> None:
     """Give a representation its ETag, and make it a 304 where the client has it already.
+
+    Args:
+        variant: the end of the ETag of another representation of the same answer.
 
     Raises:
         PreconditionFailed: `If-Match` names other representations only.
     """
     response.add_etag()
     etag, weak = response.get_etag()
+    if variant:
+        etag = f"{etag}{variant}"
+        response.set_etag(etag)
     # The comparison is strong: Werkzeug's `contains` ignores weak tags.
     if request.if_match and (weak or etag is None or not request.if_match.contains(etag)):
         raise PreconditionFailed("If-Match")

@@ -11,6 +11,7 @@ from api_v1.files.storage import Storage
 from api_v1.web import access_log
 
 _CALLER = "api_v1.caller"
+_WAITED = "api_v1.waited"
 
 
 def current_actor() -> Actor:
@@ -43,6 +44,16 @@ def current_caller() -> Caller | None:
     """Return the caller of the current request, or None without a valid token."""
     caller: Caller | None = request.environ.get(_CALLER)
     return caller
+
+
+def remember_wait() -> None:
+    """Remember that the current request may have waited, because its caller asked for that."""
+    request.environ[_WAITED] = True
+
+
+def has_waited() -> bool:
+    """Tell whether the current request may have waited."""
+    return _WAITED in request.environ
 
 
 def required_caller() -> Caller:

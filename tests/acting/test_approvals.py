@@ -43,6 +43,26 @@ def test_a_request_waits_for_review(each_api: Api) -> None:
         assert added(before, contents(session)) == {"api_v1_baseline_approval": 1, "api_v1_audit": 1}
 
 
+def test_a_request_links_to_its_diff_and_to_what_can_be_done_about_it(scenario: ReviewScenario) -> None:
+    api = scenario.api
+
+    def followed(approval: dict[str, Any]) -> dict[str, Any]:
+        return {name: url.removeprefix(f"http://localhost{api.prefix}") for name, url in approval["links"].items()}
+
+    approval = scenario.request()
+    pending = followed(approval)
+    assert pending.keys() == {"self", "diff", "review"}
+    assert api.get(pending["self"], headers=scenario.admin).json == approval
+    output = f"regression_id={approval['regression_id']}&output_id={approval['output_id']}"
+    assert pending["diff"] == scenario.mismatch.path.replace("baseline-approval", f"diff?{output}")
+    body = {"decision": "approve", "reason": "I compared both files."}
+    reviewed = api.post(pending["review"], json=body, headers=scenario.admin).json["approval"]
+    assert followed(reviewed) == followed(scenario.get(approval))
+    assert followed(reviewed).keys() == {"self", "diff", "revert"}
+    undo = api.post(followed(reviewed)["revert"], json={"reason": "It was wrong after all."}, headers=scenario.admin)
+    assert followed(undo.json["approval"]).keys() == {"self", "diff"}
+
+
 def test_run_sample_test_and_output_must_belong_together(scenario: ReviewScenario) -> None:
     with scenario.api.rows() as session:
         folder = platform.repository(scenario.api.app.config)

@@ -191,6 +191,7 @@ def test_an_environment_must_be_there_and_fit(api: Api, tests: list[int], enviro
         ("regression_test_ids", ["1"]),
         ("regression_test_ids", list(range(1, 502))),
         ("regression_test_ids", None),
+        *((label, value) for label in ("category", "tag") for value in ("", "l" * 65, None, 1, "nul\0")),
         ("environment_id", "e" * 51),
         ("environment_id", None),
         ("token", "x"),

@@ -129,6 +129,24 @@ def test_filters_stay_in_the_link(logged: Logged) -> None:
     assert logged.all_by_link(limit=3, tail=7) == lines[-7:]
 
 
+def test_the_ends_of_failed_tests_with_their_exit_codes_named(logged: Logged, api: Api) -> None:
+    lines = shown(logged)
+    of_samples = [f"/runs/{logged.run_id}/samples/{sample_id}/logs" for sample_id in logged.samples]
+    assert logged.messages(around="failure") == []
+    with api.rows() as session:
+        run = session.get_one(platform.Test, logged.run_id)
+        for number, code in enumerate((0, 10)):
+            factories.result(
+                session, run, session.get_one(platform.RegressionTest, logged.tests[number]), exit_code=code
+            )
+    body = logged.get(around="failure", context=1)
+    assert [line["message"] for line in body["data"]] == lines[11:14]
+    assert [line.get("exit_code_name") for line in body["data"]] == [None, "no captions found", None]
+    assert logged.messages(around="failure") == lines[2:]
+    assert logged.all_by_link(around="failure", limit=3) == lines[2:]
+    assert [logged.messages(path, around="failure", context=0) for path in of_samples] == [[], lines[12:13]]
+
+
 def test_the_tail_is_the_end_of_the_log(logged: Logged) -> None:
     body = logged.get(tail=3)
     assert ([line["message"] for line in body["data"]], body["truncated"]) == (shown(logged)[-3:], False)
@@ -177,6 +195,10 @@ def test_tokens_of_the_run_and_of_the_api_are_redacted_everywhere(logged: Logged
         ({"tail": 1001}, "tail"),
         ({"context": 11, "contains": "x"}, "context"),
         ({"context": 1}, "context"),
+        ({"around": "everything"}, "around"),
+        ({"around": "failure", "contains": "x"}, "around"),
+        ({"around": "failure", "level": "error"}, "around"),
+        ({"around": "failure", "source": "worker"}, "around"),
         ({"limit": 0}, "limit"),
         ({"limit": 101}, "limit"),
         ({"level": "fatal"}, "level"),

@@ -55,7 +55,7 @@ def test_every_type_of_error_is_listed(each_api: Api) -> None:
     outputs = facts["outputs"]
     found = every(each_api, f"/runs/{run_id}/errors")
     expected = {
-        "exit_code": ("exit_code_mismatch", "error", "Exit code 139, expected 0.", None),
+        "exit_code": ("exit_code_mismatch", "error", "Exit code 139 (segmentation fault), expected 0.", None),
         "differs": ("diff_mismatch", "error", "Output {} differs from the expected file.", outputs["differs"]),
         "partly": ("missing_output", "warning", "Output {} was not produced.", outputs["partly"]),
         "mute": ("missing_output", "error", "Output {} was not produced.", outputs["mute"]),

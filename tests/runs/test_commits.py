@@ -57,6 +57,14 @@ def test_what_is_sent_of_a_commit(case: str, api: Api) -> None:
     assert one.get("commit_short") == (sent and sent[:7])
     assert one["links"].get("github", "").rpartition("/")[2] == (sent or "")
     # What is sent can be asked for.
+    for length in range(7, len(sent or "") + 1):
+        beginning = (sent or "")[:length]
+        other = beginning[:-1] + ("0" if beginning[-1] != "0" else "1")
+        for prefix, expected in ((beginning.swapcase(), [run_id]), (other, [])):
+            asked = get(api, "/runs", f"commit_prefix={prefix}&branch=abbreviated")
+            assert ([run["run_id"] for run in asked["data"]], asked["pagination"]["total"]) == (expected, len(expected))
+    if not sent:
+        assert get(api, "/runs", f"commit_prefix={FULL[:7]}&branch=abbreviated")["data"] == []
     if sent and len(sent) == 40:
         asked = get(api, "/runs", f"commit_sha={sent.swapcase()}&branch=abbreviated")
         assert ([run["run_id"] for run in asked["data"]], asked["pagination"]["total"]) == ([run_id], 1)

@@ -49,7 +49,8 @@ def test_a_result_has_all_fields(each_api: Api) -> None:
             "runtime_ms": 2500,
             "exit_code": 10,
             "expected_exit_code": 0,
-            "result_message": f"Exit code 10, expected 0. Output {output_id} differs from the expected file.",
+            "result_message": "Exit code 10 (no captions found), expected 0. "
+            f"Output {output_id} differs from the expected file.",
             "tags": ["DVB", "teletext"],
             "outputs": [
                 {"output_id": output_id, "status": "diff_mismatch", "expected_hash": correct, "actual_hash": BAD}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from api_v1.database import platform
 from tests.support import factories
@@ -32,6 +33,7 @@ def test_a_definition_has_all_outputs_with_their_variants(each_api: Api) -> None
         ids = [row.id for row in (test, first, ignored, unknown)]
     body = get(each_api, ids[0])
     assert (body["command"], body["expected_exit_code"], body["active"]) == ("-out=srt", 10, True)
+    assert body["output_type"] == "file"
     assert body["outputs"] == [
         {
             "output_id": ids[1],
@@ -83,3 +85,43 @@ def test_a_definition_of_which_something_is_gone(gone: str, api: Api) -> None:
         test_id = test.id
     body = get(api, test_id)
     assert body["outputs"] == body["expected_outputs"] == []
+
+
+#: Queries of the list, and the commands of the tests that match.
+FILTERS: dict[str, set[str]] = {
+    "command=OUT%3Dsrt": {"-out=srt", "-OUT=SRT 100%"},
+    "command=%25": {"-OUT=SRT 100%"},
+    "command=out_": set(),
+    "command=gr%C3%B6%C3%9F": {"größe"},
+    "output_type=file": {"-out=srt", "größe"},
+    "output_type=multiprogram": {"-OUT=SRT 100%"},
+    "output_type=null": set(),
+    "output_type=file&command=srt": {"-out=srt"},
+    "output_type=file&command=srt&active=false": set(),
+}
+
+
+def test_definitions_are_filtered_by_command_and_output_type(api: Api) -> None:
+    with api.rows() as session:
+        types = platform.OutputType
+        for command, kind in (("-out=srt", types.file), ("-OUT=SRT 100%", types.multi_program), ("größe", types.file)):
+            factories.regression_test(session, command=command).output_type = kind
+        factories.regression_test(session, command="unset").output_type = None
+    headers = api.bearer()
+    found = {query: api.get("/regression-tests", query=query, headers=headers).json for query in FILTERS}
+    assert {query: {test["command"] for test in page["data"]} for query, page in found.items()} == FILTERS
+    totals = {query: page["pagination"]["total"] for query, page in found.items()}
+    assert totals == {query: len(expected) for query, expected in FILTERS.items()}
+
+
+@pytest.mark.parametrize("stored", [None, "telepathy"])
+def test_an_output_type_that_is_not_known_is_null(stored: str | None, api: Api) -> None:
+    with api.rows() as session:
+        test_id = factories.regression_test(session).id
+        table = platform.Base.metadata.tables["regression_test"]
+        session.connection().execute(
+            sa.update(table)
+            .where(table.c.id == test_id)
+            .values(output_type=sa.literal(stored, sa.String) if stored else None)
+        )
+    assert get(api, test_id)["output_type"] is None

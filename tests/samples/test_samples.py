@@ -144,6 +144,9 @@ WRONG = {
     "/regression-tests?sample_id=x": "sample_id",
     f"/regression-tests?category={'c' * 51}": "category",
     f"/regression-tests?tag={'t' * 51}": "tag",
+    "/regression-tests?command=": "command",
+    f"/regression-tests?command={'c' * 501}": "command",
+    "/regression-tests?output_type=File": "output_type",
 }
 
 

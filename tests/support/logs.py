@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -171,8 +172,23 @@ def owner(lines: list[Whole], number: int) -> int | None:
     return None
 
 
+#: A plainer pattern than that of the API, for the logs of these tests.
+ENDED = re.compile(r"\s*\[(?:INFO|WARN|ERROR)\]\s*Finished entry \d+ with exit code: (-?\d+)\s*", re.IGNORECASE)
+
+
+def is_failed_end(line: LogLine, failing: Collection[int]) -> bool:
+    """Whether a line is the end of a regression test of a failing sample, or of none with a bad exit code."""
+    ended = ENDED.fullmatch(line.message)
+    return ended is not None and (line.sample_id in failing or (line.sample_id is None and ended[1] != "0"))
+
+
 def matching(
-    lines: list[Whole], level: str | None, source: str | None, contains: str | None, context: int
+    lines: list[Whole],
+    level: str | None,
+    source: str | None,
+    contains: str | None,
+    context: int,
+    failing: Collection[int] | None = None,
 ) -> list[LogLine]:
     """Return the lines that pass the filters, and those around them."""
     chosen: set[int] = set()
@@ -182,6 +198,7 @@ def matching(
             level in (None, line.level)
             and source in (None, line.source)
             and (contains is None or contains.casefold() in line.message.casefold())
+            and (failing is None or is_failed_end(line, failing))
         ):
             near = range(max(0, number - context), min(len(lines), number + context + 1))
             chosen |= {other for other in near if item.offset - lines[other].offset <= selection.REACH}

@@ -23,7 +23,14 @@ FRAGMENTS = [
     *(b"known-secret", b"known-", b"%2Fprogress-reporter%2f7%2F", b"\\/", b"\xef\xbb\xbf", b"ccx1_", b"0" * 8),
 ]
 
-DULL = [b"[WARN] dull", b"plain", b"[INFO] Finished entry 1 with exit code: 0", b"", b"[DEBUG] " + b"long " * 20]
+DULL = [
+    b"[WARN] dull",
+    b"plain",
+    b"[INFO] Finished entry 1 with exit code: 0",
+    b"[INFO] Finished entry 2 with exit code: 139",
+    b"",
+    b"[DEBUG] " + b"long " * 20,
+]
 ENTRY = b"[INFO] Starting with entry 1 of 9"
 NAMED = b"[ERROR] Opening file: " + SHA.encode() + b".ts"
 NAMED_OTHER = b"[ERROR] Opening file: /a/other clip.MPG"
@@ -60,7 +67,7 @@ def log_of(draws: Random, stanzas: int) -> bytes:
 
 #: Drawn by a seed: Hypothesis by itself makes logs too short to reach the ends of pages and windows.
 logs_ = st.builds(log_of, st.builds(Random, st.integers(0, 2**32)), st.integers(0, 25))
-SMALL = {"MESSAGE": 40, "FIRST_BLOCK": 64, "LARGEST_BLOCK": 256, "SEGMENT": 128, "REACH": 150, "BUDGET": 640}
+SMALL = {"MESSAGE": 44, "FIRST_BLOCK": 64, "LARGEST_BLOCK": 256, "SEGMENT": 128, "REACH": 150, "BUDGET": 640}
 SMALL |= {"MARGIN": 43}
 WINDOWS: Any = (100, 300, 100_000)
 SMALL_TAIL = SMALL | {"TAIL_WINDOWS": WINDOWS, "LEAD": 60, "LEAD_WITHOUT_TIME": 99_999}
@@ -71,6 +78,8 @@ filters = st.fixed_dictionaries(
         "source": st.sampled_from([None, None, None, "test_runner", "worker", "build"]),
         "contains": st.sampled_from([None, "word", "é", "[redacted]", "secret", "%", "known"]),
         "context": st.integers(0, 3),
+        # Of the samples of these tests and none; without, as often.
+        "failing": st.none() | st.sampled_from([frozenset(), frozenset({5}), frozenset({6}), frozenset({5, 6})]),
         "of": st.sampled_from(["nobody", "sample", "all"]),
     }
 )
@@ -78,7 +87,10 @@ filters = st.fixed_dictionaries(
 
 def asked(query: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[LogLine]]:
     """Return drawn filters as `page` takes them, and what they should give."""
-    query["context"] = query["context"] if query["contains"] is not None else 0
+    if query["failing"] is not None:
+        query |= {"level": None, "source": None, "contains": None}
+    elif query["contains"] is None:
+        query["context"] = 0
     of = query.pop("of")
     lines = whole(data, {"nobody": [], "sample": [SAMPLE], "all": [SAMPLE, OTHER]}[of], records.MESSAGE)
     if of == "sample":

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from api_v1.database import platform
 from api_v1.database.session import db
 from api_v1.database.tables import IdempotentRequest, Token, now
+from api_v1.web.operation import REGISTRY
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
@@ -55,6 +56,30 @@ def answer(response: Any) -> tuple[int, bytes, str | None]:
     return response.status_code, response.data, response.content_type
 
 
+def located(api: Api, response: Any) -> str:
+    """Return the path below the prefix to which a response leads."""
+    before, prefix, path = response.headers["Location"].partition(api.prefix)
+    assert (before, prefix) == ("http://localhost", api.prefix)
+    return str(path)
+
+
+@each_operation
+def test_what_was_accepted_leads_to_what_to_poll(scenario: ReviewScenario, request_of: RequestOf) -> None:
+    path, body, _ = request_of(scenario)
+    response = send(scenario.api, None, path, body, scenario.admin)
+    result = accepted(response)
+    expected = f"/runs/{result.get('new_run_id') or result['run_id']}"
+    if "approval_id" in result:
+        expected = f"/baseline-approvals/{result['approval_id']}"
+    assert located(scenario.api, response) == expected
+
+
+def test_everything_that_is_accepted_says_where_to_poll() -> None:
+    accepting = {name: declared.responses[202] for name, declared in REGISTRY.items() if 202 in declared.responses}
+    assert [name for name, spec in accepting.items() if spec.location is None] == []
+    assert {name for name, declared in REGISTRY.items() if declared.idempotent} == set(accepting)
+
+
 @each_operation
 def test_a_repeated_request_gets_the_first_response_again(each_api: Api, request_of: RequestOf) -> None:
     scenario = review_scenario(each_api)
@@ -68,9 +93,12 @@ def test_a_repeated_request_gets_the_first_response_again(each_api: Api, request
     with each_api.rows() as session:
         after = contents(session)
         assert added(empty, after)["api_v1_idempotency"] == added(empty, after)["api_v1_audit"] == 1
+    polled = each_api.get(located(each_api, first), headers=scenario.admin)
+    assert polled.status_code == 200
     for _ in range(2):
         again = send(each_api, "one", path, body, scenario.admin)
         assert answer(again) == answer(first)
+        assert again.headers["Location"] == first.headers["Location"]
         assert again.headers["Idempotency-Replayed"] == "true"
         assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
     with each_api.rows() as session:

@@ -17,9 +17,6 @@ from tests.support.fixtures import on_one_database
 
 
 UNKNOWN_PATHS = [
-    "",
-    "/",
-    "//",
     "/nothing",
     "/NOTHING/at/all",
     "//runs",
@@ -46,6 +43,7 @@ UNKNOWN_PATHS = [
 
 #: The operation that each of these was probably meant to be.
 NEAREST = {
+    "//": "/",
     "//runs": "/runs",
     "/runs/": "/runs",
     "/RUNS": "/runs",

@@ -187,11 +187,11 @@ def test_an_unknown_parameter_is_refused(operation: Operation, api: Api) -> None
 
 
 @on_one_database
-@each([operation for operation in OPERATIONS if operation.query])
+@each([operation for operation in OPERATIONS if operation.parameters])
 def test_a_repeated_parameter_is_refused(operation: Operation, api: Api) -> None:
-    assert operation.query is not None
+    assert operation.parameters is not None
     headers = api.bearer()
-    for name in operation.query.fields:
+    for name in operation.parameters.fields:
         response = call(api, operation, headers, query={name: ["1", "1"]})
         assert refused(response, 400, "validation_error")["fields"][name] == "Give it once."
 

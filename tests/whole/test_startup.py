@@ -136,7 +136,7 @@ def test_an_invalid_value_is_refused_with_a_remedy(name: str, value: object, rem
 @pytest.mark.parametrize("where", ["config", "environ"])
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("API_V1_LIMIT_READ", "did you mean API_V1_LIMIT_READS?"), ("API_V1_XYZ", "known are API_V1_")],
+    [("API_V1_LIMIT_READ", "did you mean API_V1_LIMIT_READS?"), ("API_V1_QQQQQQQQQQQQ", "known are API_V1_")],
 )
 def test_an_unknown_name_is_refused_with_a_hint(name: str, hint: str, where: str) -> None:
     given: dict[str, dict[str, str]] = {"config": {}, "environ": {}} | {where: {name: "1"}}
@@ -167,7 +167,8 @@ def test_another_prefix_works(host: Flask) -> None:
     assert api.get("/openapi.json").status_code == 200
     assert api.get("/runs").status_code == 401
     assert api.delete("/runs").status_code == 405
-    for nothing in ("", "/", "/nothing/at/all", "//runs"):
+    assert api.get("").json == api.get("/").json
+    for nothing in ("//", "/nothing/at/all", "//runs"):
         assert api.get(nothing).status_code == 404
     assert host.test_client().get("/api/v1/runs").mimetype == "text/html"
 

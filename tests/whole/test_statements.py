@@ -45,6 +45,9 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
             {"branch": "master"},
             {"platform": "linux"},
             {"commit_sha": "a" * 40},
+            {"commit_prefix": "a" * 7},
+            {"commit_prefix": "a" * 39},
+            {"pull_request": "7"},
             {"repository": "CCExtractor/ccextractor"},
             {"created_after": "2020-01-01T00:00:00Z", "created_before": "2030-01-01T00:00:00Z"},
             *(
@@ -90,13 +93,22 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     ),
     "list_regression_tests": (
         6,
-        [*PLAIN, {"active": "true"}, {"category": "General"}, {"tag": "tag"}, {"sample_id": "{sample_id}"}],
+        [
+            *PLAIN,
+            {"active": "true"},
+            {"category": "General"},
+            {"tag": "tag"},
+            {"sample_id": "{sample_id}"},
+            {"command": "srt"},
+            {"output_type": "file"},
+        ],
     ),
     "get_queue": (6, [*PLAIN, {"platform": "linux"}, {"status": "queued"}, {"status": "running"}]),
     "list_branches": (6, [*PLAIN, {"repository": "CCExtractor/ccextractor"}, {"name": "master"}, {"active": "true"}]),
     "list_environments": (6, [*PLAIN, {"platform": "linux"}, {"active": "true"}]),
     "get_health": (4, PLAIN),
     "get_document": (1, PLAIN),
+    "get_index": (1, PLAIN),
     "list_tokens": (4, PLAIN),
     "get_current_token": (3, PLAIN),
     "list_run_errors": (
@@ -105,8 +117,8 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
     ),
     "list_infrastructure_errors": (6, [*PLAIN, {"severity": "error"}]),
     "list_error_groups": (6, [*PLAIN, {"group_by": "type"}, {"severity": "error"}]),
-    "list_run_log": (6, [*PLAIN, {"contains": "line"}, {"tail": "5"}]),
-    "list_sample_log": (7, [{"regression_id": "{test}"}]),
+    "list_run_log": (7, [*PLAIN, {"contains": "line"}, {"tail": "5"}, {"around": "failure"}]),
+    "list_sample_log": (7, [{"regression_id": "{test}"}, {"around": "failure"}]),
     "list_run_artifacts": (6, [*PLAIN]),
     "get_expected_output": (6, OF_ONE_TEST),
     "get_actual_output": (6, OF_ONE_TEST),
@@ -242,6 +254,43 @@ def measure(api: Api, headers: dict[str, str], ids: dict[str, int], limit: int) 
                 response = api.get(path, query=query | ({"limit": limit} if paged else {}), headers=headers)
             assert response.status_code == 200, (path, query, response.json)
             yield f"{endpoint} {template}", statements
+
+
+def test_every_reading_operation_sends_the_fields_that_are_asked_for(
+    api: Api, headers: dict[str, str], repository: Path
+) -> None:
+    """It sends no other ones, in the same number of statements."""
+    ids = grow(api, repository, 2, 2)
+    api.get("/runs", headers=headers)
+    with api.app.app_context():
+        engine = db.engine
+    empty = set()
+    for endpoint, (_, queries) in STATEMENTS.items():
+        path = READING[endpoint].path.format(**ids)
+        query = {name: str(value).format(**ids) for name, value in queries[0].items()}
+        with recorded(engine) as all_statements:
+            whole: Any = api.get(path, query=query, headers=headers)
+        is_list = "data" in whole.json and "pagination" in whole.json
+        if is_list and not whole.json["data"]:
+            empty.add(endpoint)
+            continue
+        names = sorted(whole.json["data"][0] if is_list else whole.json)[::2]
+        with recorded(engine) as statements:
+            part: Any = api.get(path, query=query | {"fields": ",".join(names)}, headers=headers)
+        assert (part.status_code, len(statements)) == (200, len(all_statements)), (path, part.json)
+
+        def chosen(body: dict[str, Any], names: list[str] = names) -> dict[str, Any]:
+            # What changes with each request is not compared.
+            return {name: body[name] for name in names if name in body and name != "checked_at"}
+
+        if is_list:
+            assert [*map(chosen, part.json["data"])] == [*map(chosen, whole.json["data"])], path
+            assert {name for item in part.json["data"] for name in item} == set(names), path
+            assert part.json | {"data": []} == whole.json | {"data": []}, path
+        else:
+            assert chosen(part.json) == chosen(whole.json) and set(part.json) == set(names), path
+        assert part.headers.get("ETag") != whole.headers["ETag"], path
+    assert empty <= {"list_infrastructure_errors", "list_sample_log"}
 
 
 def test_a_stale_run_costs_the_next_list_and_no_later_one(api: Api, headers: dict[str, str], repository: Path) -> None:

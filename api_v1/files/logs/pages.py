@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -14,8 +14,18 @@ from api_v1.files.logs.cursors import Resume, Signer
 from api_v1.files.logs.records import Budget, OpenLine, Position, Record, Records
 from api_v1.files.logs.segments import FIRST_BLOCK, Reader, between_characters, decode
 from api_v1.files.logs.selection import REACH, UNDECIDED, AttributedRecords, Collector, Filters, Kept
-from api_v1.files.logs.structure import Context, Level, Marks, Origin, Part, SampleMark, may_change_context
+from api_v1.files.logs.structure import (
+    Context,
+    Level,
+    Marks,
+    Origin,
+    Part,
+    SampleMark,
+    exit_code,
+    may_change_context,
+)
 from api_v1.files.stored_file import Source
+from api_v1.runs import exit_codes
 
 #: The most bytes that a page reads (a page of usual lines needs some kilobytes, a search may need all of them).
 BUDGET = 4 * 1024 * 1024
@@ -52,6 +62,11 @@ class LogLine:
     message: str
     run_id: int
     sample_id: int | None
+
+    @property
+    def exit_code_name(self) -> str | None:
+        """What the exit code means that the line says a regression test ended with; None for other lines."""
+        return exit_codes.name_of(exit_code(self.message))
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,8 @@ def page(
     source_filter: str | None = None,
     contains: str | None = None,
     tail: int | None = None,
-    context: int = 0,
+    context: int | None = None,
+    failing: Collection[int] | None = None,
     first_timestamp: datetime,
     signer: Signer,
     sample: SampleMark | None = None,
@@ -135,8 +151,10 @@ def page(
             searched separately.
         tail: start with the last n of the requested lines, 1 to 1000, instead of the first; they come in pages of
             `limit`, too. A time, or the start of a sample's part, more than 512 KiB before them may be missed.
-        context: the number of lines to add before and after each match of `contains`, 0 to 10. They need not pass the
-            filters, but are of the same sample. No line is repeated. Lines more than 256 KiB before are left out.
+        context: the number of lines to add before and after each match of `contains` or `failing`, 0 to 10; None for
+            0, or for 10 with `failing`. They need not pass the filters, but are of the same sample. No line is
+            repeated. Lines more than 256 KiB before are left out.
+        failing: the samples of failed regression tests, if only the ends of these tests are requested; see `Filters`.
         first_timestamp: the time of the lines before the first line that has one.
         signer: signs cursors.
         sample: only the lines of this sample's part of the log.
@@ -146,11 +164,16 @@ def page(
 
     Raises:
         ValidationFailed: the cursor is not ours, or belongs to another log or other filters; `tail` or `context` is out
-            of range or conflicts with other arguments.
+            of range or conflicts with other arguments; `failing` conflicts with another filter (as `around`).
         ValueError: the level or source does not exist.
     """
-    _check(cursor, contains, tail, context)
-    filters = Filters(Level(level) if level else None, Origin(source_filter) if source_filter else None, contains)
+    if failing is not None:
+        _check_alone(level=level, source=source_filter, contains=contains)
+    if context is None:
+        context = 0 if failing is None else MAX_CONTEXT
+    _check(cursor, tail, context, with_matches=contains is not None or failing is not None)
+    origin = Origin(source_filter) if source_filter else None
+    filters = Filters(Level(level) if level else None, origin, contains, failing)
     sample_id = sample.sample_id if sample is not None else None
     marked = [sample] if sample is not None else samples
     ends_at = clock() + SECONDS
@@ -162,7 +185,8 @@ def page(
         redactor=redactor or Redactor(),
         is_late=lambda: clock() >= ends_at,
     )
-    binding = cursors.digest(run_id, sample_id, level, source_filter, contains, context)
+    around = () if failing is None else ("failure",)
+    binding = cursors.digest(run_id, sample_id, level, source_filter, contains, context, *around)
     reader = Reader(source)
     truncated = False
     if tail is not None:
@@ -176,15 +200,22 @@ def page(
     return LogPage(lines, next_cursor, truncated)
 
 
-def _check(cursor: str | None, contains: str | None, tail: int | None, context: int) -> None:
+def _check_alone(**filters: str | None) -> None:
+    """Refuse filters beside `failing`: a line about the end of a test would have to match them too."""
+    given = ", ".join(name for name, value in filters.items() if value is not None)
+    if given:
+        raise ValidationFailed({"around": f"Cannot be combined with {given}."})
+
+
+def _check(cursor: str | None, tail: int | None, context: int, *, with_matches: bool) -> None:
     if tail is not None and cursor is not None:
         raise ValidationFailed({"tail": "Cannot be combined with cursor."})
     if tail is not None and not 1 <= tail <= MAX_TAIL:
         raise ValidationFailed({"tail": f"Must be between 1 and {MAX_TAIL}."})
     if not 0 <= context <= MAX_CONTEXT:
         raise ValidationFailed({"context": f"Must be between 0 and {MAX_CONTEXT}."})
-    if context and contains is None:
-        raise ValidationFailed({"context": "Needs contains: it is the lines around each match."})
+    if context and not with_matches:
+        raise ValidationFailed({"context": "Needs contains or around: it is the lines around each match."})
 
 
 def _next(reader: Reader, query: _Query, start: Resume, limit: int) -> tuple[list[Kept], Resume | None]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from api_v1.access.redaction import Redactor
 from api_v1.files.logs.cursors import Resume
 from api_v1.files.logs.records import Position, Record, Records
-from api_v1.files.logs.structure import Level, Origin, Part, may_have_level
+from api_v1.files.logs.structure import ENTRY_END_WORDS, Level, Origin, Part, exit_code, may_have_level
 
 #: How many bytes before a line its context is kept: the lines before a match, and the start of an entry that names its
 #: sample later. The next page may read all of this again, so it must be far less than a page's budget, so that every
@@ -29,6 +29,9 @@ class Filters:
     origin: Origin | None = None
     contains: str | None = None
     """A text that the message contains, ignoring case."""
+    failing: Collection[int] | None = None
+    """Ids of samples: only the ends of their regression tests, and the ends with an exit code other than 0 of tests of
+    which the log does not name the sample."""
 
     def __post_init__(self) -> None:
         if self.contains is not None:
@@ -40,6 +43,7 @@ class Filters:
             (self.level is None or record.line.level is self.level)
             and (self.origin is None or record.line.origin is self.origin)
             and (self.contains is None or self.contains in record.message.casefold())
+            and (self.failing is None or _ends_failing(record, self.failing))
         )
 
     def rule_out(self, text: str, redactor: Redactor) -> bool:
@@ -47,8 +51,18 @@ class Filters:
         folded = text.casefold()
         if self.level is not None and not may_have_level(folded, self.level):
             return True
+        if self.failing is not None and ENTRY_END_WORDS not in text:
+            return True
         # The replacement of a token could contain the text.
         return self.contains is not None and self.contains not in folded and not redactor.suspects(text)
+
+
+def _ends_failing(record: Record, failing: Collection[int]) -> bool:
+    """Tell whether a record is the end of a regression test of one of the samples, or of an unknown one that failed."""
+    code = exit_code(record.message)
+    if code is None:
+        return False
+    return code != 0 if record.sample_id is None else record.sample_id in failing
 
 
 class Kept(NamedTuple):

@@ -181,8 +181,11 @@ _PREFIX = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _LIKE_A_TIME = re.compile(r"-\d\d-\d\d[Tt ]", re.ASCII)
+#: What every line about the end of a regression test contains.
+ENTRY_END_WORDS = "Finished entry "
 _ENTRY_WORDS = "Starting with entry "
 _ENTRY = re.compile(rf"{_ENTRY_WORDS}\d{{1,10}} of \d{{1,10}}", re.ASCII)
+_ENTRY_END = re.compile(rf"{ENTRY_END_WORDS}\d{{1,10}} with exit code:? (-?\d{{1,10}})\s*$", re.ASCII)
 _ENTRIES_END = re.compile(r"Runtime: |Running provided file")
 _ANSWERS = {"OK", "FAIL", "EMPTY"}
 #: The response to an upload has no line feed, so it can precede the text in the same line.
@@ -230,6 +233,15 @@ def may_change_context(text: str) -> bool:
 def may_change_part(text: str) -> bool:
     """Tell whether a sample's part may begin or end in lines that name no sample; False is certain."""
     return any(words in text for words in _PART_WORDS)
+
+
+def exit_code(text: str) -> int | None:
+    """Return the exit code that a line says a regression test ended with; None for other lines."""
+    if ENTRY_END_WORDS not in text:
+        return None
+    prefix = _any_prefix(text)
+    match = _ENTRY_END.match(text, prefix.message) if prefix.message is not None else None
+    return int(match[1]) if match else None
 
 
 def last_entry(lines: bytes) -> int:

@@ -24,7 +24,7 @@ from tests.support.random_logs import FRAGMENTS, SMALL, SMALL_TAIL, asked, filte
 @given(logs_, st.integers(1, 7))
 def test_every_line_is_on_one_page(data: bytes, limit: int) -> None:
     with scaled_down(**SMALL):
-        expected = [item.line for item in whole(data, message=40)]
+        expected = [item.line for item in whole(data, message=44)]
         assert walk(data, limit=limit) == expected
         assert walk(data, limit=1000) == expected
 

@@ -64,7 +64,12 @@ def _stored_commit(schema: str, field: str) -> Deviation:
     return _of_schema(schema, field, "pattern", *patterns, "the platform has abbreviated commits")
 
 
-#: See docs/decisions.md, "Corrections", "Commit hashes" and "Rows that the contract does not foresee".
+def _added(schema: str, field: str, published: Json) -> Deviation:
+    place = ("components", "schemas", schema, "properties", field)
+    return Deviation(place, NOTHING, published, "an added field")
+
+
+#: See docs/decisions.md, "Additions", "Corrections", "Commit hashes" and "Rows that the contract does not foresee".
 DEVIATIONS = (
     Deviation(
         place=("components", "schemas", "Run", "properties", "run_errors", "enum"),
@@ -82,6 +87,8 @@ DEVIATIONS = (
     _stored_commit("Run", "commit_sha"),
     _stored_commit("Branch", "head_sha"),
     _stored_commit("SampleHistoryEntry", "commit_sha"),
+    _added("RunCreateRequest", "category", {"type": "string", "minLength": 1, "maxLength": 64}),
+    _added("RunCreateRequest", "tag", {"type": "string", "minLength": 1, "maxLength": 64}),
 )
 
 # The contract puts scopes on an http scheme, where they have no meaning: `x-required-scope` is

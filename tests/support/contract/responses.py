@@ -44,7 +44,7 @@ class ResponseValidator:
     def __init__(self, document: Json) -> None:
         self._document = document
         self._operations = operations(document)
-        self._cache: dict[tuple[str, str | None, int], Declared | None] = {}
+        self._cache: dict[tuple[str, str | None, int, bool], Declared | None] = {}
 
     def check(
         self,
@@ -53,26 +53,29 @@ class ResponseValidator:
         status: int,
         headers: Mapping[str, str],
         body_bytes: bytes,
+        *,
+        partial: bool = False,
     ) -> None:
         """Check one answer of an operation.
 
         `path_template` is None where no operation answers: for an unknown path, and for a method
-        that a path does not have.
+        that a path does not have. A partial answer was asked for by `fields`, and need not have
+        all of the fields that are required.
         """
         method = method.upper()
         given = {name.lower(): value for name, value in headers.items()}
-        problem = self._problem(method, path_template, status, given, body_bytes)
+        problem = self._problem(method, path_template, status, given, body_bytes, partial and status < 300)
         if problem is not None:
             raise AssertionError(f"{method} {path_template or '*'} -> {status}: {problem}.")
 
     def _problem(
-        self, method: str, path: str | None, status: int, headers: Mapping[str, str], body: bytes
+        self, method: str, path: str | None, status: int, headers: Mapping[str, str], body: bytes, partial: bool
     ) -> str | None:
         """The first thing that is wrong with an answer, if any."""
         operation = self._operation(method, path)
         if operation is None:
             return "the document has no such operation"
-        declared = self._declared(operation, method, path, status)
+        declared = self._declared(operation, method, path, status, partial)
         if declared is None:
             return "the document declares no such status"
         problem = _header_problem(status, headers) or _declared_headers_problem(declared, headers)
@@ -89,17 +92,17 @@ class ResponseValidator:
         name = "GET" if method == "HEAD" else method
         return self._operations.get(f"{name} {path}")
 
-    def _declared(self, operation: Json, method: str, path: str | None, status: int) -> Declared | None:
-        key = (method, path, status)
+    def _declared(self, operation: Json, method: str, path: str | None, status: int, partial: bool) -> Declared | None:
+        key = (method, path, status, partial)
         if key not in self._cache:
-            self._cache[key] = _declared_response(self._document, operation, status)
+            self._cache[key] = _declared_response(self._document, operation, status, partial=partial)
         return self._cache[key]
 
 
 # --- What the document declares --------------------------------------------------------------
 
 
-def _declared_response(document: Json, operation: Json, status: int) -> Declared | None:
+def _declared_response(document: Json, operation: Json, status: int, *, partial: bool) -> Declared | None:
     responses = {str(declared): value for declared, value in operation.get("responses", {}).items()}
     response = responses.get(str(status))
     # `default` describes the errors: a success must be declared by its own status. Only 304,
@@ -114,6 +117,9 @@ def _declared_response(document: Json, operation: Json, status: int) -> Declared
     if status in BODILESS or not content:
         return Declared(has_body=False, validator=None, headers=headers)
     schema = closed(document, content.get(JSON_TYPE, {}).get("schema", {}))
+    if partial:
+        is_list = {"data", "pagination"} <= schema["properties"].keys()
+        (schema["properties"]["data"]["items"] if is_list else schema).pop("required", None)
     return Declared(has_body=True, validator=OAS30ReadValidator(schema, format_checker=FORMATS), headers=headers)
 
 
