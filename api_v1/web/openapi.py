@@ -16,7 +16,7 @@ from marshmallow import Schema
 
 from api_v1.settings import LimitGroup, Settings
 from api_v1.verdicts.meanings import listed
-from api_v1.web import field_selection, openapi_text, pages
+from api_v1.web import field_selection, openapi_examples, openapi_text, pages
 from api_v1.web.errors import ErrorResponse, of_status
 from api_v1.web.field_selection import FieldNames
 from api_v1.web.operation import REGISTRY, RESOURCES, Operation, ResponseSpec
@@ -26,35 +26,41 @@ VERSION = "1.2.0"
 #: The prefix of the URLs of an API that is not mounted elsewhere.
 PREFIX = "/api/v1"
 
-#: The headers of every response: the component, and what it says.
+#: The headers of every response, by the names of their components.
 _COMMON_HEADERS = {
-    "X-RateLimit-Limit": ("RateLimitLimit", "Maximum requests allowed in the current window"),
-    "X-RateLimit-Remaining": ("RateLimitRemaining", "Requests remaining in the current window"),
-    "X-RateLimit-Reset": ("RateLimitReset", "Unix timestamp when the rate limit window resets"),
-    "X-Request-ID": ("RequestId", "The id of the request, by which the server's log has it"),
+    "X-RateLimit-Limit": "RateLimitLimit",
+    "X-RateLimit-Remaining": "RateLimitRemaining",
+    "X-RateLimit-Reset": "RateLimitReset",
+    "X-Request-ID": "RequestId",
 }
 
 _TEXT = {"type": "string"}
 
-#: The headers of some responses.
-_ETAG = {
-    "required": True,
-    "description": "Changes with the body. Sent back as If-None-Match, it gives a 304 while nothing changed.",
-    "schema": {**_TEXT, "example": '"33a64df551425fcc55e4d42a148795d9f25f89d4"'},
-}
-_LINK = {
-    "description": "URLs of the pages first, prev and next (RFC 8288), as far as there are any.",
-    "schema": {**_TEXT, "example": '</api/v1/runs?limit=50&offset=50>; rel="next"'},
-}
-_RETRY_AFTER = {"description": "Seconds to wait", "schema": {"type": "integer", "example": 30}}
-_REPLAYED = {
-    "description": "true in an answer that repeats the first one to its Idempotency-Key; nothing was done again.",
-    "schema": {**_TEXT, "enum": ["true"]},
-}
-_CHALLENGE = {
-    "required": True,
-    "description": "How to authenticate (RFC 6750); error says what is wrong with the header Authorization.",
-    "schema": {**_TEXT, "example": 'Bearer realm="api_v1", error="invalid_token"'},
+#: The components of the headers that need no setting.
+_HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "RequestId": {
+        "description": "The id of the request, by which the server's log has it",
+        "schema": {**_TEXT, "example": "0f8fad5bd9cb469fa16570867728950e"},
+    },
+    "ETag": {
+        "required": True,
+        "description": "Changes with the body. Sent back as If-None-Match, it gives a 304 while nothing changed.",
+        "schema": {**_TEXT, "example": '"33a64df551425fcc55e4d42a148795d9f25f89d4"'},
+    },
+    "Link": {
+        "description": "URLs of the pages first, prev and next (RFC 8288), as far as there are any.",
+        "schema": {**_TEXT, "example": '</api/v1/runs?limit=50&offset=50>; rel="next"'},
+    },
+    "RetryAfter": {"description": "Seconds to wait", "schema": {"type": "integer", "example": 30}},
+    "IdempotencyReplayed": {
+        "description": "true in an answer that repeats the first one to its Idempotency-Key; nothing was done again.",
+        "schema": {**_TEXT, "enum": ["true"]},
+    },
+    "Challenge": {
+        "required": True,
+        "description": "How to authenticate (RFC 6750); error says what is wrong with the header Authorization.",
+        "schema": {**_TEXT, "example": 'Bearer realm="api_v1", error="invalid_token"'},
+    },
 }
 
 #: How `x-rate-limit` abbreviates a unit of time.
@@ -81,10 +87,10 @@ _ERRORS = {
 _ANY_REQUEST = (405, 412, 500)
 
 #: The headers of error responses beside those of every response.
-_ERROR_HEADERS: Mapping[int, Mapping[str, Any]] = {
-    401: {"WWW-Authenticate": _CHALLENGE},
-    429: {"Retry-After": _RETRY_AFTER},
-    503: {"Retry-After": _RETRY_AFTER},
+_ERROR_HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "Challenge"},
+    429: {"Retry-After": "RetryAfter"},
+    503: {"Retry-After": "RetryAfter"},
 }
 
 _IF_NONE_MATCH = {
@@ -146,6 +152,7 @@ def document(settings: Settings, prefix: str = PREFIX) -> dict[str, Any]:
     made = spec.to_dict()
     for name, schema in made["components"]["schemas"].items():
         schema.setdefault("description", _sentence(docstrings.get(name, "")))
+    openapi_examples.add(made)
     return {**made, **({"externalDocs": {"url": settings.docs_url}} if settings.docs_url else {})}
 
 
@@ -182,14 +189,19 @@ def _add_components(spec: APISpec, settings: Settings) -> None:
         },
     )
     amount = _rate_limits(settings, LimitGroup.READS)[0].amount
-    numbers = ({"type": "integer", "example": example} for example in (amount, max(0, amount - 3), 1748908800))
-    schemas = [*numbers, {**_TEXT, "example": "0f8fad5bd9cb469fa16570867728950e"}]
-    for (name, text), schema in zip(_COMMON_HEADERS.values(), schemas, strict=True):
-        spec.components.header(name, {"description": text, "schema": schema})
+    for name, text, example in (
+        ("RateLimitLimit", "Maximum requests allowed in the current window", amount),
+        ("RateLimitRemaining", "Requests remaining in the current window", max(0, amount - 3)),
+        ("RateLimitReset", "Unix timestamp when the rate limit window resets", 1748908800),
+    ):
+        spec.components.header(name, {"description": text, "schema": {"type": "integer", "example": example}})
+    for name, header in _HEADERS.items():
+        spec.components.header(name, dict(header))
     spec.components.parameter("IfNoneMatch", "header", _IF_NONE_MATCH)
     spec.components.parameter("IdempotencyKey", "header", _IDEMPOTENCY_KEY)
     spec.components.schema("ErrorResponse", {"description": _sentence(ErrorResponse.__doc__)}, schema=ErrorResponse)
-    spec.components.response("NotModified", _not_modified({}))
+    spec.components.response("NotModified", _not_modified({"ETag": "ETag"}))
+    spec.components.response("PageNotModified", _not_modified({"ETag": "ETag", "Link": "Link"}))
     for status, (name, text) in _ERRORS.items():
         spec.components.response(name, _error_component(text, of_status(status), _ERROR_HEADERS.get(status, {})))
     codes = {name: when for status in _ANY_REQUEST for name, when in of_status(status).items()}
@@ -204,7 +216,7 @@ def _not_modified(headers: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         "description": "The body is still the one with the ETag that was sent",
-        "headers": {"ETag": _ETAG, **headers, **_common_headers()},
+        "headers": {**headers, **_COMMON_HEADERS},
     }
 
 
@@ -216,13 +228,9 @@ def _error_component(text: str, codes: Mapping[str, str], headers: Mapping[str, 
     """
     return {
         "description": f"{text}. {listed(codes)}",
-        "headers": {**headers, **_common_headers()},
+        "headers": {**headers, **_COMMON_HEADERS},
         "content": {"application/json": {"schema": ErrorResponse}},
     }
-
-
-def _common_headers() -> dict[str, Any]:
-    return {header: name for header, (name, _) in _COMMON_HEADERS.items()}
 
 
 def _rate_limits(settings: Settings, group: LimitGroup) -> list[RateLimitItem]:
@@ -299,8 +307,9 @@ def _responses(spec: APISpec, operation: Operation) -> dict[str, Any]:
         str(status): _response(spec, operation, status, of) for status, of in operation.responses.items()
     }
     if operation.method == "GET":
-        more = {name: header for name, header in responses["200"]["headers"].items() if name not in _COMMON_HEADERS}
-        responses["304"] = _not_modified(more) if more.keys() > {"ETag"} else "NotModified"
+        own = {name: header for name, header in responses["200"]["headers"].items() if name not in _COMMON_HEADERS}
+        known = {("ETag",): "NotModified", ("ETag", "Link"): "PageNotModified"}
+        responses["304"] = known.get(tuple(sorted(own))) or _not_modified(own)
     for status in operation.errors:
         responses.setdefault(str(status), _ERRORS[status][0])
     responses["default"] = "Error"
@@ -308,13 +317,13 @@ def _responses(spec: APISpec, operation: Operation) -> dict[str, Any]:
 
 
 def _response(spec: APISpec, operation: Operation, status: int, of: ResponseSpec) -> dict[str, Any]:
-    headers: dict[str, Any] = {**_common_headers(), **of.headers}
+    headers: dict[str, Any] = {**_COMMON_HEADERS, **of.headers}
     if operation.method == "GET" and status == 200:
-        headers["ETag"] = _ETAG
+        headers["ETag"] = "ETag"
     if of.page is not None:
-        headers["Link"] = _LINK
+        headers["Link"] = "Link"
     if operation.idempotent:
-        headers["Idempotency-Replayed"] = _REPLAYED
+        headers["Idempotency-Replayed"] = "IdempotencyReplayed"
     if of.location is not None:
         headers["Location"] = {
             "required": True,
