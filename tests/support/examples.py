@@ -121,7 +121,7 @@ CALLS: list[tuple[str, Call, Call]] = [
     ),
     (
         "get_diff",
-        ok({**MORE, "context_lines": 1}, run_id=73, sample_id=1),
+        ok({**MORE, "context_lines": 1, "captions": "true"}, run_id=73, sample_id=1),
         unknown({**MORE, "output_id": 4711}, run_id=73, sample_id=1),
     ),
     ("list_run_errors", ok({"type": "diff_mismatch", "limit": 1}, run_id=59), bad({"severity": "bad"}, run_id=59)),
