@@ -31,9 +31,14 @@ def examples() -> Mapping[str, Sequence[Example]]:
     return found
 
 
+def query_text(query: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of a query as they are written in a URL."""
+    return {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in query.items()}
+
+
 def request_line(operation: Operation, example: Example) -> str:
     """Return method and URL of an example, as in `GET /runs?status=fail`."""
-    query = urlencode(example["query"], safe=",:/")
+    query = urlencode(query_text(example["query"]), safe=",:/")
     return f"{operation.method} {operation.path.format(**example['path'])}{f'?{query}' if query else ''}"
 
 

@@ -12,10 +12,9 @@ from api_v1.web.openapi_examples import JSON
 _INTRODUCTION = """\
 # Reference
 
-Every operation with its scope, roles, parameters, answers, errors and an example, then every error code and every object.
-Generated from the same registry that the API runs on: `flask api-v1 reference` prints this page, and
-`GET /api/v1/openapi.json` has the same for programs. [operations.md](operations.md) is the table of scopes and roles.
-All paths are below `/api/v1`.
+Every operation with its scope, roles, parameters, answers, errors and an example, then every error code and object. All
+paths are below `/api/v1`. `flask api-v1 reference` prints this page from the registry that the API runs on;
+`GET /openapi.json` has the same for programs, and docs/operations.md is the table of scopes and roles.
 """
 
 Node = Mapping[str, Any]

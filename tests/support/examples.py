@@ -24,6 +24,7 @@ from flask import Flask
 import api_v1
 from api_v1 import demo
 from api_v1.access.policy import Scope
+from api_v1.web.openapi_examples import query_text
 from api_v1.web.operation import REGISTRY
 from tests.support.client import Api
 from tests.support.demo import END, seed_into
@@ -121,7 +122,7 @@ CALLS: list[tuple[str, Call, Call]] = [
     ),
     (
         "get_diff",
-        ok({**MORE, "context_lines": 1, "captions": "true"}, run_id=73, sample_id=1),
+        ok({**MORE, "context_lines": 1, "captions": True}, run_id=73, sample_id=1),
         unknown({**MORE, "output_id": 4711}, run_id=73, sample_id=1),
     ),
     ("list_run_errors", ok({"type": "diff_mismatch", "limit": 1}, run_id=59), bad({"severity": "bad"}, run_id=59)),
@@ -210,7 +211,7 @@ class Recorder:
         path = declared.path.format(**call.path)
         headers = {"X-Request-ID": "0f8fad5bd9cb469fa16570867728950e", **self._bearer(call)}
         more = {} if call.body is None else {"json": call.body}
-        answer = self.api.request(declared.method, path, query=dict(call.query), headers=headers, **more)
+        answer = self.api.request(declared.method, path, query=query_text(call.query), headers=headers, **more)
         assert answer.status_code == call.status, (endpoint, call, answer.text)
         body = json.loads(self._fixed(answer.text)) if answer.data else None
         return {

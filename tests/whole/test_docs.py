@@ -86,6 +86,12 @@ def test_paths_in_documents_exist(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_make_targets_in_documents_exist(document: Path) -> None:
+    known = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`(?:\S+=\S+ )*make (\w+)", document.read_text())) - set(known) == set()
+
+
 # --- Settings, operations, commands ------------------------------------------------------------
 
 
@@ -108,6 +114,26 @@ def test_the_table_of_operations_is_the_registrys() -> None:
     printed = CliRunner().invoke(cli.group, ["operations"]).output
     assert all(f"| `{operation.method} {operation.path}` |" in printed for operation in REGISTRY.values())
     assert (ROOT / "docs" / "operations.md").read_text() == printed, "run: flask --app api_v1 api-v1 operations"
+
+
+def test_the_reference_is_the_registrys() -> None:
+    printed = CliRunner().invoke(cli.group, ["reference"]).output
+    assert (ROOT / "docs" / "reference.md").read_text() == printed, "run: flask --app api_v1 api-v1 reference"
+    sections = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##)", printed, re.MULTILINE | re.DOTALL))
+    for operation in REGISTRY.values():
+        section = sections[f"{operation.method} {operation.path}"]
+        query = operation.parameters.fields if operation.parameters is not None else {}
+        assert {name for name in [*operation.path_parameters, *query] if f"\n| `{name}` | " not in section} == set()
+        errors = re.search(r"^Errors: ([\d, ]+) ", section, re.MULTILINE)
+        assert errors is not None and {str(status) for status in operation.errors} <= set(errors[1].split(", "))
+        assert operation.access.scope is None or f"`{operation.access.scope}`" in section
+        assert section.count("```http\n") >= 1
+
+
+def test_the_links_of_the_reference_lead_somewhere() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    anchors = {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings("reference.md")}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) - anchors == set()
 
 
 @pytest.mark.parametrize("command", sorted(cli.group.commands))
