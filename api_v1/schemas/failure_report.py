@@ -8,18 +8,20 @@ from typing import Any
 from marshmallow import fields, validate
 
 from api_v1.schemas.common import (
-    HASH_PATTERN,
-    RESULT_STATUSES,
+    STORED_COMMIT_PATTERN,
     Count,
     FlakeFields,
     ResponseSchema,
     RunReference,
     Truncated,
     entity_id,
+    hash_field,
 )
 from api_v1.schemas.comparison import CHANGES, ComparedRun
-from api_v1.schemas.pull_requests import CAUSES, VERDICTS
+from api_v1.schemas.errors import INFRASTRUCTURE_TYPES, SEVERITIES
+from api_v1.schemas.pull_requests import CAUSES, FAILING, VERDICTS
 from api_v1.schemas.runs import StatusReason
+from api_v1.verdicts.meanings import RESULT_STATUSES, listed
 from api_v1.web import links, report_size
 from api_v1.web.validation import QueryInteger, RequestSchema, UtcDateTime, choice
 
@@ -47,10 +49,6 @@ STATUSES = {
 }
 
 
-def _list(meanings: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
-
-
 class OfWhole(fields.Nested):
     """An object that follows from the whole report, or the whole test."""
 
@@ -76,23 +74,31 @@ class FailureReportQuery(RequestSchema):
     )
 
 
-def _counts(meanings: dict[str, str], name: str) -> type[Any]:
+def _counts(meanings: dict[str, str], name: str, of: str) -> type[Any]:
     made: dict[str, fields.Field[Any]] = {
         key: Count(required=True, metadata={"description": meaning}) for key, meaning in meanings.items()
     }
-    return ResponseSchema.from_dict(made, name=name)
+    schema = ResponseSchema.from_dict(made, name=name)
+    schema.__doc__ = f"Numbers of {of}."
+    return schema
 
 
 StateCounts = _counts(
     {"total": "The tests of the run's set."} | {state: f"Those whose state is {state}." for state in RESULT_STATUSES},
     "FailureReportCounts",
+    "tests by state",
 )
-CauseCounts = _counts({cause: f"Failing tests: {meaning}." for cause, meaning in CAUSES.items()}, "FailureReportCauses")
+CauseCounts = _counts(
+    {cause: f"Failing tests: {meaning}." for cause, meaning in CAUSES.items()},
+    "FailureReportCauses",
+    "failing tests by cause",
+)
 
 
 ComparedCounts = _counts(
     {name: f"Of these: {meaning}." for name, meaning in CHANGES.items() if name != "unchanged_pass"},
     "FailureReportChanges",
+    "tests that failed here or in the base, by what became of them",
 )
 
 
@@ -135,8 +141,16 @@ class ReportComparison(ResponseSchema):
 class ReportInfrastructureError(ResponseSchema):
     """The error of queue, machine, build, storage or worker with which the run ended."""
 
-    type = fields.String(required=True, metadata={"description": "What failed, as in /infrastructure-errors."})
-    severity = fields.String(required=True, metadata={"description": "critical if the run never reached testing."})
+    type = fields.String(
+        required=True,
+        validate=choice(INFRASTRUCTURE_TYPES),
+        metadata={"description": f"What failed. {listed(INFRASTRUCTURE_TYPES)}"},
+    )
+    severity = fields.String(
+        required=True,
+        validate=choice(SEVERITIES),
+        metadata={"description": f"Critical if the run never reached testing. {listed(SEVERITIES)}"},
+    )
     message = Truncated(500, required=True, metadata={"description": "The first line of its message, redacted."})
     occurred_at = UtcDateTime(required=True, metadata={"description": "When the run ended."})
 
@@ -149,7 +163,7 @@ class StreakEnd(RunReference):
         required=True,
         allow_none=True,
         attribute="run.commit_sha",
-        validate=validate.Regexp("^[a-fA-F0-9]{7,40}$"),
+        validate=validate.Regexp(STORED_COMMIT_PATTERN),
         metadata={"description": "Its commit, as the platform stores it; null where that is none."},
     )
     created_at = UtcDateTime(
@@ -166,7 +180,7 @@ def _status(of: str, **options: Any) -> fields.String:
         required=True,
         **options,
         validate=choice(STATUSES),
-        metadata={"description": f"What became of {of}. {_list(STATUSES)}."},
+        metadata={"description": f"What became of {of}. {listed(STATUSES)}"},
     )
 
 
@@ -185,16 +199,6 @@ class FirstDifference(ResponseSchema):
     )
 
 
-def _hash(meaning: str, attribute: str) -> fields.String:
-    return fields.String(
-        required=True,
-        allow_none=True,
-        attribute=attribute,
-        validate=validate.Regexp(HASH_PATTERN),
-        metadata={"description": f"{meaning}; null where none of 64 hex digits is stored."},
-    )
-
-
 class ReportOutput(ResponseSchema):
     """The first output of a test that differs."""
 
@@ -202,8 +206,8 @@ class ReportOutput(ResponseSchema):
     differing_count = Count(
         required=True, attribute="differing", metadata={"description": "How many outputs of the test differ."}
     )
-    expected_hash = _hash("What it was compared with", "expected_sha")
-    actual_hash = _hash("What the test wrote", "actual_sha")
+    expected_hash = hash_field("What it was compared with", "where none is stored", attribute="expected_sha")
+    actual_hash = hash_field("What the test wrote", "where none is stored", attribute="actual_sha")
     status = _status("reading its files", attribute="evidence.status")
     sentence = fields.String(
         required=True,
@@ -215,7 +219,7 @@ class ReportOutput(ResponseSchema):
         fields.String(),
         required=True,
         attribute="evidence.differences",
-        metadata={"description": "The ways in which the files differ, as in /diff."},
+        metadata={"description": "The ways in which both files differ, as in /diff."},
     )
     first_difference = fields.Nested(
         FirstDifference,
@@ -250,12 +254,16 @@ class ReportLog(ResponseSchema):
     )
 
 
+def _link(description: str) -> fields.String:
+    return fields.String(required=True, allow_none=True, metadata={"format": "uri", "description": f"{description}."})
+
+
 class TestLinks(ResponseSchema):
     """Where to read more about a test."""
 
-    result = fields.String(metadata={"format": "uri", "description": "Its result in this run."})
-    diff = fields.String(metadata={"format": "uri", "description": "The whole difference of the output."})
-    health = fields.String(metadata={"format": "uri", "description": "How it fares over time."})
+    result = _link("Its result in this run; null if its sample is gone")
+    diff = _link("The whole difference of the output; null without one")
+    health = _link("How it fares over time; null if the test is gone")
 
 
 class ReportedTest(FlakeFields):
@@ -267,23 +275,29 @@ class ReportedTest(FlakeFields):
         500, required=True, allow_none=True, metadata={"description": "Its command; null if the test is gone."}
     )
     code = fields.String(
-        required=True, validate=choice(CODES), metadata={"description": f"What went wrong. {_list(CODES)}."}
+        required=True, validate=choice(CODES), metadata={"description": f"What went wrong. {listed(CODES)}"}
     )
     status = fields.String(
-        required=True, validate=choice(("fail", "missing_output")), metadata={"description": "Its status in the run."}
+        required=True, validate=choice(FAILING), metadata={"description": f"Its status in the run. {listed(FAILING)}"}
     )
-    exit_code = fields.Integer(required=True, allow_none=True, metadata={"description": "Its exit code."})
+    exit_code = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "Its exit code; null where none is stored."}
+    )
     expected_exit_code = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "What that should have been."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "What that should have been; null where none is stored."},
     )
     cause = fields.String(
-        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {_list(CAUSES)}."}
+        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
     )
     because = Truncated(500, required=True, metadata={"description": "What that rests on, in words."})
     change = fields.String(
         required=True,
         validate=choice(CHANGES),
-        metadata={"description": "What became of it since the base, as in the comparison of the run."},
+        metadata={
+            "description": f"What became of it since the base, as in the comparison of the run. {listed(CHANGES)}"
+        },
     )
     certain = fields.Boolean(
         required=True,
@@ -293,12 +307,17 @@ class ReportedTest(FlakeFields):
     older_master_run_id = entity_id(
         required=True,
         allow_none=True,
-        metadata={"description": "The newest run of master before the base in which it failed with the same result."},
+        metadata={
+            "description": "The newest run of master before the base in which it failed alike; null where "
+            "there is none, or it did not pass in the base."
+        },
     )
     passed_run_id = entity_id(
         required=True,
         allow_none=True,
-        metadata={"description": "The newest run of the same commit and platform in which it passed."},
+        metadata={
+            "description": "The newest run of the same commit and platform in which it passed; null without one."
+        },
     )
     last_pass = fields.Nested(
         StreakEnd,
@@ -317,7 +336,7 @@ class ReportedTest(FlakeFields):
         ReportOutput,
         required=True,
         allow_none=True,
-        metadata={"description": "The first of its outputs that differs; null without one."},
+        metadata={"description": "The first of its outputs that differs; null where none does."},
     )
     log = fields.Nested(
         ReportLog,
@@ -347,7 +366,8 @@ class ReportEvidence(ResponseSchema):
         fields.String(validate=choice(("local", "gcs", "time_out"))),
         required=True,
         metadata={
-            "description": "The stores that did not answer in time; time_out where it is not known which. What is "
+            "description": "The stores that did not answer in time: local, the platform's folder; gcs, the bucket; "
+            "time_out where it is not known which. What is "
             "storage_unavailable may exist."
         },
     )
@@ -369,13 +389,13 @@ class ReportCut(ResponseSchema):
 
 
 class ReportLinks(ResponseSchema):
-    """Where to read more about the run."""
+    """Where to read more about the run. All are null where max_bytes leaves no room for them."""
 
-    run = fields.String(metadata={"format": "uri", "description": "The run."})
-    comparison = fields.String(metadata={"format": "uri", "description": "Each test compared with master."})
-    errors = fields.String(metadata={"format": "uri", "description": "Every error of the run."})
-    logs = fields.String(metadata={"format": "uri", "description": "The run's log (system:read)."})
-    pull_request = fields.String(metadata={"format": "uri", "description": "What all runs of the pull request say."})
+    run = _link("The run; null without room")
+    comparison = _link("Each test compared with master; null without room")
+    errors = _link("Every error of the run; null without room")
+    logs = _link("The run's log, which needs system:read; null without room")
+    pull_request = _link("What all runs of the pull request say; null for a run of a commit, and without room")
 
 
 class FailureReport(ResponseSchema):
@@ -385,7 +405,7 @@ class FailureReport(ResponseSchema):
     verdict = fields.String(
         required=True,
         validate=choice(VERDICTS),
-        metadata={"description": f"What the run says by itself, the first that holds. {_list(VERDICTS)}."},
+        metadata={"description": f"What the run says by itself, the first that holds. {listed(VERDICTS)}"},
     )
     final = fields.Boolean(
         required=True,
@@ -411,8 +431,8 @@ class FailureReport(ResponseSchema):
         allow_none=True,
         validate=choice(("system:read",)),
         metadata={
-            "description": "The scope without which infrastructure_error and the log of each test are null; null if "
-            "the token has it."
+            "description": "The scope without which infrastructure_error and the log of each test are null, "
+            "system:read; null if the token has it."
         },
     )
     infrastructure_error = fields.Nested(

@@ -84,27 +84,27 @@ def of_failing_test(test: FailingTest) -> str | None:
     return f"{api_root()}/runs/{test.run_id}/samples/{test.sample_id}?regression_id={test.regression_id}"
 
 
-def of_reported_test(test: ReportedTest) -> dict[str, str]:
-    """Return the URLs of a test of a report in this API, as far as there is something."""
-    root, found = api_root(), {}
-    if test.sample_id is not None:
-        result = f"{root}/runs/{test.run_id}/samples/{test.sample_id}"
-        found["result"] = f"{result}?regression_id={test.regression_id}"
-        if test.output is not None:
-            found["diff"] = f"{result}/diff?regression_id={test.regression_id}&output_id={test.output.output_id}"
-    if test.command is not None:
-        found["health"] = f"{root}/regression-tests/{test.regression_id}/health"
-    return found
+def of_reported_test(test: ReportedTest) -> dict[str, str | None]:
+    """Return the URLs of a test of a report in this API; None where there is nothing."""
+    root = api_root()
+    result = None if test.sample_id is None else f"{root}/runs/{test.run_id}/samples/{test.sample_id}"
+    query = f"?regression_id={test.regression_id}"
+    return {
+        "result": None if result is None else f"{result}{query}",
+        "diff": f"{result}/diff{query}&output_id={test.output.output_id}" if result and test.output else None,
+        "health": None if test.command is None else f"{root}/regression-tests/{test.regression_id}/health",
+    }
 
 
-def of_report(report: Report) -> dict[str, str]:
-    """Return the URLs of what a report sums up, in this API."""
+def of_report(report: Report) -> dict[str, str | None]:
+    """Return the URLs of what a report sums up, in this API; None where there is nothing."""
     run = report.run
     of_run = f"{api_root()}/runs/{run.run_id}"
-    found = {"run": of_run} | {name: f"{of_run}/{name}" for name in ("comparison", "errors", "logs")}
+    of_pull_request = None
     if run.pull_request is not None and run.repository is not None:
-        found["pull_request"] = f"{api_root()}/pull-requests/{run.pull_request}?repository={run.repository}"
-    return found
+        of_pull_request = f"{api_root()}/pull-requests/{run.pull_request}?repository={run.repository}"
+    parts = {name: f"{of_run}/{name}" for name in ("comparison", "errors", "logs")}
+    return {"run": of_run, **parts, "pull_request": of_pull_request}
 
 
 def of_run(run: Run) -> dict[str, str]:

@@ -130,7 +130,7 @@ def _fitting_head(body: Body, most: int) -> Body:
         shortened = _shortened(head, length)
         texts = head["cut"]["texts"] or shortened != head
         head = shortened | {"cut": head["cut"] | {"texts": texts}}
-    return head if _size(head) <= most * 3 / 4 else head | {"links": {}}
+    return head if _size(head) <= most * 3 / 4 else head | {"links": dict.fromkeys(head["links"])}
 
 
 def _shortened(value: Any, length: int) -> Any:

@@ -136,6 +136,7 @@ CALLS: list[tuple[str, Call, Call]] = [
         Call(422, {"run_id": 59}, {"base": "60"}),
     ),
     ("get_pull_request", ok(number=1738), unknown(number=4711)),
+    ("get_failure_report", ok({"max_bytes": 5120}, run_id=59), bad({"max_bytes": 1024}, run_id=59)),
     ("list_failure_clusters", ok({"platform": "windows", "limit": 1}), bad({"platform": "macos"})),
     ("list_run_artifacts", ok({"type": "sample_output", "limit": 1}, run_id=59), bad({"type": "log"}, run_id=59)),
     ("list_branches", ok({"name": "master", "limit": 1}), bad({"active": "1"})),
