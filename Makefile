@@ -9,20 +9,28 @@ PLATFORM := $(abspath $(or $(SAMPLE_PLATFORM),embedded_platform))
 REQUIREMENTS := $(if $(SAMPLE_PLATFORM),-r$(PLATFORM)/requirements.txt)
 FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
 
-.PHONY: serve test coverage verify clean
+API := http://127.0.0.1:$(PORT)/api/v1
+SCOPES := $(addprefix --scope ,runs:read runs:write results:read baselines:write system:read)
 
-serve: $(VENV)/installed
+.PHONY: serve check-serve test coverage verify clean
+.NOTPARALLEL:
+
+# A token for each port: the one of a server that runs on another port stays.
+serve: check-serve $(VENV)/installed
 	@mkdir -p demo
 	@$(FLASK) demo seed
 	@$(FLASK) db upgrade
-	@echo
-	@echo "The API is at http://127.0.0.1:$(PORT)/api/v1 (health: /system/health, document: /openapi.json). Try:"
-	@echo
-	@token=$$($(FLASK) token create admin@example.org make-serve --replace --scope runs:read --scope runs:write \
-		--scope results:read --scope baselines:write --scope system:read 2>/dev/null) && \
-		echo "curl -s -H 'Authorization: Bearer $$token' 'http://127.0.0.1:$(PORT)/api/v1/runs?status=fail&limit=3'"
-	@echo
+	@token=$$($(FLASK) token create admin@example.org make-serve-$(PORT) --replace $(SCOPES) 2>/dev/null) && \
+		printf '%s\n' '' 'The API is at $(API); its data is in demo/ (delete that to begin anew).' \
+		'In another terminal, ask whether pull request 1734 is to blame for its red tests:' '' \
+		"curl -s -H 'Authorization: Bearer $$token' $(API)/pull-requests/1734" ''
 	@PYTHONPATH=$(PLATFORM) $(VENV)/bin/gunicorn --threads 8 --bind 127.0.0.1:$(PORT) 'api_v1:create_app()'
+
+# What is wrong is said at once, before anything is installed.
+check-serve:
+	$(if $(wildcard $(VENV)/installed),,$(check_python))
+	$(if $(filter free,$(port_state)),,$(error $(if $(port_state),Port $(PORT) is taken$(comma) perhaps by another \
+		make serve. Name a free one,PORT=$(PORT) is no port that may be listened on. Name one), such as PORT=5001))
 
 test: $(VENV)/installed
 	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox
@@ -33,19 +41,28 @@ coverage: $(VENV)/installed
 # pyenv hides the versions of Python that are not chosen; all that are installed are wanted here.
 verify: $(VENV)/installed
 	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
-		$(VENV)/bin/tox run -e verify,py312,py313,lowest --skip-missing-interpreters true
+		$(VENV)/bin/tox run -e verify,thorough,py313,lowest --skip-missing-interpreters true
 
 # What PYTHON is: "fit", or its version, or nothing where it does not run or has no module venv.
 python_state = $(shell $(PYTHON) -c 'import ensurepip, sys, venv; \
 	print("fit" if sys.version_info >= (3, 10) else sys.version.split()[0])' 2>/dev/null)
 unfit = $(if $(1),it is Python $(1),it does not run or lacks its module venv)
 
+check_python = $(if $(filter fit,$(python_state)),,$(error api_v1 needs Python 3.10 or newer, which $(PYTHON) is not: \
+	$(call unfit,$(python_state)). Name another one, such as PYTHON=python3.12))
+
+# "free" or "taken"; nothing where PORT is no port, or one that needs more rights.
+port_state = $(shell $(or $(and $(wildcard $(VENV)/installed),$(VENV)/bin/python),$(PYTHON)) -c 'import socket, sys; \
+	address = ("127.0.0.1", int(sys.argv[1])); probe = socket.socket(); probe.settimeout(1); \
+	print("taken" if probe.connect_ex(address) == 0 else socket.create_server(address) and "free")' '$(PORT)' 2>/dev/null)
+comma := ,
+
 $(VENV)/installed: setup.cfg requirements.txt
-	$(if $(filter fit,$(python_state)),,$(error api_v1 needs Python 3.10 or newer, which $(PYTHON) is not: $(call \
-		unfit,$(python_state)). Name another one, such as PYTHON=python3.12))
+	$(check_python)
+	@echo 'Installing into $(VENV)/, this once: a minute or so.'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[server]' tox $(REQUIREMENTS)
-	touch $@
+	$(VENV)/bin/pip install --disable-pip-version-check --editable '.[server]' tox $(REQUIREMENTS)
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .tox demo

@@ -49,9 +49,9 @@ class Variant:
     api: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def app(self, uri: str) -> Flask:
-        """Create the app, with an additional route that returns constant JSON."""
-        config = base_config(uri) | self.settings
+    def app(self, uri: str, settings: Mapping[str, Any] | None = None) -> Flask:
+        """Create the app, with an additional route that returns constant JSON; `settings` come last."""
+        config = base_config(uri) | self.settings | dict(settings or {})
         if self.pages:
             app = _platform(config)
             if self.api:

@@ -93,6 +93,7 @@ def gunicorn(
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     start_seconds: float = 300,
+    log: Path | None = None,
 ) -> Iterator[str]:
     """Serve an application until the block ends; yield its address, `host:port`.
 
@@ -102,6 +103,7 @@ def gunicorn(
         config: the content of the platform's `config.py`, if the application reads one.
         environment: more variables of the environment.
         start_seconds: how long the server may take until it listens; the first one may fill our tables.
+        log: the file of its output; a temporary one unless it is given.
 
     Raises:
         RuntimeError: the server does not listen, with the end of its log.
@@ -110,7 +112,7 @@ def gunicorn(
         folder = Path(name)
         if config is not None:
             (folder / "config.py").write_text("".join(f"{key} = {value!r}\n" for key, value in config.items()))
-        log = folder / "gunicorn.log"
+        log = log or folder / "gunicorn.log"
         command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", *options, application]
         with log.open("w") as output:
             process = subprocess.Popen(

@@ -78,18 +78,23 @@ class Reporter(ABC):
             session.commit()
         return found
 
-    def report(self) -> None:
-        """Send all messages of a worker about its run."""
+    def messages(self) -> Iterator[Message]:
+        """Yield all messages of a worker about its run."""
         for status in ("preparation", "testing"):
-            self.send(Message(type="progress", status=status, message=f"Now {status}"))
+            yield Message(type="progress", status=status, message=f"Now {status}")
         for number, (test_id, output_id) in enumerate(self.outputs):
             ids = {"test_id": test_id, "test_file_id": output_id}
             if number % DIFFERING:
-                self.send(Message(type="equality", **ids))
+                yield Message(type="equality", **ids)
             else:
-                self.send(Message(type="upload", content=f"differs in {number}", **ids))
-            self.send(Message(type="finish", test_id=test_id, runTime=1200, exitCode=0))
-        self.send(Message(type="progress", status="completed", message="Ran all tests"))
+                yield Message(type="upload", content=f"differs in {number}", **ids)
+            yield Message(type="finish", test_id=test_id, runTime=1200, exitCode=0)
+        yield Message(type="progress", status="completed", message="Ran all tests")
+
+    def report(self) -> None:
+        """Send all messages of a worker about its run."""
+        for message in self.messages():
+            self.send(message)
 
     @abstractmethod
     def send(self, message: Message) -> None:
@@ -138,14 +143,19 @@ class Models(Reporter):
 
     def send(self, message: Message) -> None:
         """Read the run, and add the row."""
+        with _request(self.app) as session:
+            self.write(session, self.run_id, message)
+
+    @classmethod
+    def write(cls, session: Any, run_id: int, message: Message) -> None:
+        """Read the run, and add the row, in a transaction of its own."""
         from mod_test.models import Test
 
-        with _request(self.app) as session:
-            run = session.get(Test, self.run_id)
-            session.add(self._row(session, run, message))
-            session.commit()
+        session.add(cls._row(session, session.get(Test, run_id), message))
+        session.commit()
 
-    def _row(self, session: Any, run: Any, message: Message) -> Any:
+    @staticmethod
+    def _row(session: Any, run: Any, message: Message) -> Any:
         from mod_regression.models import RegressionTest, RegressionTestOutput
         from mod_test.models import TestProgress, TestResult, TestResultFile, TestStatus
 

@@ -32,7 +32,7 @@ def demo_on(uri: str, repository: Path) -> Iterator[Flask]:
     before, database.db_engine = database.db_engine, None
     app = api_v1.create_app(platform_config(uri, repository))
     try:
-        for command in (["demo", "seed"], ["db", "upgrade"]):
+        for command in (["demo", "seed", "--date", "2026-11-01"], ["db", "upgrade"]):
             done = app.test_cli_runner().invoke(args=["api-v1", *command])
             assert done.exit_code == 0, done.output
         yield app

@@ -20,7 +20,9 @@ ALEMBICS = "api_v1/database/migrations/env"
 IMPORT_ALL = """
 import importlib, pkgutil
 import api_v1
+import api_v1_command
 print("api_v1", api_v1.__file__)
+print("api_v1_command", api_v1_command.__file__)
 for module in pkgutil.walk_packages(api_v1.__path__, "api_v1."):
     if module.name != "api_v1.database.migrations.env":
         print(module.name, importlib.import_module(module.name).__file__)
@@ -84,6 +86,9 @@ def test_the_installed_wheel_is_mounted_upgraded_and_served(installed: Path, tmp
     platform.flask("api-v1", "demo", "seed")
     platform.flask("api-v1", "db", "upgrade")
     token = platform.flask("api-v1", "token", "create", "admin@example.org", "verify").strip()
+    # Without PYTHONPATH: the folder in which it runs is that of a platform.
+    table = run(installed.parent / "api-v1", "token", "list", cwd=platform.folder)
+    assert table.splitlines()[1].startswith("admin@example.org  verify")
 
     with served(platform, served_app, tmp_path / "gunicorn.log") as server:
         assert server.get("/system/health").status == 200

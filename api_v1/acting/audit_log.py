@@ -21,6 +21,23 @@ from api_v1.paging import Page
 ACTOR_LENGTH = 255
 
 
+#: All that is recorded, and the kinds of things to which it is done: a target is a kind, a colon and an id.
+ACTIONS = (
+    "baseline.approve",
+    "baseline.reject",
+    "baseline.request",
+    "baseline.revert",
+    "cursors.rotate",
+    "run.cancel",
+    "run.create",
+    "run.retry",
+    "token.create",
+    "token.login_failed",
+    "token.revoke",
+)
+TARGETS = ("approval", "key", "run", "token")
+
+
 @dataclass(frozen=True)
 class Actor:
     """Who acts: `name` is the account's email, or the command line's user; id and role are None without an account."""
@@ -71,7 +88,7 @@ def record(
     """Add an entry; it is written when the change itself is committed.
 
     Args:
-        action: what was done, such as `run.cancel`.
+        action: what was done, one of `ACTIONS`.
         target: what it was done to, such as `run:17`.
         reason: why, as somebody wrote it; tokens in it are not stored.
         before, after: what changed, without secrets.

@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 
 from api_v1.acting import approvals
 from api_v1.acting.audit_log import Actor
+from api_v1.cli.output import json_option, show_fields, show_json, show_list
 from api_v1.database.platform import User
 from api_v1.database.session import db
 from api_v1.database.sql import equals_ignoring_case
@@ -44,12 +45,52 @@ def _actor(email: str) -> Actor:
     return Actor(email, user.id, "admin", token_name="command-line")
 
 
-def _show(result: Any, schema: Any) -> None:
-    for name, value in schema.dump(result).items():
-        click.echo(f"{name}: {value}")
+COLUMNS = {
+    "approval_id": "ID",
+    "run_id": "RUN",
+    "regression_id": "TEST",
+    "output_id": "OUTPUT",
+    "requested_by": "REQUESTED BY",
+    "created_at": "TIME",
+    "outdated": "OUTDATED",
+    "reason": "REASON",
+}
+CHANGES = {
+    "regression_id": "TEST",
+    "output_id": "OUTPUT",
+    "old_hash": "BASELINE BEFORE",
+    "new_hash": "BASELINE AFTER",
+}
+FLIPS = {
+    "run_id": "RUN",
+    "regression_id": "TEST",
+    "output_id": "OUTPUT",
+    "now_status": "NOW",
+    "then_status": "THEN",
+}
 
 
-def _decide(approval_id: int, email: str, **decision: Any) -> None:
+def _show_review(done: approvals.Review, said: str, *, as_json: bool) -> None:
+    """Print what a review or a revert did, or would do.
+
+    Args:
+        said: the sentence about it.
+    """
+    review = schemas.ReviewResult().dump(done)
+    if as_json:
+        show_json(review)
+        return
+    approval = review["approval"]
+    click.echo(
+        f"{said} approval {approval['approval_id']}: run {approval['run_id']}, asked for by {approval['requested_by']}."
+    )
+    show_list(review["changes"], CHANGES, as_json=False, nothing="No baseline changes.")
+    if done.dry_run:
+        click.echo("The newest runs whose file would compare otherwise, were they run again (stored verdicts stay):")
+        show_list(review["would_flip"], FLIPS, as_json=False, nothing="None.")
+
+
+def _decide(approval_id: int, email: str, said: str, *, as_json: bool, **decision: Any) -> None:
     services = current_app.extensions["api_v1"]
     mode = services.settings.baseline_review
     try:
@@ -57,26 +98,31 @@ def _decide(approval_id: int, email: str, **decision: Any) -> None:
     except ApiError as error:
         raise click.ClickException(error.message) from None
     db.session.commit()
-    _show(done, schemas.ReviewResult())
+    _show_review(done, said, as_json=as_json)
 
 
 @group.command("list")
 @click.option("--status", type=click.Choice(schemas.APPROVAL_STATUSES), default="pending_review", show_default=True)
-def show_all(status: str) -> None:
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+def show_all(status: str, limit: int, as_json: bool) -> None:
     """List approvals, newest first."""
-    for row in approvals.page(db.session, limit=100, status=status).data:
-        columns = (row.approval_id, f"run {row.run_id}", f"output {row.output_id}", row.requested_by, row.reason)
-        click.echo("\t".join([*columns, *(["outdated"] if row.outdated else [])]))
+    page = approvals.page(db.session, limit=limit, status=status)
+    records = schemas.BaselineApproval(many=True).dump(page.data)
+    nothing = f"No approval is {status}."
+    show_list(records, COLUMNS, as_json=as_json, nothing=nothing, total=page.total)
 
 
 @group.command()
 @click.argument("approval_id", type=int)
-def show(approval_id: int) -> None:
+@json_option
+def show(approval_id: int, as_json: bool) -> None:
     """Show one approval."""
     try:
-        _show(approvals.get(db.session, approval_id), schemas.BaselineApproval())
+        approval = schemas.BaselineApproval().dump(approvals.get(db.session, approval_id))
     except ApiError as error:
         raise click.ClickException(error.message) from None
+    (show_json if as_json else show_fields)(approval)
 
 
 @group.command()
@@ -84,29 +130,33 @@ def show(approval_id: int) -> None:
 @_as_admin
 @_reason
 @click.option("--dry-run", is_flag=True, help="Change nothing, and say what would change.")
-def approve(approval_id: int, email: str, reason: str, dry_run: bool) -> None:
+@json_option
+def approve(approval_id: int, email: str, reason: str, dry_run: bool, as_json: bool) -> None:
     """Approve: replace the baseline."""
-    _decide(approval_id, email, decision="approve", reason=reason, dry_run=dry_run)
+    said = "Would approve" if dry_run else "Approved"
+    _decide(approval_id, email, said, as_json=as_json, decision="approve", reason=reason, dry_run=dry_run)
 
 
 @group.command()
 @click.argument("approval_id", type=int)
 @_as_admin
 @_reason
-def reject(approval_id: int, email: str, reason: str) -> None:
+@json_option
+def reject(approval_id: int, email: str, reason: str, as_json: bool) -> None:
     """Reject: leave the baseline as it is."""
-    _decide(approval_id, email, decision="reject", reason=reason)
+    _decide(approval_id, email, "Rejected", as_json=as_json, decision="reject", reason=reason)
 
 
 @group.command()
 @click.argument("approval_id", type=int)
 @_as_admin
 @_reason
-def revert(approval_id: int, email: str, reason: str) -> None:
+@json_option
+def revert(approval_id: int, email: str, reason: str, as_json: bool) -> None:
     """Put back what an approved approval replaced."""
     try:
         done = approvals.revert(db.session, _actor(email), approval_id, reason=reason)
     except ApiError as error:
         raise click.ClickException(error.message) from None
     db.session.commit()
-    _show(done, schemas.ReviewResult())
+    _show_review(done, "Reverted", as_json=as_json)

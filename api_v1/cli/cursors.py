@@ -9,15 +9,20 @@ from api_v1.access import keys
 from api_v1.access.keys import Purpose
 from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
+from api_v1.cli.output import json_option, show_json
 from api_v1.database.session import db
 
 group = AppGroup("cursors", help="The cursors of logs.")
 
 
 @group.command()
-def rotate() -> None:
+@json_option
+def rotate(as_json: bool) -> None:
     """Replace the key that signs cursors, for example after somebody read the database; no page before stays valid."""
     keys.rotate(db.session, Purpose.CURSORS)
     audit_log.record(db.session, Actor("command-line"), "cursors.rotate", "key:cursors")
     db.session.commit()
-    click.echo("Cursors made until now are refused; clients start again without one.")
+    if as_json:
+        show_json({"rotated": True})
+    else:
+        click.echo("Cursors made until now are refused; clients start again without one.")

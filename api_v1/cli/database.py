@@ -11,6 +11,7 @@ from flask.cli import AppGroup
 from api_v1.access import keys
 from api_v1.access.keys import Purpose
 from api_v1.cli import verdicts
+from api_v1.cli.output import json_option, show_json
 from api_v1.database import migrations
 from api_v1.database.platform import create_platform_tables
 from api_v1.database.session import db
@@ -19,7 +20,8 @@ group = AppGroup("db", help="The tables of the API.")
 
 
 @group.command()
-def upgrade() -> None:
+@json_option
+def upgrade(as_json: bool) -> None:
     """Create or upgrade the API's tables, make its keys and store the states of runs; running it again does no harm."""
     create_platform_tables(db.engine)
     with _explained():
@@ -27,13 +29,18 @@ def upgrade() -> None:
     for purpose in Purpose:
         # Now, so that no request for reading has to write one.
         keys.get(db.session, purpose)
-    click.echo(f"Tables are at revision {migrations.newest_revision()}.")
-    verdicts.fill()
+    revision = migrations.newest_revision()
+    if not as_json:
+        click.echo(f"Tables are at revision {revision}.")
+    runs = verdicts.fill()
+    if as_json:
+        show_json({"revision": revision, "runs": runs})
 
 
 @group.command()
 @click.argument("revision")
-def downgrade(revision: str) -> None:
+@json_option
+def downgrade(revision: str, as_json: bool) -> None:
     """Bring the API's tables back to REVISION, before an older version of the API is installed."""
     known = migrations.revisions()
     if revision not in known:
@@ -41,15 +48,23 @@ def downgrade(revision: str) -> None:
     with _explained():
         migrations.downgrade(db.engine, revision)
         at = migrations.current(db.engine)
-    click.echo("There are no tables." if at is None else f"Tables are at revision {at}.")
+    if as_json:
+        show_json({"revision": at})
+    else:
+        click.echo("There are no tables." if at is None else f"Tables are at revision {at}.")
 
 
 @group.command()
 @click.confirmation_option(prompt="Drop all tables of the API, tokens and audit records included?")
-def drop() -> None:
+@json_option
+def drop(as_json: bool) -> None:
     """Drop the API's tables; the platform's own are not touched."""
     with _explained():
         migrations.drop(db.engine)
+    if as_json:
+        show_json({"revision": None})
+    else:
+        click.echo("The tables of the API are gone.")
 
 
 @contextmanager

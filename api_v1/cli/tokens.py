@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from api_v1.access.keys import Purpose
 from api_v1.access.policy import Scope
 from api_v1.acting import audit_log
 from api_v1.acting.audit_log import Actor
+from api_v1.cli.output import json_option, show_json, show_list
 from api_v1.database.platform import User
 from api_v1.database.session import db
 from api_v1.database.sql import equals_ignoring_case
@@ -22,15 +23,32 @@ from api_v1.database.tables import Token, now
 from api_v1.date_times import iso
 from api_v1.errors import ApiError
 from api_v1.schemas.auth import TokenCreateRequest
+from api_v1.web.operation_table import usable_scopes
 
 group = AppGroup("token", help="Bearer tokens.")
 
 
-def _user_id(email: str) -> int:
-    user_id = db.session.scalar(sa.select(User.id).where(equals_ignoring_case(User.email, email)))
-    if user_id is None:
+COLUMNS = {"email": "EMAIL", "name": "NAME", "scopes": "SCOPES", "expires_at": "EXPIRES"}
+
+
+def _user(email: str) -> User:
+    user = db.session.scalars(sa.select(User).where(equals_ignoring_case(User.email, email))).first()
+    if user is None:
         raise click.ClickException(f"There is no user with the email {email}.")
-    return int(user_id)
+    return user
+
+
+def _warn_of_unusable(scopes: Sequence[str], user: User) -> None:
+    """Warn of scopes with which the user's role may call nothing."""
+    role = None if user.role is None else user.role.value
+    usable = usable_scopes(role)
+    for scope in scopes:
+        if scope not in usable:
+            click.echo(
+                f"Warning: {user.email} has {f'the role {role}' if role else 'no role'}, which may call no operation "
+                f"with the scope {scope}.",
+                err=True,
+            )
 
 
 def _record(action: str, email: str, name: str, after: dict[str, Any] | None) -> None:
@@ -61,9 +79,11 @@ def _new_name(_context: click.Context, _parameter: click.Parameter, name: str) -
 )
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 90))
 @click.option("--replace", is_flag=True, help="Revoke a live token of the same name first.")
-def create(email: str, name: str, scopes: tuple[str, ...], days: int, replace: bool) -> None:
+@json_option
+def create(email: str, name: str, scopes: tuple[str, ...], days: int, replace: bool, as_json: bool) -> None:
     """Make a token NAME for the user EMAIL and print it, alone on standard output."""
-    user_id = _user_id(email)
+    user = _user(email)
+    user_id = user.id
     wanted = tuple(dict.fromkeys(scopes)) or (Scope.RUNS_READ, Scope.RESULTS_READ)
     if replace and tokens.revoke_named(db.session, user_id, name) is not None:
         _record("token.revoke", email, name, None)
@@ -72,14 +92,20 @@ def create(email: str, name: str, scopes: tuple[str, ...], days: int, replace: b
     except ApiError as error:
         raise click.ClickException("; ".join(error.details["fields"].values())) from None
     _record("token.create", email, name, {"scopes": list(issued.scopes), "expires_at": iso(issued.expires_at)})
+    _warn_of_unusable(wanted, user)
     db.session.commit()
-    click.echo(issued.token)
-    click.echo(f"Valid until {iso(issued.expires_at)}; it is not shown again.", err=True)
+    if as_json:
+        shown = {"email": email, "name": name, "scopes": list(issued.scopes), "expires_at": iso(issued.expires_at)}
+        show_json({"token": issued.token} | shown)
+    else:
+        click.echo(issued.token)
+        click.echo(f"Valid until {iso(issued.expires_at)}; it is not shown again.", err=True)
 
 
 @group.command("list")
 @click.argument("email", required=False)
-def show(email: str | None) -> None:
+@json_option
+def show(email: str | None, as_json: bool) -> None:
     """List live tokens, of the user EMAIL or of all."""
     key = keys.get(db.session, Purpose.PASSWORDS)
     query = (
@@ -89,19 +115,28 @@ def show(email: str | None) -> None:
         .order_by(User.email, Token.name)
     )
     if email is not None:
-        query = query.where(Token.user_id == _user_id(email))
-    for row in db.session.execute(query):
-        if row.password_fingerprint in (None, tokens.fingerprint(key, row.password)):
-            expires: datetime = row.expires_at
-            click.echo(f"{row.email}\t{row.name}\t{row.scopes}\t{iso(expires)}")
+        query = query.where(Token.user_id == _user(email).id)
+    records = [
+        {"email": row.email, "name": row.name, "scopes": row.scopes, "expires_at": iso(row.expires_at)}
+        for row in db.session.execute(query)
+        if row.password_fingerprint in (None, tokens.fingerprint(key, row.password))
+    ]
+    if as_json:
+        records = [record | {"scopes": record["scopes"].split()} for record in records]
+    show_list(records, COLUMNS, as_json=as_json, nothing="No live tokens.")
 
 
 @group.command()
 @click.argument("email")
 @click.argument("name")
-def revoke(email: str, name: str) -> None:
+@json_option
+def revoke(email: str, name: str, as_json: bool) -> None:
     """Revoke the live token NAME of the user EMAIL."""
-    if tokens.revoke_named(db.session, _user_id(email), name) is None:
+    if tokens.revoke_named(db.session, _user(email).id, name) is None:
         raise click.ClickException(f"{email} has no live token named {name}.")
     _record("token.revoke", email, name, None)
     db.session.commit()
+    if as_json:
+        show_json({"email": email, "name": name, "revoked": True})
+    else:
+        click.echo(f"Revoked the token {name} of {email}.")

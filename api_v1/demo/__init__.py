@@ -1,13 +1,14 @@
 """Demo data of a small platform: samples, regression tests, and some weeks of runs.
 
-All of it is invented, and each seeding inserts the same ids, dates (up to `REFERENCE`), files and hashes. Only the
-salted password hashes differ.
+All of it is invented, and each seeding inserts the same ids, files and hashes, and the same dates relative to its end.
+Only the salted password hashes differ.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -29,9 +30,9 @@ from api_v1.database.platform import (
 )
 from api_v1.demo.catalogue import SAMPLES, insert_catalogue
 from api_v1.demo.files import Files
-from api_v1.demo.runs import REFERENCE, insert_runs
+from api_v1.demo.runs import insert_runs
 
-__all__ = ["ADMIN", "PASSWORD", "REFERENCE", "DemoError", "Summary", "is_seeded", "seed"]
+__all__ = ["ADMIN", "PASSWORD", "DemoError", "Summary", "is_seeded", "seed"]
 
 ADMIN = "admin@example.org"
 PASSWORD = "sample-platform"
@@ -61,12 +62,13 @@ def is_seeded(session: Session) -> bool:
     return admin is not None or session.scalar(sa.select(Test.id).limit(1)) is not None
 
 
-def seed(session: Session, repository: Path) -> Summary:
+def seed(session: Session, repository: Path, end: datetime) -> Summary:
     """Insert the demo into an empty database and write its files to a folder.
 
     Args:
         session: the session in which to insert; the caller commits.
         repository: the platform's `SAMPLE_REPOSITORY`; it is created if it does not exist.
+        end: the current time of the demo, in UTC where it has no offset: nothing in it is later.
 
     Raises:
         DemoError: the database is not empty.
@@ -77,7 +79,8 @@ def seed(session: Session, repository: Path) -> Summary:
     forks = _insert_forks(session)
     session.add_all(MaintenanceMode(platform, False) for platform in TestPlatform)
     catalogue = insert_catalogue(session, files, list(users.values()))
-    runs = insert_runs(session, files, catalogue, users, forks)
+    whole_seconds = end.replace(microsecond=0, tzinfo=end.tzinfo or timezone.utc)
+    runs = insert_runs(session, files, catalogue, users, forks, whole_seconds)
     session.flush()
     repository.mkdir(parents=True, exist_ok=True)
     return Summary(

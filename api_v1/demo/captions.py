@@ -52,6 +52,8 @@ class Damage(StrEnum):
     CRLF = "other line ends"
     LATIN1 = "other encoding"
     VARIANT = "a frame of rounding"
+    EXTRA_CUE = "a cue more"
+    """An improvement: the end of the recording has a caption that nobody decoded before."""
 
 
 def dialogue(seed: str, count: int) -> tuple[Cue, ...]:
@@ -150,9 +152,15 @@ def _rounded(cues: Sequence[Cue]) -> Sequence[Cue]:
     return [*cues[:-1], replace(cues[-1], end=cues[-1].end - 33)]
 
 
+def _with_one_more(cues: Sequence[Cue]) -> Sequence[Cue]:
+    last = cues[-1]
+    return [*cues, Cue(last.end + 200, last.end + 2_200, ("Captions by the demo.",))]
+
+
 _DAMAGES: dict[Damage, Callable[[Sequence[Cue]], Sequence[Cue]]] = {
     Damage.SHIFTED: _shifted,
     Damage.MISSING_CUE: _without_one,
     Damage.WRONG_CHARACTER: _misspelt,
     Damage.VARIANT: _rounded,
+    Damage.EXTRA_CUE: _with_one_more,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -34,9 +34,6 @@ from api_v1.demo.captions import Damage
 from api_v1.demo.catalogue import Catalogue, Command, Output
 from api_v1.demo.files import Files
 from api_v1.demo.script import DUPLICATE, OLD_PLANS, PLANS, Failure, Fault, Plan, Stage
-
-REFERENCE = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
-"""The current time of the demo: nothing in it is later."""
 
 PASSING_FAULTS = (Damage.VARIANT, Failure.PARTLY)
 CRASH_CODES = {"linux": 139, "windows": -1073741819}
@@ -108,6 +105,7 @@ def insert_runs(
     catalogue: Catalogue,
     users: Mapping[str, User],
     forks: Mapping[str | None, Fork],
+    end: datetime,
 ) -> list[Run]:
     """Insert all runs, and the values that the platform derives from them.
 
@@ -117,22 +115,24 @@ def insert_runs(
         catalogue: the regression tests.
         users: the owners of custom runs, by name.
         forks: the repositories by owner's name; the main one has the key None.
+        end: the time, in UTC, from which the ages of the plans count back; nothing is later.
     """
     runs = []
     for number, plan in enumerate(PLANS, 1):
         row = _insert_test(session, plan, _test_row(plan, number, forks[plan.owner]))
         owner = users[plan.owner] if plan.owner else None
-        writer = _RunWriter(session, files, plan, row, Random(f"run {number}"))
+        writer = _RunWriter(session, files, plan, row, created(plan, end), Random(f"run {number}"))
         runs.append(writer.write(catalogue, owner))
     _insert_general_data(session, runs)
     _note_last_passes(session, runs)
     return runs
 
 
-def _created(plan: Plan) -> datetime:
+def created(plan: Plan, end: datetime) -> datetime:
+    """Return when a run was created: its age before the end, give or take some minutes."""
     jitter = Random(f"push of {plan.commit}").randint(0, 240)
     later = timedelta(seconds=1 if plan.platform == "windows" else 0)
-    return REFERENCE - timedelta(hours=plan.hours, seconds=jitter) + later
+    return end - timedelta(hours=plan.hours, seconds=jitter) + later
 
 
 def _test_row(plan: Plan, number: int, fork: Fork) -> Test:
@@ -169,6 +169,7 @@ class _RunWriter:
     files: Files
     plan: Plan
     row: Test
+    created_at: datetime
     draws: Random
 
     def write(self, catalogue: Catalogue, owner: User | None) -> Run:
@@ -191,9 +192,9 @@ class _RunWriter:
     def _record_creation(self, owner: User | None) -> None:
         """Record the creation time before the commit, which would record the current time."""
         if self.plan not in OLD_PLANS:
-            created = _created(self.plan).replace(tzinfo=None)
             user_id = owner.id if owner else None
-            self.session.add(RunCreation(test_id=self.row.id, created_at=created, user_id=user_id))
+            created_at = self.created_at.replace(tzinfo=None)
+            self.session.add(RunCreation(test_id=self.row.id, created_at=created_at, user_id=user_id))
 
     def _insert_set(self, catalogue: Catalogue) -> Sequence[Command]:
         """Insert the run's set of tests. A run without a recorded set includes inactive tests."""
@@ -226,7 +227,7 @@ class _RunWriter:
 
     def _insert_progress(self, reported: Sequence[Reported]) -> Iterator[datetime]:
         """Insert the progress rows; the time between them fits the simulated step."""
-        clock, wait = _created(self.plan), self._queue_wait()
+        clock, wait = self.created_at, self._queue_wait()
         for status, message in self._progress():
             clock += timedelta(seconds=wait)
             row = TestProgress(self.row.id, TestStatus.from_string(status), message, clock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from api_v1.demo.captions import Damage
@@ -20,7 +19,7 @@ class Failure(StrEnum):
 
 
 Fault = Damage | Failure
-Faults = Mapping[int, Fault]
+Faults = dict[int, Fault]
 """The faults by the position of the regression test in the catalogue, counted from 1."""
 
 
@@ -54,7 +53,7 @@ class Plan:
     """A run to insert."""
 
     hours: float
-    """The age of the run at the reference date, in hours."""
+    """The age of the run at the end of the demo, in hours."""
     platform: str
     commit: str
     """A name from which the commit hash is derived."""
@@ -100,7 +99,7 @@ def _never_ran(message: str, stage: Stage = Stage.NONE) -> Outcome:
 
 
 def _stopped(message: str, results: int, *endings: tuple[str, str], has_log: bool = True) -> Outcome:
-    faults = {10: Damage.WRONG_CHARACTER}
+    faults: Faults = {10: Damage.WRONG_CHARACTER}
     return Outcome(Stage.TESTING, (("canceled", message), *endings), faults, results, has_log)
 
 
@@ -158,6 +157,12 @@ PASSED = _completed()
 PASSED_WITHOUT_LOG = _completed(has_log=False)
 LATE = {1: Damage.SHIFTED, 2: Damage.SHIFTED}
 
+CRASHES: Faults = {15: Failure.CRASH}
+LATE_ON_MASTER: Faults = {17: Damage.SHIFTED}
+LOSES: Faults = {16: Damage.MISSING_CUE}
+MISREAD: Faults = {8: Damage.WRONG_CHARACTER}
+IMPROVED: Faults = {1: Damage.EXTRA_CUE, 2: Damage.EXTRA_CUE}
+
 #: Runs from before creation times and sets of tests were recorded.
 OLD_PLANS = (
     *_pair(900, "push 1", PASSED, _completed({1: Damage.CRLF}), has_set=False),
@@ -184,6 +189,44 @@ OLD_PLANS = (
         _stopped("Runtime exceeded", 14, has_log=False),
         has_set=False,
     ),
+)
+
+#: Test 8 reads characters from pictures, and now and then a wrong one: four passes and two failures of one commit.
+_FLAKY_HISTORY = tuple(
+    _custom(hours, "linux", "contributor", _completed(faults), 8)
+    for hours, faults in zip((26.5, 26, 25.5, 25, 24.5, 24), ({}, MISREAD, {}, {}, MISREAD, {}), strict=True)
+)
+
+#: Pull requests of which each is red for another reason. Since push 9 test 15 crashes on master on Linux, and the
+#: captions of test 17 are late there; the push "crash fixed" mends test 15.
+STORY = (
+    # What fails is old: both fail on master in the same way.
+    *_pair(29, "pr 1732", _completed(CRASHES | LATE_ON_MASTER), PASSED, pr=1732),
+    # A commit loses captions, which the next one mends.
+    *_pair(27, "pr 1733", _completed(CRASHES | LATE_ON_MASTER | LOSES), _completed(LOSES), pr=1733),
+    *_FLAKY_HISTORY,
+    *_pair(22, "crash fixed", _completed(LATE_ON_MASTER), PASSED),
+    # Real regressions, on both platforms.
+    *_pair(
+        20,
+        "pr 1734",
+        _completed(LATE_ON_MASTER | {11: Damage.SHIFTED, 12: Damage.MISSING_CUE}),
+        _completed({11: Damage.SHIFTED, 12: Damage.MISSING_CUE}),
+        pr=1734,
+    ),
+    # No machine on one platform.
+    *_pair(18, "pr 1735", _never_ran(VM_FAILED), PASSED, pr=1735),
+    # The only new failure is of a test that flips.
+    *_pair(16, "pr 1736", _completed(LATE_ON_MASTER | MISREAD), PASSED, pr=1736),
+    # A worker gave up after two thirds of the tests.
+    *_pair(14, "pr 1737", _completed(LATE_ON_MASTER), _cut_short(14), pr=1737),
+    *_pair(12, "pr 1733, fixed", PASSED, PASSED, pr=1733),
+    # Only Windows crashes.
+    *_pair(9, "pr 1738", _completed(LATE_ON_MASTER), _completed({7: Failure.CRASH}), pr=1738),
+    # Its branch lacks the push that mended test 15.
+    *_pair(6, "pr 1739", _completed(CRASHES | LATE_ON_MASTER), PASSED, pr=1739),
+    # A genuine improvement, which needs a new baseline.
+    *_pair(4, "pr 1740", _completed(LATE_ON_MASTER | IMPROVED), _completed(IMPROVED), pr=1740),
 )
 
 PLANS = (
@@ -251,6 +294,7 @@ PLANS = (
         _completed({5: Damage.VARIANT, 13: Damage.VARIANT}),
     ),
     _custom(30, "linux", "tester", PASSED, 12),
+    *STORY,
     *_pair(0.9, "push 10", _testing(7), PREPARING),
     *_pair(0.75, "pr 1730", PREPARING, QUEUED, pr=1730),
     *_pair(0.6, "pr 1731", QUEUED, QUEUED, pr=1731, has_set=False),

@@ -56,7 +56,7 @@ def flakiness(session: DbSession, context: Context, tests: Sequence[int], platfo
     pairs, flips = _counted(session.execute(context.source.built(_repeated), asked))
     of_master = {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
     asked_of_master = {**asked, **of_master, "forks": context.main_forks}
-    flipped = _flipped(session.execute(context.source.built(_lately, len(platforms)), asked_of_master))
+    flipped = _flipped(session.execute(context.source.finished.built(_lately, len(platforms)), asked_of_master))
     keys = ((platform, test) for platform in platforms for test in tests)
     return {key: Flakiness(pairs[key], flips[key], key in flipped) for key in keys}
 

@@ -46,7 +46,7 @@ def streaks(
     asked["platform"] = getattr(TestPlatform, platform)
     runs: dict[int, RunReference] = {}
     failed: defaultdict[int, set[int]] = defaultdict(set)
-    for row in session.execute(context.source.built(_failures), asked):
+    for row in session.execute(context.source.finished.built(_failures), asked):
         runs.setdefault(row.test_id, RunReference(row.test_id, row.commit, row.created_at))
         failed[row.regression_id].add(row.test_id)
     newest_first = list(runs)
@@ -93,7 +93,7 @@ def _failures(source: Sources) -> sa.Select[Any]:
 def _passed(session: DbSession, context: Context, runs: Mapping[int, int]) -> set[int]:
     """Return the tests that have a result in the set of the run given for each, in which they did not fail."""
     asked = {"runs": list(runs.values()), "tests": list(runs)}
-    found = session.execute(context.source.built(_passes), asked).tuples()
+    found = session.execute(context.source.finished.built(_passes), asked).tuples()
     return {test for run, test in found if runs[test] == run}
 
 

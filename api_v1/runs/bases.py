@@ -267,7 +267,7 @@ def masters(
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
     runs: dict[int, RunReference] = {}
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
-    rows = session.execute(context.source.built(_masters), {**asked, "tests": list(tests)})
+    rows = session.execute(context.source.finished.built(_masters), {**asked, "tests": list(tests)})
     for run_id, commit, created_at, test, digest in rows:
         runs.setdefault(run_id, RunReference(run_id, commit, created_at))
         if test is not None:
@@ -337,7 +337,7 @@ def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
 def _of_master(session: DbSession, subject: Subject) -> Base:
     run, context = subject.run, subject.context
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
-    row = session.execute(context.source.built(_newest_master), asked).first()
+    row = session.execute(context.source.finished.built(_newest_master), asked).first()
     what = f"complete run of {context.main_repository} {MASTER} on {run.platform} before this run"
     return Base(None, f"There is no {what}.") if row is None else Base(run_of(row), f"The newest {what}.")
 
@@ -348,7 +348,7 @@ def _newest_master(source: Sources) -> sa.Select[Any]:
 
 def _previous(session: DbSession, subject: Subject) -> Base:
     run = subject.run
-    query = subject.context.source.built(_previous_run)
+    query = subject.context.source.finished.built(_previous_run)
     asked = {
         "platform": getattr(TestPlatform, run.platform),
         "before": run.run_id,

@@ -420,7 +420,7 @@ def _stored_files(
     files: FilesOfRuns = defaultdict(dict)
     candidates: list[list[Any]] = [[] for _ in runs]
     for of_run, run, completed_at, test, output, *file in session.execute(
-        context.source.built(_files, len(runs)), parameters
+        context.source.finished.built(_files, len(runs)), parameters
     ):
         if of_run is None:
             files[run, test][output] = _file(*file)

@@ -158,16 +158,26 @@ class Sources:
             self.state = RunState.__table__.c
         else:
             kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS))
-            kept = kept.where(RunState.test_id.not_in(self._changed))
-            self.state = sa.union_all(kept, *literals(derived)).subquery("state").c
+            self.state = _all(kept.where(RunState.test_id.not_in(self._changed)), literals(derived), "state")
+
+    @functools.cached_property
+    def finished(self) -> Sources:
+        """What to read for a statement that concerns finished runs only.
+
+        Most runs that change are running. Without their rows the databases read our tables by index, and need not copy
+        them into a temporary table first.
+        """
+        if not self._changed or not self.complete:
+            return self
+        return Sources([state for state in self.derived if state.status in FINISHED], changed=self._changed)
 
     def _current(self, table: sa.Table, rows: Callable[[State], Iterable[Mapping[str, Any]]]) -> Any:
         """Return the columns of a table of failures, with the rows of the derived states instead of the stored ones."""
         if not self._changed:
             return table.c
         kept = sa.select(table).where(table.c.test_id.not_in(self._changed))
-        current = (_literal_row(row, table.c) for state in self.derived for row in rows(state))
-        return sa.union_all(kept, *current).subquery(table.name).c
+        current = [_literal_row(row, table.c) for state in self.derived for row in rows(state)]
+        return _all(kept, current, table.name)
 
     def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
         """Return `build(sources, *form)`, cached while our tables suffice: to build it takes as long as to run it.
@@ -183,6 +193,11 @@ class Sources:
     def kept(self, run_id: Any) -> list[sa.ColumnElement[bool]]:
         """Return the conditions under which the stored state of a run is current."""
         return [run_id.not_in(self._changed)] if self._changed else []
+
+
+def _all(kept: sa.Select[Any], others: Sequence[sa.Select[Any]], name: str) -> Any:
+    """Return the columns of some rows and others; without others databases merge the selection into a query."""
+    return (sa.union_all(kept, *others) if others else kept).subquery(name).c
 
 
 def _failure_rows(state: State) -> Iterable[Mapping[str, Any]]:

@@ -28,6 +28,7 @@ from api_v1.database.tables import AuditRecord
 from api_v1.errors import LogInUnavailable
 from tests.support import factories, servers
 from tests.support.fixtures import platform_config
+from tests.support.thorough import thorough
 
 PASSWORD = "correct horse battery staple"
 EMAIL = "ann@example.org"
@@ -237,6 +238,7 @@ def served(request: pytest.FixtureRequest, database: tuple[str, dict[str, str]],
         yield Served(running, tmp_path.resolve(), bearer)
 
 
+@thorough
 def test_each_process_has_a_helper_as_long_as_it_runs(
     database: tuple[str, dict[str, str]], tmp_path: Path, served: Served, request: pytest.FixtureRequest
 ) -> None:

@@ -24,6 +24,7 @@ from api_v1.access.redaction import LONGEST, LONGEST_WITH_LOCATIONS, MARGIN, Red
 from api_v1.access.tokens import new_secret
 from api_v1.files.logs import records, segments, structure
 from api_v1.findings import infrastructure
+from tests.support.thorough import thorough
 
 TOKEN = "T0ken" * 12
 KNOWN = "Kn0wnSecret0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN"
@@ -302,6 +303,7 @@ def seconds(pattern: re.Pattern[Any], unit: str, length: int) -> float:
     return time.perf_counter() - started
 
 
+@thorough
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: repr(pattern.pattern)[:40])
 def test_no_pattern_takes_more_than_linear_time(pattern: re.Pattern[Any]) -> None:
     """With a megabyte of the text that took it longest when they all were shorter."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from click.testing import Result
 
@@ -31,28 +34,37 @@ def reviewer(scenario: ReviewScenario) -> str:
 def test_approvals_are_listed_and_shown_on_the_command_line(scenario: ReviewScenario) -> None:
     approval = scenario.request()
     number = approval["approval_id"]
-    (line,) = shell(scenario.api, "list").output.splitlines()
-    who = approval["requested_by"]
-    assert line.split("\t") == [
-        number,
-        f"run {scenario.mismatch.run_id}",
-        f"output {scenario.mismatch.output_id}",
-        who,
-        REASON,
-    ]
-    assert shell(scenario.api, "list", "--status", "approved").output == ""
+    header, line = shell(scenario.api, "list").output.splitlines()
+    assert re.split("  +", header) == ["ID", "RUN", "TEST", "OUTPUT", "REQUESTED BY", "TIME", "OUTDATED", "REASON"]
+    names = ("run_id", "regression_id", "output_id", "requested_by", "created_at")
+    assert re.split("  +", line) == [number, *(str(approval[name]) for name in names), "no", REASON]
+    assert json.loads(shell(scenario.api, "list", "--json").output) == [approval]
+    nothing = shell(scenario.api, "list", "--status", "approved")
+    assert (nothing.stdout, nothing.stderr) == ("", "No approval is approved.\n")
     shown = dict(line.split(": ", 1) for line in shell(scenario.api, "show", number).output.splitlines())
-    assert shown == {name: str(value) for name, value in approval.items()}
+    words = {"None": "-", "True": "yes", "False": "no"}
+    assert shown == {name: words.get(str(value), str(value)) for name, value in approval.items()}
+    assert json.loads(shell(scenario.api, "show", number, "--json").output) == approval
     assert "not found" in shell(scenario.api, "show", "4711", fails=True).output
 
 
 def test_an_admin_decides_on_the_command_line(scenario: ReviewScenario, reviewer: str) -> None:
     number = scenario.request()["approval_id"]
     options = ("--as", reviewer, "--reason", "I compared both files.")
-    preview = shell(scenario.api, "approve", number, *options, "--dry-run").output
-    assert "dry_run: True" in preview and scenario.mismatch.new in preview
+    preview = shell(scenario.api, "approve", number, *options, "--dry-run").output.splitlines()
+    assert preview[0].startswith(f"Would approve approval {number}: run {scenario.mismatch.run_id}, asked for by ")
+    assert re.split("  +", preview[1]) == ["TEST", "OUTPUT", "BASELINE BEFORE", "BASELINE AFTER"]
+    assert re.split("  +", preview[2])[1:] == [
+        str(scenario.mismatch.output_id),
+        scenario.mismatch.old,
+        scenario.mismatch.new,
+    ]
+    assert preview[3].endswith("were they run again (stored verdicts stay):")
+    assert re.split("  +", preview[4]) == ["RUN", "TEST", "OUTPUT", "NOW", "THEN"]
+    as_json = json.loads(shell(scenario.api, "approve", number, *options, "--dry-run", "--json").output)
+    assert (as_json["dry_run"], as_json["changes"][0]["new_hash"]) == (True, scenario.mismatch.new)
     assert scenario.baseline() == scenario.mismatch.old
-    shell(scenario.api, "approve", number, *options)
+    assert shell(scenario.api, "approve", number, *options).output.startswith(f"Approved approval {number}: ")
     assert scenario.baseline() == scenario.mismatch.new
     approval = scenario.get({"approval_id": number})
     assert (approval["status"], approval["reviewed_by"]) == ("approved", reviewer)

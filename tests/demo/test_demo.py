@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -19,6 +19,7 @@ from api_v1 import demo
 from api_v1.database import tables
 from api_v1.demo.script import OLD_PLANS
 from api_v1.verdicts import observer
+from tests.support.demo import END
 
 METADATA = platform.Base.metadata
 WORKER_URL = b"/progress-reporter/"
@@ -52,9 +53,9 @@ def empty_session() -> Session:
     return Session(engine)
 
 
-def seeded_into(repository: Path) -> Seeded:
+def seeded_into(repository: Path, end: datetime = END) -> Seeded:
     session = empty_session()
-    summary = demo.seed(session, repository)
+    summary = demo.seed(session, repository, end)
     session.commit()
     return Seeded(session, repository, summary)
 
@@ -94,13 +95,30 @@ def test_observed_runs_keep_their_creation_times(seeded: Seeded, tmp_path: Path)
     again.session.close()
 
 
-def test_nothing_is_later_than_the_reference(seeded: Seeded) -> None:
-    reference = demo.REFERENCE.replace(tzinfo=None)
+def test_nothing_is_later_than_the_end(seeded: Seeded) -> None:
+    end = END.replace(tzinfo=None)
     progress = seeded.session.scalars(sa.select(platform.TestProgress)).all()
     created = seeded.session.scalars(sa.select(tables.RunCreation.created_at)).all()
 
     moments = [*created, *(row.timestamp.replace(tzinfo=None) for row in progress)]
-    assert reference - timedelta(days=60) < min(moments) and max(moments) <= reference
+    assert end - timedelta(days=60) < min(moments) and max(moments) <= end
+
+
+def test_all_times_move_with_the_end(seeded: Seeded, tmp_path: Path) -> None:
+    later = seeded_into(tmp_path, END + timedelta(days=400, microseconds=5))
+
+    assert later.files() == seeded.files()
+    assert [moment - timedelta(days=400) for moment in _moments(later)] == _moments(seeded)
+    later.session.close()
+
+
+def _moments(made: Seeded) -> list[datetime]:
+    """Return every time of the database, by run."""
+    progress = made.session.scalars(sa.select(platform.TestProgress).order_by(platform.TestProgress.id))
+    created = sa.select(tables.RunCreation.created_at).order_by(tables.RunCreation.test_id)
+    machines = made.session.scalars(sa.select(platform.GcpInstance).order_by(platform.GcpInstance.test_id))
+    of_progress = [row.timestamp.replace(tzinfo=None) for row in progress]
+    return [*of_progress, *made.session.scalars(created), *(row.timestamp for row in machines)]
 
 
 # What there is
@@ -313,7 +331,7 @@ def test_seeding_again_is_refused(seeded: Seeded, tmp_path: Path) -> None:
 
     assert demo.is_seeded(seeded.session)
     with pytest.raises(demo.DemoError, match="already in this database"):
-        demo.seed(seeded.session, tmp_path)
+        demo.seed(seeded.session, tmp_path, END)
     assert {name: seeded.table(name) for name in METADATA.tables} == before
     assert not list(tmp_path.iterdir())
 
@@ -330,4 +348,4 @@ def test_runs_of_others_are_left_alone(tmp_path: Path) -> None:
 
         assert demo.is_seeded(session)
         with pytest.raises(demo.DemoError, match="'test' already holds rows"):
-            demo.seed(session, tmp_path)
+            demo.seed(session, tmp_path, END)

@@ -22,6 +22,7 @@ from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.fixtures import on_one_database
 from tests.support.servers import wait_until
+from tests.support.thorough import sampled
 
 on_mariadb = pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
 
@@ -120,7 +121,7 @@ def check_unknown(name: str, response: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", [*LISTS, *CONTENT])
+@pytest.mark.parametrize("name", sampled([*LISTS, *CONTENT], 3))
 @on_one_database
 def test_only_the_first_request_waits_for_a_silent_bucket(
     scene: Scene, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, name: str, fault: str

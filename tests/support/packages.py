@@ -10,6 +10,7 @@ from tests.support.paths import ROOT
 #: What a build reads; a copy of it is built, so that nothing is left in the checkout, and nothing there is used.
 SOURCES = (
     "api_v1",
+    "api_v1_command.py",
     "docs",
     "pyproject.toml",
     "setup.cfg",
@@ -36,5 +37,5 @@ def copy_sources(folder: Path) -> Path:
 
 def package_files() -> set[str]:
     """The files of the package in the checkout, relative to it."""
-    found = (ROOT / "api_v1").rglob("*")
+    found = [ROOT / "api_v1_command.py", *(ROOT / "api_v1").rglob("*")]
     return {str(path.relative_to(ROOT)) for path in found if path.is_file() and "__pycache__" not in path.parts}

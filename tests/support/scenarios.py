@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from tests.support.factories import START, hash_of
 from tests.support.oracle import SAMPLES, File, Output, RegressionTest, Result, Run, Scenario
 
-#: How many scenarios a property is tried on; more are worth their time after a change of the rule.
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
+#: How many scenarios a property is tried on; `make verify` tries more.
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "8"))
 
 #: Looking for a smaller scenario that fails as well takes minutes: only for who asks for it.
 PHASES = (Phase.explicit, Phase.generate) + ((Phase.shrink,) if os.environ.get("TEST_SHRINK") else ())
@@ -21,14 +22,15 @@ _KNOWN = [hash_of(name) for name in ("one", "two", "three")]
 _OTHER = hash_of("other")
 
 
-def examples(share: float = 1) -> settings:
-    """Settings of a property."""
-    return settings(
+def examples(share: float = 1) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator of a property that is tried on a share of EXAMPLES; its mark is `scenarios`."""
+    settled = settings(
         max_examples=max(1, round(EXAMPLES * share)),
         phases=PHASES,
         report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+    return lambda test: pytest.mark.scenarios(settled(test))
 
 
 #: Every way in which a run's progress can go, with the ones that should not occur and do.

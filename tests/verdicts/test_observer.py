@@ -13,6 +13,7 @@ from api_v1.database import platform
 from api_v1.database.tables import RunCreation
 from api_v1.verdicts import observer
 from api_v1.verdicts.observer import collected
+from tests.support.thorough import sampled
 from tests.support.verdict_changes import CHANGES, by_flush, by_query, restart
 from tests.support.verdict_scenarios import DIFFERENT, VerdictScenario
 
@@ -32,7 +33,7 @@ def quiet(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     assert [record.getMessage() for record in caplog.records if record.name.startswith("api_v1")] == []
 
 
-@pytest.mark.parametrize(("name", "how"), CASES, ids=identify)
+@pytest.mark.parametrize(("name", "how"), sampled(CASES, 3), ids=identify)
 def test_a_change_is_visible_at_once(name: str, how: Callable[..., None], scenario: VerdictScenario) -> None:
     change = CHANGES[name]
     with scenario.session() as session:

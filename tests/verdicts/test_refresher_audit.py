@@ -17,6 +17,7 @@ from api_v1.database.tables import RunCreation, own_tables
 from api_v1.verdicts import audit, refresher
 from tests.support import servers
 from tests.support.fixtures import platform_config
+from tests.support.thorough import sampled
 from tests.support.verdict_changes import CHANGES, by_sql, progress, restart, result, statement
 from tests.support.verdict_scenarios import DIFFERENT, STATUSES, VerdictScenario, iso
 
@@ -36,7 +37,7 @@ AT_ONCE = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", sampled(CHANGES, 3))
 def test_the_audit_finds_every_change_within_one_cycle(name: str, scenario: VerdictScenario) -> None:
     by_sql(scenario, CHANGES[name].writes)
     assert scenario.changes() == set()
@@ -281,7 +282,7 @@ def restore(scenario: VerdictScenario, dump: dict[str, list[Any]]) -> None:
             connection.exec_driver_sql("SET foreign_key_checks = 1")
 
 
-@pytest.mark.parametrize("tables", DUMPS, ids="+".join)
+@pytest.mark.parametrize("tables", sampled(DUMPS, 3), ids="+".join)
 def test_the_audit_finds_a_restored_dump(tables: list[str], scenario: VerdictScenario) -> None:
     dump = rows_of(scenario, tables)
     names = ("restarted with a set", "a variant changes", "an output is ignored", "preparation begins")
@@ -349,7 +350,7 @@ DISPOSABLE = ["api_v1_run_state", "api_v1_run_failure", "api_v1_run_failure_outp
 SUBSETS = [[name for bit, name in enumerate(DISPOSABLE) if number >> bit & 1] for number in range(1, 32)]
 
 
-@pytest.mark.parametrize("tables", SUBSETS, ids="+".join)
+@pytest.mark.parametrize("tables", sampled(SUBSETS, 4), ids="+".join)
 def test_emptying_the_apis_tables_makes_no_response_wrong(tables: list[str], scenario: VerdictScenario) -> None:
     writes = [write for name in ("restarted with a set", "a variant changes") for write in CHANGES[name].writes]
     with scenario.session() as session:

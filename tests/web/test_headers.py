@@ -207,3 +207,13 @@ def test_links_of_a_page(offset: int, limit: int, expected: dict[str, int], api:
     response = api.get("/runs", query={"offset": offset, "limit": limit}, headers=api.bearer())
     offsets = {relation: int(target.rpartition("offset=")[2]) for relation, target in links(response).items()}
     assert offsets == expected
+
+
+@on_one_database
+@pytest.mark.parametrize(("method", "path"), [("OPTIONS", "/runs"), ("GET", "/runs"), ("GET", "/openapi.json")])
+def test_no_other_site_may_use_the_api_in_a_browser(api: Api, method: str, path: str) -> None:
+    """docs/decisions.md, "No CORS"."""
+    asked = {"Origin": "https://elsewhere.example.org", "Access-Control-Request-Method": "GET"}
+    answer = api.request(method, path, headers=api.bearer() | asked)
+    assert answer.status_code < 300
+    assert not [name for name in answer.headers.keys() if name.lower().startswith("access-control-")]

@@ -15,6 +15,7 @@ from api_v1.database.session import db
 from api_v1.web.operation import REGISTRY
 from tests.support import factories
 from tests.support.client import Api
+from tests.support.demo import END
 
 #: What tells of the process or of the moment of the request itself.
 OF_THE_PROCESS = {"/system/health", "/auth/tokens", "/auth/tokens/current"}
@@ -59,7 +60,7 @@ def query(path: str, of: dict[str, Any]) -> dict[str, Any]:
 
 def test_responses_are_the_same_in_both_hosts(api: Api, mounted_api: Api, files: Path) -> None:
     with api.rows() as session:
-        demo.seed(db.session(), files)
+        demo.seed(db.session(), files, END)
         headers = factories.bearer(session)
     paths = {operation.path for operation in REGISTRY.values() if operation.method == "GET"} - OF_THE_PROCESS
     urls = {(path.format(**of), tuple(query(path, of).items())) for of in list(ids(api))[::3] for path in paths}

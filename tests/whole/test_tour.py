@@ -1,4 +1,4 @@
-"""The README's tour, over HTTP against a served demo: from a failing run to the audit log."""
+"""The tour (docs/tour.md), over HTTP against a served demo: from a failing run to the audit log."""
 
 from __future__ import annotations
 
@@ -13,36 +13,24 @@ from typing import Any
 import database
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 import api_v1
 from api_v1 import demo
-from api_v1.database.platform import Base
-from api_v1.web.operation import REGISTRY
 from tests.support import servers
 from tests.support.client import Api
-from tests.support.fixtures import IN_CI, platform_config
+from tests.support.demo import config_in, seed_into
+from tests.support.fixtures import IN_CI
 from tests.support.paths import ROOT
 
-REASON = "The subtitles are in sync now, see PR 1711"
-
-
-def config_in(folder: Path) -> dict[str, Any]:
-    """The configuration of the demo that is in a folder."""
-    return platform_config(f"sqlite:///{folder / 'platform.sqlite'}", folder / "repository")
+LATE = {"regression_id": 11, "output_id": 12, "reason": "The test is red in PR 1734"}
+MORE = {"regression_id": 1, "output_id": 1, "apply_to_variants": True, "reason": "The last caption was lost before"}
 
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's database and files."""
     folder: Path = tmp_path_factory.mktemp("demo")
-    config = config_in(folder)
-    engine = sa.create_engine(config["DATABASE_URI"])
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
-        demo.seed(session, folder / "repository")
-        session.commit()
-    engine.dispose()
+    seed_into(folder)
     return folder
 
 
@@ -88,91 +76,83 @@ class LoggedInUser:
         return answer.json
 
 
-def read_the_diff(user: LoggedInUser, run_id: int, sample_id: int, regression_id: int, output_id: int) -> None:
-    """Look at what differs, if the API can show it."""
-    if "GET /runs/{run_id}/samples/{sample_id}/diff" not in {
-        f"{each.method} {each.path}" for each in REGISTRY.values()
-    }:
-        return
-    outputs = f"regression_id={regression_id}&output_id={output_id}"
-    diff = user.get(f"/runs/{run_id}/samples/{sample_id}/diff?{outputs}&context_lines=1")
-    assert diff["hunks"]
+SCOPES = ("runs:read", "runs:write", "results:read", "baselines:write", "system:read")
 
 
-def test_a_failing_run_leads_to_a_new_baseline(api: Api) -> None:
-    scopes = ("runs:read", "runs:write", "results:read", "baselines:write", "system:read")
-    contributor = LoggedInUser(api, "contributor", *scopes)
-
-    # Why is it red?
-    runs = contributor.get("/runs?status=fail&branch=pull_request&sort=created_at")["data"]
-    assert runs[0]["run_id"] == 11
-    failed = contributor.get("/runs/11/samples?status=fail")["data"][0]
-    assert (failed["sample_id"], failed["regression_id"]) == (1, 1)
-    output = failed["outputs"][0]
-    assert (output["output_id"], output["status"]) == (1, "diff_mismatch")
-    read_the_diff(contributor, 11, 1, 1, 1)
-
-    # The new output is right: it shall be the baseline.
-    wish = {"regression_id": 1, "output_id": 1, "apply_to_variants": True, "reason": REASON}
-    approval = contributor.post("/runs/11/samples/1/baseline-approval", wish)
-    assert (approval["status"], approval["actual_hash"]) == ("pending_review", output["actual_hash"])
-    assert contributor.get("/baseline-approvals?status=pending_review")["data"] == [approval]
-    review = f"/baseline-approvals/{approval['approval_id']}/review"
-    decision = {"decision": "approve", "reason": "Compared with the video"}
-    contributor.post(review, decision, 403)
-
-    # A second person looks at it, and agrees.
+def test_a_regression_is_refused_and_an_improvement_approved(api: Api) -> None:
+    contributor = LoggedInUser(api, "contributor", *SCOPES)
     admin = LoggedInUser(api, "admin", "baselines:write", "system:read", "results:read")
+
+    # A regression: only the runs of its own pull request would match.
+    assert contributor.get("/pull-requests/1734")["verdict"] == "broken_here"
+    diff = contributor.get("/runs/59/samples/5/diff?regression_id=11&output_id=12&context_lines=0")
+    assert "134 captions from 67 on are 734 ms late" in diff["sentence"]
+    wish = contributor.post("/runs/59/samples/5/baseline-approval", LATE)
+    assert wish["status"] == "pending_review"
+    review = f"/baseline-approvals/{wish['approval_id']}/review"
+    contributor.post(review, {"decision": "approve", "reason": "It is my own"}, 403)
+    preview = admin.post(review, {"decision": "approve", "reason": "Just to see", "dry_run": True}, 200)
+    assert {flip["run_id"] for flip in preview["would_flip"] if flip["then_status"] == "match"} == {59, 60}
+    admin.post(review, {"decision": "reject", "reason": "It is a regression"}, 200)
+    assert contributor.get("/regression-tests/11/health?platform=linux")["platforms"][0]["fail_count"] == 0
+
+    # An improvement: somebody compared it with the video.
+    diff = contributor.get("/runs/73/samples/1/diff?regression_id=1&output_id=1")
+    assert diff["sentence"] == "Caption 121 is extra; the rest is equal."
+    wish = contributor.post("/runs/73/samples/1/baseline-approval", MORE)
+    assert contributor.get("/baseline-approvals?status=pending_review")["data"] == [wish]
+    review = f"/baseline-approvals/{wish['approval_id']}/review"
+    decision = {"decision": "approve", "reason": "Compared with the video"}
     preview = admin.post(review, decision | {"dry_run": True}, 200)
-    assert {flip["then_status"] for flip in preview["would_flip"]} == {"diff_mismatch"}, "the newest runs were right"
     done = admin.post(review, decision, 200)
     assert done["changes"] == preview["changes"]
-    assert done["changes"][0]["new_hash"] == output["actual_hash"]
-    assert admin.get("/baseline-approvals?status=pending_review")["data"] == []
-    assert contributor.get("/runs/11/samples/1?regression_id=1")["status"] == "fail", "what was, was"
-
-    # Run again what failed; on second thoughts, do not.
-    retried = contributor.post("/runs/11/retry", {"failed_only": True})
-    new = retried["new_run_id"]
-    assert contributor.get(f"/runs/{new}")["triggered_by"] == "contributor"
-    assert contributor.get(f"/runs/{new}/config")["regression_test_ids"][0] == 1
-    assert new in [job["run_id"] for job in contributor.get("/system/queue")["data"]]
-    canceled = contributor.post(f"/runs/{new}/cancel", {"reason": "The baseline was the trouble"})
-    assert canceled["status"] == "accepted"
-    assert contributor.get(f"/runs/{new}/progress")["data"][-1]["message"].endswith("The baseline was the trouble")
-
-    # Who did all that?
-    log = admin.get("/audit-log?limit=10")["data"]
-    assert [(record["actor"].partition("@")[0], record["action"], record["target"]) for record in log] == [
-        ("contributor", "run.cancel", f"run:{new}"),
-        ("contributor", "run.retry", "run:11"),
-        ("admin", "baseline.approve", f"approval:{approval['approval_id']}"),
-        ("admin", "token.create", "token:tour"),
-        ("contributor", "baseline.request", f"approval:{approval['approval_id']}"),
-        ("contributor", "token.create", "token:tour"),
+    assert [(change["regression_id"], change["new_hash"]) for change in done["changes"]] == [
+        (test, wish["actual_hash"]) for test in (1, 2)
     ]
+    assert contributor.get("/runs/73/samples/1?regression_id=1")["status"] == "fail", "what was, was"
+    contributor.post("/runs/73/samples/1/baseline-approval", MORE, 409)
 
     # The approval was a mistake after all.
     admin.post(review.replace("review", "revert"), {"reason": "The video was an old one"}, 200)
-    contributor.post("/runs/11/samples/1/baseline-approval", wish)
+    contributor.post("/runs/73/samples/1/baseline-approval", MORE)
 
 
-# --- The README ------------------------------------------------------------------------------
+def test_what_failed_runs_again_and_the_log_tells_who_wanted_that(api: Api) -> None:
+    contributor = LoggedInUser(api, "contributor", *SCOPES)
+
+    new = contributor.post("/runs/63/retry", {"failed_only": True})["new_run_id"]
+    assert contributor.get(f"/runs/{new}")["triggered_by"] == "contributor"
+    assert contributor.get(f"/runs/{new}/config")["regression_test_ids"] == [8, 17]
+    assert new in [job["run_id"] for job in contributor.get("/system/queue")["data"]]
+    canceled = contributor.post(f"/runs/{new}/cancel", {"reason": "Test 17 fails on master"})
+    assert canceled["status"] == "accepted"
+    assert contributor.get(f"/runs/{new}/progress")["data"][-1]["message"].endswith("Test 17 fails on master")
+
+    admin = LoggedInUser(api, "admin", "system:read")
+    log = admin.get("/audit-log?limit=10")["data"]
+    assert [(record["actor"].partition("@")[0], record["action"], record["target"]) for record in log] == [
+        ("admin", "token.create", "token:tour"),
+        ("contributor", "run.cancel", f"run:{new}"),
+        ("contributor", "run.retry", "run:63"),
+        ("contributor", "token.create", "token:tour"),
+    ]
 
 
-def tour_of_the_readme() -> str:
-    """The commands of the README's tour, as one script."""
-    readme = (ROOT / "README.md").read_text()
-    section = readme.partition("## A tour with curl\n")[2].partition("\n## ")[0]
-    return "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+# --- The page --------------------------------------------------------------------------------
 
 
-def test_the_readmes_commands_work(folder: Path) -> None:
+def commands_of_the_tour() -> str:
+    """The commands of docs/tour.md, as one script."""
+    tour = (ROOT / "docs/tour.md").read_text()
+    return "\n".join(line[4:] for line in tour.splitlines() if line.startswith("    "))
+
+
+def test_the_commands_of_the_tour_work(folder: Path) -> None:
     if shutil.which("curl") is None or shutil.which("bash") is None:
         (pytest.fail if IN_CI else pytest.skip)("no curl, or no bash")
     config = config_in(folder)
     with servers.gunicorn(folder, config, "--threads", "2") as server:
-        script = tour_of_the_readme().replace("http://127.0.0.1:5000", f"http://{server.address}")
+        script = commands_of_the_tour().replace("http://127.0.0.1:5000", f"http://{server.address}")
         script = script.replace("python3", sys.executable)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
@@ -184,5 +164,9 @@ def test_the_readmes_commands_work(folder: Path) -> None:
         )
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.findall('"code": ?".*', done.stdout) == [], "no answer is an error"
-    for result in ('"status": "pending_review"', '"status": "approved"', '"new_run_id": 55', '"action": "run.cancel"'):
+    for result in (
+        *('"verdict": "broken_here"', "134 captions from 67 on are 734 ms late", "Caption 121 is extra"),
+        *('"status": "pending_review"', '"status": "rejected"', '"status": "approved"', '"would_flip"'),
+        *('"new_run_id": 83', '"action": "run.cancel"', '"text": "The branch may be behind'),
+    ):
         assert done.stdout.count(result), result

@@ -87,22 +87,31 @@ def _runs(source: Sources, runs: int) -> sa.Select[Any]:
     Returns:
         Rows of `bases.select_runs`, newest run first, with regression_id and observed.
     """
-    state, failure = source.state, source.failure
-    named = sa.select(state.test_id).where(state.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)))
-    windows = (sa.select(_masters_before(source, index).subquery()) for index in range(runs))
-    chosen = sa.union(named, *windows).subquery("chosen").c
-    failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
-    return (
-        bases.select_runs(state)
-        .join(chosen.test_id.table, chosen.test_id == state.test_id)
-        .outerjoin(failure.test_id.table, failed)
-        .add_columns(failure.regression_id, failure.observed)
-        .order_by(state.test_id.desc())
+    ids = sa.bindparam("runs", expanding=True, type_=sa.Integer)
+    windows = (sa.select(_masters_before(source.finished, index).subquery()) for index in range(runs))
+    masters = sa.union(*windows).subquery("masters").c
+    named = _with_failures(source).where(source.state.test_id.in_(ids))
+    of_master = _with_failures(source.finished).join(
+        masters.test_id.table, masters.test_id == source.finished.state.test_id
     )
+    # One of the named runs may be of master.
+    both = sa.union_all(named, of_master.where(masters.test_id.not_in(ids))).subquery("runs")
+    return sa.select(both).order_by(both.c.test_id.desc())
+
+
+def _with_failures(source: Sources) -> sa.Select[Any]:
+    state, failure = source.state, source.failure
+    failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
+    rows = bases.select_runs(state).outerjoin(failure.test_id.table, failed)
+    return rows.add_columns(failure.regression_id, failure.observed)
 
 
 def _masters_before(source: Sources, index: int) -> sa.Select[Any]:
-    """Select the newest complete runs of master before a run: test_id."""
+    """Select the newest complete runs of master before a run: test_id.
+
+    Args:
+        source: for finished runs.
+    """
     state = source.state
     return (
         sa.select(state.test_id)

@@ -15,6 +15,7 @@ from api_v1.files import captions as package
 from api_v1.files.captions import CaptionDiff, Kind, Unit, content, formats
 from api_v1.files.captions.formats import Cue
 from tests.support.captions import WRITERS, write
+from tests.support.thorough import thorough
 
 EXTENSIONS = (*sorted(WRITERS), "scc", "", "unknown")
 
@@ -39,6 +40,7 @@ SAID = {
     Damage.CRLF: ({"line_endings": 1}, "Lines end in CRLF instead of LF; the captions are equal."),
     Damage.LATIN1: ({"encoding": 1}, "The encoding is cp1252 instead of utf-8; the captions are equal."),
     Damage.VARIANT: ({"timing_shift": 1}, "Caption 120 ends 33 ms early; the rest is equal."),
+    Damage.EXTRA_CUE: ({"extra_cue": 1}, None),
 }
 
 
@@ -290,6 +292,7 @@ HOSTILE = {
 }
 
 
+@thorough
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("extension", ["srt", "vtt", "ttxt", "smi", "xml", "ass", "txt"])
 def test_hostile_files_take_linear_time(content: bytes, extension: str) -> None:
