@@ -1,5 +1,5 @@
-# Commands for a machine that has only Python and make: `make serve`, `make test`, and the slower `make verify`
-# and `make coverage`.
+# Commands for a machine that has only Python and make: `make serve`, `make test`, and the slower `make verify`,
+# `make fuzz` and `make coverage`.
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -12,7 +12,7 @@ FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
 API := http://127.0.0.1:$(PORT)/api/v1
 SCOPES := $(addprefix --scope ,runs:read runs:write results:read baselines:write system:read)
 
-.PHONY: serve check-serve test coverage verify clean
+.PHONY: serve check-serve test coverage verify fuzz clean
 .NOTPARALLEL:
 
 # A token for each port: the one of a server that runs on another port stays.
@@ -42,6 +42,9 @@ coverage: $(VENV)/installed
 verify: $(VENV)/installed
 	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
 		$(VENV)/bin/tox run -e verify,thorough,py313,lowest --skip-missing-interpreters true
+
+fuzz: $(VENV)/installed
+	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox run -e fuzz
 
 # What PYTHON is: "fit", or its version, or nothing where it does not run or has no module venv.
 python_state = $(shell $(PYTHON) -c 'import ensurepip, sys, venv; \

@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.people",
     "tests.support.log_ins",
     "tests.support.reviews",
+    "tests.support.statuses",
 ]
 
 # The same examples in every run, so that what passed passes; `--hypothesis-profile random` looks further.

@@ -34,7 +34,6 @@ def review_mode() -> str:
             location="/baseline-approvals/{approval_id}",
         )
     },
-    errors=(409, 422),
     idempotent=True,
 )
 def request_baseline_approval(run_id: int, sample_id: int, body: dict[str, Any]) -> approvals.Approval:

@@ -139,7 +139,6 @@ def get_run_config(run_id: int) -> details.Config:
             "Run queued. Poll /runs/{run_id}/progress for status.", schemas.Run(), location="/runs/{run_id}"
         )
     },
-    errors=(409, 422),
     idempotent=True,
 )
 def create_run(body: dict[str, Any]) -> runs.Run:
@@ -167,7 +166,6 @@ def create_run(body: dict[str, Any]) -> runs.Run:
             location="/runs/{run_id}",
         )
     },
-    errors=(409,),
     idempotent=True,
 )
 def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
@@ -193,7 +191,6 @@ def cancel_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:
             location="/runs/{new_run_id}",
         )
     },
-    errors=(409, 422),
     idempotent=True,
 )
 def retry_run(run_id: int, body: dict[str, Any]) -> triggering.ActionResult:

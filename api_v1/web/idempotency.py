@@ -29,8 +29,9 @@ LIFETIME = timedelta(hours=24)
 #: The error numbers of a key that another transaction locks: MySQL's lock wait timeout and deadlock, SQLite's BUSY.
 _IN_USE = (1205, 1213, 5)
 
-#: Servers join repeated headers with a comma.
-_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
+#: A character of a key, as a regular expression: visible ASCII without the comma, with which servers join headers.
+KEY = r"[\x21-\x2b\x2d-\x7e]"
+_KEY = re.compile(f"{KEY}{{1,255}}")
 
 
 @dataclass(frozen=True)

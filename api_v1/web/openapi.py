@@ -15,7 +15,7 @@ from marshmallow import Schema
 
 from api_v1.paging import CursorPage
 from api_v1.settings import LimitGroup, Settings
-from api_v1.web import field_selection
+from api_v1.web import field_selection, idempotency
 from api_v1.web.errors import ErrorResponse
 from api_v1.web.field_selection import FieldNames
 from api_v1.web.operation import REGISTRY, RESOURCES, Operation, ResponseSpec
@@ -47,6 +47,8 @@ _ERRORS = {
     403: ("Forbidden", "Token is valid but lacks the required scope or role"),
     404: ("NotFound", "Resource not found"),
     409: ("Conflict", "The resource changed meanwhile, or the same request is still in progress"),
+    413: ("PayloadTooLarge", "The request body is over 64 KiB"),
+    415: ("UnsupportedMediaType", "The request body is not sent as application/json, or is encoded"),
     422: ("UnprocessableEntity", "Request is valid JSON but semantically invalid"),
     429: (
         "RateLimited",
@@ -64,7 +66,7 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "description": "Up to 255 visible ASCII characters without a comma, sent once. The same request with the same key "
     "is answered as the first time, with the header Idempotency-Replayed: true; kept for 24 hours per token.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": f"^{idempotency.KEY}+$"},
 }
 
 

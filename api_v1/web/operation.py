@@ -145,12 +145,16 @@ class Operation:
         """The error statuses that the document names, in ascending order."""
         access = self.access
         follows = {
-            400: self.parameters is not None or self.body is not None,
+            400: True,
             401: not access.public,
             403: access.scope is not None or bool(access.roles),
             404: bool(self.path_parameters),
+            409: self.idempotent,
+            413: self.body is not None,
+            415: self.body is not None,
+            422: self.idempotent,
             429: True,
-            503: True,
+            503: not self.tolerates,
         }
         return sorted({*self.extra_errors, *(status for status, possible in follows.items() if possible)})
 

@@ -332,9 +332,8 @@ assert not any(name.startswith("api_v1") for name in sys.modules)
 def test_the_audit_finds_changes_of_a_platform_process_without_the_api(server: VerdictScenario, tmp_path: Path) -> None:
     uri = server.engine.url.render_as_string(hide_password=False)
     environment = servers.python_environment(tmp_path, platform_config(uri, tmp_path))
-    modules = (
-        "import mod_auth.models, mod_regression.models, mod_sample.models, mod_upload.models, mod_customized.models\n"
-    )
+    names = ("auth", "customized", "home", "regression", "sample", "upload")
+    modules = "".join(f"import mod_{name}.models\n" for name in names)
     script = modules + PROCESS.format(uri=uri, **server.ids)
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
     assert server.get(f"/runs/{server['queued']}")["status"] == "running"

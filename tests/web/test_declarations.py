@@ -10,7 +10,6 @@ from api_v1.access.policy import ANY_TOKEN, PUBLIC, RoleName, Scope, needs
 from api_v1.settings import Settings
 from api_v1.web import openapi
 from api_v1.web.operation import Operation, ResponseSpec
-from api_v1.web.pages import PageQuery
 from api_v1.web.validation import RequestSchema
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
@@ -23,16 +22,17 @@ def get_thing() -> None:
 @pytest.mark.parametrize(
     ("declared", "errors"),
     [
-        ({"access": PUBLIC}, [429, 503]),
-        ({"access": ANY_TOKEN}, [401, 429, 503]),
-        ({"access": needs(Scope.RUNS_READ)}, [401, 403, 429, 503]),
-        ({"access": needs(Scope.RUNS_READ, RoleName.ADMIN)}, [401, 403, 429, 503]),
-        ({"access": PUBLIC, "query": PageQuery()}, [400, 429, 503]),
-        ({"access": PUBLIC, "body": RequestSchema()}, [400, 429, 503]),
-        ({"access": PUBLIC, "path": "/things/{run_id}"}, [404, 429, 503]),
-        ({"access": PUBLIC, "path": "/things/{name}"}, [404, 429, 503]),
-        ({"access": ANY_TOKEN, "extra_errors": (422, 409)}, [401, 409, 422, 429, 503]),
-        ({"access": PUBLIC, "extra_errors": (401, 429)}, [401, 429, 503]),
+        ({"access": PUBLIC}, [400, 429, 503]),
+        ({"access": PUBLIC, "tolerates": (OSError,)}, [400, 429]),
+        ({"access": ANY_TOKEN}, [400, 401, 429, 503]),
+        ({"access": needs(Scope.RUNS_READ)}, [400, 401, 403, 429, 503]),
+        ({"access": needs(Scope.RUNS_READ, RoleName.ADMIN)}, [400, 401, 403, 429, 503]),
+        ({"access": PUBLIC, "body": RequestSchema()}, [400, 413, 415, 429, 503]),
+        ({"access": PUBLIC, "path": "/things/{run_id}"}, [400, 404, 429, 503]),
+        ({"access": PUBLIC, "path": "/things/{name}"}, [400, 404, 429, 503]),
+        ({"access": PUBLIC, "idempotent": True}, [400, 409, 422, 429, 503]),
+        ({"access": ANY_TOKEN, "extra_errors": (422, 409)}, [400, 401, 409, 422, 429, 503]),
+        ({"access": PUBLIC, "extra_errors": (401, 429)}, [400, 401, 429, 503]),
     ],
 )
 def test_errors_follow_from_access_and_input(declared: dict[str, Any], errors: list[int]) -> None:

@@ -18,6 +18,16 @@ HOST = {"database", "exceptions", "config_parser", "config", "run", "utility", "
 #: What a domain folder must not know, neither by itself nor through another module.
 WEB = {"flask", "werkzeug", "flask_limiter", "flask_sqlalchemy", "marshmallow", "apispec", "http"}
 
+#: What can open a connection, and the modules that do: to the bucket and the password helper. So no text of a caller
+#: becomes the address of a request. (The drivers of the database and of Redis have their addresses from the settings.)
+NETWORK = {"requests", "urllib3", "urllib.request", "http.client", "socket", "socketserver", "asyncio", "smtplib"}
+CONNECTING = {
+    "api_v1/access/password_checks.py",
+    "api_v1/access/password_helper.py",
+    "api_v1/database/platform.py",
+    "api_v1/files/bucket.py",
+}
+
 #: One folder for each question that a user asks.
 DOMAIN = ("access", "verdicts", "runs", "findings", "files", "samples", "acting")
 
@@ -116,6 +126,12 @@ def test_schemas_do_not_import_the_database(module: str) -> None:
     names = set(imported(module))
     assert {top(name) for name in names}.isdisjoint({"flask", "werkzeug", "sqlalchemy", "flask_sqlalchemy"})
     assert not {name for name in names if name.startswith(("api_v1.database.session", "api_v1.database.tables"))}
+
+
+def test_only_few_modules_open_connections() -> None:
+    names = {module: [f"{name}." for name in imported(module)] for module in MODULES}
+    network = tuple(f"{name}." for name in NETWORK)
+    assert {module for module, found in names.items() if any(name.startswith(network) for name in found)} == CONNECTING
 
 
 def test_only_known_packages_are_imported() -> None:

@@ -86,6 +86,12 @@ def test_paths_in_documents_exist(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_make_targets_in_documents_exist(document: Path) -> None:
+    known = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`(?:\S+=\S+ )*make (\w+)", document.read_text())) - set(known) == set()
+
+
 # --- Settings, operations, commands ------------------------------------------------------------
 
 

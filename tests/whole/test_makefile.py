@@ -28,7 +28,7 @@ def make(target: str, python: str, folder: Path, *more: str) -> subprocess.Compl
     return subprocess.run(["make", target, f"PYTHON={python}", *more], cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("target", ["serve", "test", "verify"])
+@pytest.mark.parametrize("target", ["serve", "test", "verify", "fuzz"])
 @pytest.mark.parametrize(
     ("says", "reason"),
     [
