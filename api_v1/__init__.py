@@ -116,7 +116,7 @@ def _mount(app: Flask, url_prefix: str, *, standalone: bool = False) -> None:
         tables = LockedTables(db.engine)
         auditor = audit.Auditor(db.engine, checked.audit_ms)
         metrics.install(app, db.engine, checked.metrics_token)
-    document = openapi.document(checked)
+    document = openapi.document(checked, url_prefix)
     waiters = waiting.Waiters(checked.waiters)
     gzip = checked.gzip == "always" or (checked.gzip == "standalone" and standalone)
     app.extensions[NAME] = Api(url_prefix, checked, limits, checks, storage, tables, document, auditor, waiters, gzip)

@@ -1,4 +1,4 @@
-"""`flask api-v1 openapi` and `operations`: print the document, and the table of scopes and roles."""
+"""`flask api-v1 openapi`, `operations` and `reference`: print the document, and the pages that are made of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from api_v1.web import operation_table
+from api_v1.settings import Settings
+from api_v1.web import openapi, operation_table, reference
 
 
 @click.command("openapi")
@@ -22,3 +23,9 @@ def print_document() -> None:
 def print_operations() -> None:
     """Print the table of operations, scopes and roles: docs/operations.md."""
     click.echo(operation_table.page(), nl=False)
+
+
+@click.command("reference")
+def print_reference() -> None:
+    """Print every operation with its parameters, errors and examples: docs/reference.md."""
+    click.echo(reference.page(openapi.document(Settings())), nl=False)

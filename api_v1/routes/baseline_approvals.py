@@ -71,7 +71,10 @@ def list_baseline_approvals(query: dict[str, Any]) -> Page[approvals.Approval]:
     responses={200: ResponseSpec("A baseline approval", schemas.BaselineApproval())},
 )
 def get_baseline_approval(approval_id: int) -> approvals.Approval:
-    """Get a baseline approval."""
+    """Get a baseline approval.
+
+    A request to replace a baseline, and what became of it. It is outdated when the baseline moved on before the review.
+    """
     return approvals.get(db.session, approval_id)
 
 

@@ -14,7 +14,11 @@ _MAX_SCOPES = 8
 class TokenCreateRequest(RequestSchema):
     """Credentials, and the name, scopes and lifetime of the new token."""
 
-    email = fields.Email(required=True, validate=validate.Length(max=255))
+    email = fields.Email(
+        required=True,
+        validate=validate.Length(max=255),
+        metadata={"description": "The email address of the account on the platform, in any case."},
+    )
     password = Text(
         required=True,
         validate=validate.Length(8, 128),
@@ -31,7 +35,12 @@ class TokenCreateRequest(RequestSchema):
             "user's live tokens."
         },
     )
-    expires_in_days = fields.Integer(strict=True, load_default=30, validate=validate.Range(1, 90))
+    expires_in_days = fields.Integer(
+        strict=True,
+        load_default=30,
+        validate=validate.Range(1, 90),
+        metadata={"description": "After how many days the token expires."},
+    )
     scopes = fields.List(
         fields.String(validate=choice(Scope)),
         load_default=lambda: [Scope.RUNS_READ, Scope.RESULTS_READ],
@@ -55,25 +64,35 @@ class AuthToken(ResponseSchema):
         validate=validate.Length(max=512),
         metadata={"description": "Opaque token value. Store it securely. It will not be shown again."},
     )
-    token_type = fields.String(required=True, validate=validate.OneOf(["Bearer"]))
+    token_type = fields.String(
+        required=True,
+        validate=validate.OneOf(["Bearer"]),
+        metadata={"description": "Always Bearer: send the header Authorization: Bearer TOKEN."},
+    )
     token_name = fields.String(required=True, validate=validate.Length(max=50))
     scopes = fields.List(
         fields.String(validate=choice(Scope)),
         required=True,
         validate=validate.Length(max=_MAX_SCOPES),
-        metadata={"uniqueItems": True},
+        metadata={"uniqueItems": True, "description": "What the token may be used for."},
     )
-    expires_at = UtcDateTime(required=True)
+    expires_at = UtcDateTime(required=True, metadata={"description": "When it expires, in UTC."})
 
 
 class TokenDescription(ResponseSchema):
     """A live token, without its secret."""
 
     token_name = fields.String(required=True, validate=validate.Length(max=50))
-    scopes = fields.List(fields.String(validate=choice(Scope)), required=True)
-    created_at = UtcDateTime(required=True)
-    expires_at = UtcDateTime(required=True)
-    last_used_at = UtcDateTime(
-        allow_none=True, metadata={"description": "To the minute; null for a token that was never used."}
+    scopes = fields.List(
+        fields.String(validate=choice(Scope)),
+        required=True,
+        metadata={"description": "What it may be used for, as far as its owner's role allows it."},
     )
-    current = fields.Boolean(metadata={"description": "Whether it is the token of this request."})
+    created_at = UtcDateTime(required=True)
+    expires_at = UtcDateTime(required=True, metadata={"description": "When it expires, in UTC."})
+    last_used_at = UtcDateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When it was last used, in UTC and to the minute; null if never."},
+    )
+    current = fields.Boolean(required=True, metadata={"description": "Whether it is the token of this request."})

@@ -15,9 +15,14 @@ class BranchQuery(PageQuery):
     repository = repository()
     name = Text(
         validate=validate.Length(max=100),
-        metadata={"description": "A part of the name. Pull-request runs are left out unless it is pull_request."},
+        metadata={
+            "description": "Only branches whose name contains this, in any case. pull_request: those of pull requests, "
+            "which are left out otherwise."
+        },
     )
-    active = QueryBoolean()
+    active = QueryBoolean(
+        metadata={"description": "true: only branches with a run of late; false: only those without; see active."}
+    )
 
 
 class Branch(ResponseSchema):
@@ -26,6 +31,11 @@ class Branch(ResponseSchema):
     repository = fields.String(
         required=True, allow_none=True, validate=[validate.Regexp(REPOSITORY_PATTERN), validate.Length(max=100)]
     )
-    name = Truncated(100, required=True)
-    head_sha = stored_commit()
-    active = fields.Boolean(required=True)
+    name = Truncated(100, required=True, metadata={"description": "The branch; pull_request for pull requests."})
+    head_sha = stored_commit(required=True)
+    active = fields.Boolean(
+        required=True,
+        metadata={
+            "description": "Whether a run of it was created of late: within API_V1_BRANCH_ACTIVE_DAYS, usually 90."
+        },
+    )

@@ -6,11 +6,10 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_dump, validate, validates_schema
 
-from api_v1.web.validation import FullMatch, Text, UtcDateTime, choice
+from api_v1.verdicts.meanings import RUN_STATUSES, listed
+from api_v1.web.validation import FullMatch, QueryInteger, Text, UtcDateTime, choice
 
 PLATFORMS = ("linux", "windows")
-RUN_STATUSES = ("queued", "running", "pass", "fail", "canceled", "error", "incomplete")
-RESULT_STATUSES = ("pass", "fail", "skipped", "missing_output", "running", "not_started")
 
 HASH_PATTERN = "^[a-fA-F0-9]{64}$"
 COMMIT_PATTERN = "^[a-fA-F0-9]{40}$"
@@ -20,16 +19,81 @@ STORED_COMMIT_PATTERN = COMMIT_PREFIX_PATTERN
 REPOSITORY_PATTERN = "^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"
 
 
+#: What a field of a response means, by its name, where its schema does not describe it otherwise.
+_MEANINGS = {
+    "run_id": "The run",
+    "sample_id": "The media sample",
+    "regression_id": "The regression test",
+    "output_id": "The output of the regression test",
+    "repository": "The GitHub repository, as owner/repo",
+    "branch": "The branch; pull_request for runs of pull requests",
+    "pull_request": "The number of the pull request",
+    "platform": "The platform on which the tests run, linux or windows",
+    "triggered_by": "The name of the user who triggered the run",
+    "command": "The command-line options with which the test runs CCExtractor",
+    "category": "The test's category, the first by name of several; left out without one",
+    "tags": "The tags of the media sample, by name",
+    "filename": "The name of the file, without a folder",
+    "content_type": "The media type of the file, by its extension",
+    "runtime_ms": "How long the test ran, in milliseconds",
+    "duration_ms": "From started_at to completed_at, in milliseconds",
+    "exit_code": "The exit code of CCExtractor",
+    "expected_exit_code": "The exit code that the test expects",
+    "created_at": "When it was created, in UTC",
+    "started_at": "When the run began testing, in UTC",
+    "severity": "How bad it is; critical is the worst",
+    "token_name": "The name of the token",
+}
+
+#: What null means in such a field.
+_NULLS = {
+    "sample_id": "for a test whose sample is gone",
+    "repository": "for a run without a fork on GitHub",
+    "branch": "where the platform stores none",
+    "pull_request": "for a run of a commit",
+    "triggered_by": "where nobody is recorded",
+    "runtime_ms": "without a result",
+    "duration_ms": "while one of them is unknown",
+    "exit_code": "without a result",
+    "expected_exit_code": "without a result",
+    "started_at": "while it has not",
+}
+
+
 class ResponseSchema(Schema):
     """Base of the schemas that serialise responses."""
 
     class Meta:
         unknown = EXCLUDE
 
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Describe a field that its schema does not describe by what its name means everywhere."""
+        if "description" not in field_obj.metadata and field_name in _MEANINGS:
+            null = f"; null {_NULLS[field_name]}" if field_obj.allow_none and field_name in _NULLS else ""
+            # A new mapping, because the class shares its own with all of its instances.
+            field_obj.metadata = {**field_obj.metadata, "description": f"{_MEANINGS[field_name]}{null}."}
+
     @post_dump
     def leave_out_none(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Leave out fields that are None although the contract does not allow null."""
         return {name: value for name, value in dumped.items() if value is not None or self.fields[name].allow_none}
+
+
+def platform_filter() -> fields.String:
+    """Return the query parameter that selects a platform."""
+    return fields.String(validate=choice(PLATFORMS), metadata={"description": "Only this platform: linux or windows."})
+
+
+def label_filter(kind: str) -> fields.String:
+    """Return the query parameter that selects a category or a tag."""
+    of = "tests whose media sample has this tag" if kind == "tag" else "tests of this category"
+    description = f"Only {of}: the whole name, in any case."
+    return Text(validate=validate.Length(max=50), metadata={"description": description})
+
+
+def id_filter(of: str) -> fields.Integer:
+    """Return the query parameter that selects by an id, which matches nothing if there is no such id."""
+    return QueryInteger(validate=validate.Range(min=1), metadata={"description": f"Only those of this {of}."})
 
 
 class Period(Schema):
@@ -55,15 +119,38 @@ class RunFilter(Period):
 
     status = fields.String(
         validate=choice(RUN_STATUSES),
-        metadata={"description": "Normalized run status."},
+        metadata={"description": f"Only runs with this status. {listed(RUN_STATUSES)}"},
     )
-    branch = Text(validate=validate.Length(max=100))
-    platform = fields.String(validate=choice(PLATFORMS))
+    branch = Text(
+        validate=validate.Length(max=100),
+        metadata={
+            "description": "Only runs of this branch: the whole name, in its case; pull_request for those of all pull "
+            "requests."
+        },
+    )
+    platform = platform_filter()
 
 
 def entity_id(**options: Any) -> fields.Integer:
     """Return the field of an id in a response."""
     return fields.Integer(validate=validate.Range(min=1), **options)
+
+
+def hash_field(meaning: str, null: str, **options: Any) -> fields.String:
+    """Return the response field of a SHA-256, which is null where there is none.
+
+    Args:
+        meaning: the hash of what.
+        null: when there is none.
+        options: of the field.
+    """
+    return fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.Regexp(HASH_PATTERN),
+        metadata={"description": f"{meaning}; null {null}."},
+        **options,
+    )
 
 
 class Count(fields.Integer):
@@ -140,7 +227,7 @@ class FlakeFields(ResponseSchema):
 
 def tags_field() -> TruncatedList:
     """Return the field of a sample's tags."""
-    return TruncatedList(50, Truncated(50))
+    return TruncatedList(50, Truncated(50), required=True)
 
 
 def storage_status_field() -> fields.String:
@@ -169,7 +256,7 @@ def commit_sha(**options: object) -> fields.String:
     """Return the request field of a full commit hash."""
     return Text(
         validate=FullMatch(COMMIT_PATTERN),
-        metadata={"description": "Full 40-character SHA-1 commit hash"},
+        metadata={"description": "The full commit, 40 hexadecimal digits; as a filter, only runs of it."},
         **options,  # type: ignore[arg-type]
     )
 
@@ -189,7 +276,7 @@ def stored_commit(**options: Any) -> fields.String:
         validate=validate.Regexp(STORED_COMMIT_PATTERN),
         metadata={
             "description": "The full commit; an abbreviation where the platform stores one that not just one full "
-            "commit of the repository completes."
+            "commit of the repository completes; null where it stores no commit."
         },
         **options,
     )
@@ -204,6 +291,6 @@ def repository(*validators: validate.Validator, **options: object) -> fields.Str
     """
     return Text(
         validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100), *validators],
-        metadata={"description": "GitHub repository in owner/repo format"},
+        metadata={"description": "The GitHub repository, as owner/repo, in any case; as a filter, only runs of it."},
         **options,  # type: ignore[arg-type]
     )

@@ -7,14 +7,13 @@ from marshmallow import fields, validate
 from api_v1.schemas.common import (
     HASH_PATTERN,
     PLATFORMS,
-    RESULT_STATUSES,
-    RUN_STATUSES,
     STORED_COMMIT_PATTERN,
     Count,
     ResponseSchema,
     Truncated,
     entity_id,
 )
+from api_v1.verdicts.meanings import RESULT_STATUSES, RUN_STATUSES, listed
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import FullMatch, Text, UtcDateTime, choice
 
@@ -50,7 +49,7 @@ class ComparisonQuery(PageQuery):
     )
     change = fields.String(
         validate=choice(CHANGES),
-        metadata={"description": "List only the tests of this change; the counts are of all tests."},
+        metadata={"description": f"Only the tests of this change; the counts are of all tests. {listed(CHANGES)}"},
     )
 
 
@@ -76,8 +75,12 @@ class ComparedRun(ResponseSchema):
         validate=validate.Regexp(STORED_COMMIT_PATTERN),
         metadata={"description": "Its commit, as the platform stores it; null where that is none."},
     )
-    platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "Its platform."})
-    status = fields.String(required=True, validate=choice(RUN_STATUSES), metadata={"description": "Its status."})
+    platform = fields.String(
+        required=True, validate=choice(PLATFORMS), metadata={"description": "Its platform, linux or windows."}
+    )
+    status = fields.String(
+        required=True, validate=choice(RUN_STATUSES), metadata={"description": f"Its status. {listed(RUN_STATUSES)}"}
+    )
     complete = fields.Boolean(
         required=True,
         attribute="is_complete",
@@ -104,6 +107,7 @@ def _counts() -> dict[str, fields.Field[int]]:
 
 
 ChangeCounts = ResponseSchema.from_dict(_counts(), name="ChangeCounts")
+ChangeCounts.__doc__ = "Numbers of regression tests by what became of them."
 
 
 class ComparisonExtra(ResponseSchema):
@@ -156,11 +160,7 @@ class ComparedTest(ResponseSchema):
     change = fields.String(
         required=True,
         validate=choice(CHANGES),
-        metadata={
-            "description": "What became of it, the first that holds. "
-            + "; ".join(f"{name}: {meaning}" for name, meaning in CHANGES.items())
-            + "."
-        },
+        metadata={"description": f"What became of it, the first that holds. {listed(CHANGES)}"},
     )
     certain = fields.Boolean(
         required=True,
@@ -174,13 +174,17 @@ class ComparedTest(ResponseSchema):
         required=True,
         allow_none=True,
         validate=choice(RESULT_STATUSES),
-        metadata={"description": "Its status in this run; null where it is not in the run's set."},
+        metadata={
+            "description": f"Its status in this run; null where it is not in the run's set. {listed(RESULT_STATUSES)}"
+        },
     )
     base_status = fields.String(
         required=True,
         allow_none=True,
         validate=choice(RESULT_STATUSES),
-        metadata={"description": "Its status in the base; null where it is not in the base's set."},
+        metadata={
+            "description": f"Its status in the base; null where it is not in the base's set. {listed(RESULT_STATUSES)}"
+        },
     )
     exit_code = fields.Integer(
         required=True, allow_none=True, metadata={"description": "Its exit code in this run; null without a result."}

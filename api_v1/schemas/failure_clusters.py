@@ -9,15 +9,16 @@ from marshmallow import ValidationError, fields, post_load, validate
 
 from api_v1.schemas.common import (
     HASH_PATTERN,
-    PLATFORMS,
     Count,
     Period,
     ResponseSchema,
     RunReference,
     Truncated,
     entity_id,
+    platform_filter,
     repository,
 )
+from api_v1.verdicts.meanings import listed
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import choice
 
@@ -34,7 +35,7 @@ KINDS = {
 class ClusterQuery(PageQuery, Period):
     """Which runs count: those of a period, by default of the last 14 days."""
 
-    platform = fields.String(validate=choice(PLATFORMS), metadata={"description": "Only runs on this platform."})
+    platform = platform_filter()
     repository = repository()
 
     @post_load
@@ -53,9 +54,7 @@ class FailureCluster(ResponseSchema):
     kind = fields.String(
         required=True,
         validate=choice(KINDS),
-        metadata={
-            "description": "What is the same. " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()) + "."
-        },
+        metadata={"description": f"What is the same. {listed(KINDS)}"},
     )
     regression_id = entity_id(required=True, metadata={"description": "The regression test."})
     sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})

@@ -15,6 +15,7 @@ from api_v1.schemas.common import (
     storage_status_field,
     verified_field,
 )
+from api_v1.verdicts.meanings import listed
 from api_v1.web.validation import MAX_ID, QueryBoolean, QueryInteger, RequestSchema, choice
 
 
@@ -22,12 +23,14 @@ class OutputQuery(RequestSchema):
     """Query parameters that select an output of a regression test."""
 
     regression_id = QueryInteger(
-        required=True, validate=validate.Range(min=1), metadata={"description": "Regression test definition ID"}
+        required=True,
+        validate=validate.Range(min=1),
+        metadata={"description": "The regression test, one of the sample in the run."},
     )
     output_id = QueryInteger(
         required=True,
         validate=validate.Range(min=1),
-        metadata={"description": "Output file ID within a regression test definition"},
+        metadata={"description": "The output of the regression test."},
     )
 
 
@@ -37,12 +40,17 @@ class OutputFileQuery(OutputQuery):
     format = fields.String(
         load_default="base64",
         validate=choice(("text", "base64")),
-        metadata={"description": "text falls back to base64 when the file is not valid UTF-8; encoding tells."},
+        metadata={
+            "description": "How to send content. text: as it is; base64 if the file is not valid UTF-8, which encoding "
+            "tells. base64: always."
+        },
     )
     byte_offset = QueryInteger(
         load_default=0,
         validate=validate.Range(0, MAX_ID),
-        metadata={"description": "Where to begin; next_byte_offset of the answer before."},
+        metadata={
+            "description": "The byte of the file with which content begins: next_byte_offset of the answer before."
+        },
     )
 
 
@@ -50,30 +58,61 @@ class OutputFile(ResponseSchema):
     """An output file, or a part of a large one."""
 
     run_id = entity_id(
-        allow_none=True, metadata={"description": "Null for expected output not tied to a specific run."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The run that recorded the file; null for today's baseline, which no run recorded."},
     )
     sample_id = entity_id(
-        required=True, allow_none=True, metadata={"description": "Null for a baseline of a test whose sample is gone."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The media sample; null for a baseline of a test whose sample is gone."},
     )
     regression_id = entity_id(required=True)
     output_id = entity_id(required=True)
     filename = Truncated(255, required=True)
     content_type = fields.String(required=True, validate=validate.Length(max=100))
-    encoding = fields.String(required=True, validate=choice(("utf-8", "base64")))
-    content = fields.String(required=True, validate=validate.Length(max=1048576))
-    sha256 = fields.String(validate=validate.Regexp(HASH_PATTERN))
+    encoding = fields.String(
+        required=True,
+        validate=choice(("utf-8", "base64")),
+        metadata={"description": "How content is encoded: utf-8 is text as it is, base64 are bytes."},
+    )
+    content = fields.String(
+        required=True,
+        validate=validate.Length(max=1048576),
+        metadata={"description": "The content, or the part of it from byte_offset on. Empty in lists."},
+    )
+    sha256 = fields.String(
+        validate=validate.Regexp(HASH_PATTERN),
+        metadata={"description": "The SHA-256 of the whole file. Left out in lists."},
+    )
     storage_status = storage_status_field()
     verified = verified_field()
-    truncated = fields.Boolean(metadata={"description": "Whether content is not the whole file."})
-    size_bytes = Count(allow_none=True, metadata={"description": "Size of the whole file."})
-    next_byte_offset = Count(allow_none=True, metadata={"description": "Where the rest begins."})
+    truncated = fields.Boolean(required=True, metadata={"description": "Whether content is not the whole file."})
+    size_bytes = Count(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The size of the whole file in bytes; null in lists where no store is known to have it."
+        },
+    )
+    next_byte_offset = Count(
+        required=True, allow_none=True, metadata={"description": "The byte_offset of the rest; null if there is none."}
+    )
 
 
 class DiffQuery(OutputQuery):
     """Query parameters of a diff: context and format."""
 
-    context_lines = QueryInteger(load_default=3, validate=validate.Range(0, 50))
-    format = fields.String(load_default="structured", validate=choice(("structured", "unified")))
+    context_lines = QueryInteger(
+        load_default=3,
+        validate=validate.Range(0, 50),
+        metadata={"description": "How many equal lines to show before and after each change."},
+    )
+    format = fields.String(
+        load_default="structured",
+        validate=choice(("structured", "unified")),
+        metadata={"description": "structured: in hunks, line by line. unified: as text in unified, with hunks empty."},
+    )
     captions = QueryBoolean(
         load_default=False, metadata={"description": "Also list the differences caption by caption (captions)."}
     )
@@ -82,31 +121,73 @@ class DiffQuery(OutputQuery):
 class DiffSummary(ResponseSchema):
     """The numbers of changed lines and hunks, including those that a truncated diff leaves out."""
 
-    added_lines = Count(required=True)
-    removed_lines = Count(required=True)
-    changed_hunks = Count(required=True)
+    added_lines = Count(required=True, metadata={"description": "Lines that only the actual file has."})
+    removed_lines = Count(required=True, metadata={"description": "Lines that only the expected file has."})
+    changed_hunks = Count(required=True, metadata={"description": "Places where they differ, with their context."})
 
 
 class DiffLine(ResponseSchema):
     """A line of a hunk."""
 
-    kind = fields.String(required=True, validate=choice(("context", "added", "removed")))
-    expected_line = Count(allow_none=True)
-    actual_line = Count(allow_none=True)
-    text = fields.String(required=True, validate=validate.Length(max=1000))
-    ending = fields.String(
-        validate=choice(("lf", "crlf", "none")), metadata={"description": "What ends the line in the file."}
+    kind = fields.String(
+        required=True,
+        validate=choice(("context", "added", "removed")),
+        metadata={"description": "context: both files have it. added: only the actual. removed: only the expected."},
     )
-    truncated = fields.Boolean(metadata={"description": "Whether text is the beginning of the line only."})
+    expected_line = Count(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Its number in the expected file, from 1; null where it is not there."},
+    )
+    actual_line = Count(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Its number in the actual file, from 1; null where it is not there."},
+    )
+    text = fields.String(
+        required=True,
+        validate=validate.Length(max=1000),
+        metadata={"description": "The line without its ending, or the first 1000 characters of it."},
+    )
+    ending = fields.String(
+        required=True,
+        validate=choice(("lf", "crlf", "none")),
+        metadata={"description": "What ends the line: lf, crlf, or none at the end of the file."},
+    )
+    truncated = fields.Boolean(
+        required=True, metadata={"description": "Whether text is the beginning of the line only."}
+    )
+
+
+#: What the statuses of a diff say.
+DIFF_STATUSES = {
+    "identical": "the test wrote the expected file",
+    "different": "it wrote another one",
+    "missing_expected": "no baseline is recorded",
+    "missing_actual": "it wrote none",
+}
 
 
 class DiffHunk(ResponseSchema):
     """Changed lines with their context."""
 
-    expected_start = Count(required=True)
-    actual_start = Count(required=True)
-    lines = TruncatedList(500, fields.Nested(DiffLine), required=True)
-    continued = fields.Boolean(metadata={"description": "Whether it goes on with the hunk before, which was split."})
+    expected_start = Count(
+        required=True,
+        metadata={
+            "description": "The number of its first line in the expected file, from 1; of the line before it where it "
+            "has none there, 0 at the beginning of the file."
+        },
+    )
+    actual_start = Count(required=True, metadata={"description": "The same in the actual file."})
+    lines = TruncatedList(
+        500,
+        fields.Nested(DiffLine),
+        required=True,
+        metadata={"description": "Its lines, at most 500; a longer one is split."},
+    )
+    continued = fields.Boolean(
+        required=True, metadata={"description": "Whether it goes on with the hunk before, which was split."}
+    )
 
 
 class CaptionRange(ResponseSchema):
@@ -114,8 +195,16 @@ class CaptionRange(ResponseSchema):
 
     first = fields.Integer(required=True, metadata={"description": "The first caption of the file is 1."})
     last = fields.Integer(required=True, metadata={"description": "The last caption of the range, included."})
-    start = fields.Integer(allow_none=True, metadata={"description": "When the first one begins, in milliseconds."})
-    end = fields.Integer(allow_none=True, metadata={"description": "When the last one ends, in milliseconds."})
+    start = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When the first one begins, in milliseconds; null where it has no time."},
+    )
+    end = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When the last one ends, in milliseconds; null where it has no time."},
+    )
 
 
 class CaptionChange(ResponseSchema):
@@ -136,22 +225,46 @@ class CaptionChange(ResponseSchema):
     expected = fields.Nested(CaptionRange, metadata={"description": "Where it is in the expected file."})
     actual = fields.Nested(CaptionRange, metadata={"description": "Where it is in the actual file."})
     offset_ms = fields.Integer(
+        required=True,
         allow_none=True,
-        metadata={"description": "How many milliseconds later the captions begin; negative: earlier."},
+        metadata={
+            "description": "How many milliseconds later the captions begin, earlier if negative; with several offsets "
+            "that of the first one. Null where no times changed."
+        },
     )
     end_offset_ms = fields.Integer(
-        allow_none=True, metadata={"description": "How many milliseconds later the captions end; negative: earlier."}
-    )
-    lowest_ms = fields.Integer(allow_none=True, metadata={"description": "The lowest offset in the range."})
-    highest_ms = fields.Integer(allow_none=True, metadata={"description": "The highest offset in the range."})
-    rate = fields.Float(
+        required=True,
         allow_none=True,
-        metadata={"description": "Of a drift: how long a second of the expected file lasts in the actual one."},
+        metadata={"description": "The same of their ends; null where these are unknown, or no times changed."},
+    )
+    lowest_ms = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The lowest offset in the range, in milliseconds; null where no times changed."},
+    )
+    highest_ms = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The highest offset in the range, in milliseconds; null where no times changed."},
+    )
+    rate = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "How many seconds a second of the expected file lasts in the actual one; null unless times "
+            "drift."
+        },
     )
     before = fields.String(
-        allow_none=True, metadata={"description": "The first text that differs, of the expected file."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The first text that differs, of the expected file; null without one."},
     )
-    after = fields.String(allow_none=True, metadata={"description": "The first text that differs, of the actual file."})
+    after = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The first text that differs, of the actual file; null without one."},
+    )
 
 
 class CaptionDiff(ResponseSchema):
@@ -160,7 +273,7 @@ class CaptionDiff(ResponseSchema):
     unit = fields.String(
         required=True,
         validate=choice(unit.value for unit in Unit),
-        metadata={"description": "What was compared: captions, or the lines of a text file that has none."},
+        metadata={"description": "What was compared: caption, or the line of a text file that has none."},
     )
     expected_count = Count(required=True, metadata={"description": "How many captions the expected file has."})
     actual_count = Count(required=True, metadata={"description": "How many captions the actual file has."})
@@ -194,18 +307,32 @@ class Diff(ResponseSchema):
     regression_id = entity_id(required=True)
     output_id = entity_id(required=True)
     status = fields.String(
-        required=True, validate=choice(("identical", "different", "missing_expected", "missing_actual"))
+        required=True,
+        validate=choice(DIFF_STATUSES),
+        metadata={"description": f"How the files compare. {listed(DIFF_STATUSES)}"},
     )
-    summary = fields.Nested(DiffSummary)
-    hunks = TruncatedList(500, fields.Nested(DiffHunk))
+    summary = fields.Nested(DiffSummary, metadata={"description": "The numbers of lines that differ."}, required=True)
+    hunks = TruncatedList(
+        500,
+        fields.Nested(DiffHunk),
+        metadata={"description": "Where they differ, at most 500; empty with format=unified."},
+        required=True,
+    )
     unified = fields.String(metadata={"description": "The diff as text, with format=unified."})
     differences = fields.List(
         fields.String(
             validate=choice(("binary", "content", "encoding", "byte_order_mark", "line_endings", "final_newline"))
         ),
-        metadata={"description": "In which ways the files differ."},
+        metadata={
+            "description": "In which ways the files differ. binary: one is no text. content: other text. encoding: "
+            "one is "
+            "not UTF-8. byte_order_mark, line_endings, final_newline: these alone, or too."
+        },
+        required=True,
     )
-    truncated = fields.Boolean(metadata={"description": "Whether anything of the difference is not shown."})
+    truncated = fields.Boolean(
+        required=True, metadata={"description": "Whether anything of the difference is not shown."}
+    )
     sentence = fields.String(
         metadata={
             "description": "What differs, in words. Absent when the files are equal, missing or binary.",

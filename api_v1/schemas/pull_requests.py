@@ -8,7 +8,6 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import (
     PLATFORMS,
-    RUN_STATUSES,
     STORED_COMMIT_PATTERN,
     Count,
     FlakeFields,
@@ -19,6 +18,7 @@ from api_v1.schemas.common import (
     repository,
 )
 from api_v1.schemas.comparison import CHANGES
+from api_v1.verdicts.meanings import RESULT_STATUSES, RUN_STATUSES, listed
 from api_v1.web import links, next_steps
 from api_v1.web.validation import RequestSchema, UtcDateTime, choice
 
@@ -48,8 +48,8 @@ CAUSES = {
 }
 
 
-def _list(meanings: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
+#: The statuses of a failing test, and what they say.
+FAILING = {name: RESULT_STATUSES[name] for name in ("fail", "missing_output")}
 
 
 class PullRequestQuery(RequestSchema):
@@ -62,7 +62,7 @@ def _verdict(of: str) -> fields.String:
     return fields.String(
         required=True,
         validate=choice(VERDICTS),
-        metadata={"description": f"The verdict of {of}, the first that holds. {_list(VERDICTS)}."},
+        metadata={"description": f"The verdict of {of}, the first that holds. {listed(VERDICTS)}"},
     )
 
 
@@ -86,19 +86,22 @@ PullRequestCounts = ResponseSchema.from_dict(
     {name: Count(required=True, metadata={"description": meaning}) for name, meaning in _COUNTS.items()},
     name="PullRequestCounts",
 )
+PullRequestCounts.__doc__ = "Numbers of regression tests on one platform."
 
 
 class PullRequestRun(ResponseSchema):
     """A run of the head."""
 
     run_id = _run_id("The run.")
-    status = fields.String(required=True, validate=choice(RUN_STATUSES), metadata={"description": "Its status."})
+    status = fields.String(
+        required=True, validate=choice(RUN_STATUSES), metadata={"description": f"Its status. {listed(RUN_STATUSES)}"}
+    )
 
 
 class PullRequestPlatform(ResponseSchema):
     """What the runs of the head on one platform say."""
 
-    platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "The platform."})
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
     verdict = _verdict("the platform")
     final = fields.Boolean(
         required=True,
@@ -141,22 +144,26 @@ class FirstFailure(RunReference):
 class PullRequestTest(FlakeFields):
     """A test whose newest result at the head is a failure."""
 
-    platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "The platform."})
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
     regression_id = entity_id(required=True, metadata={"description": "The regression test."})
     sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
     command = Truncated(100, required=True, metadata={"description": "Its command; empty if the test is gone."})
     cause = fields.String(
-        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {_list(CAUSES)}."}
+        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
     )
     because = _because()
     status = fields.String(
-        required=True, validate=choice(("fail", "missing_output")), metadata={"description": "Its status in the run."}
+        required=True, validate=choice(FAILING), metadata={"description": f"Its status in the run. {listed(FAILING)}"}
     )
-    exit_code = fields.Integer(required=True, allow_none=True, metadata={"description": "Its exit code in the run."})
+    exit_code = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "Its exit code in the run; null where none is stored."}
+    )
     change = fields.String(
         required=True,
         validate=choice(CHANGES),
-        metadata={"description": "What became of it since the base, as in the comparison of the run."},
+        metadata={
+            "description": f"What became of it since the base, as in the comparison of the run. {listed(CHANGES)}"
+        },
     )
     certain = fields.Boolean(
         required=True,
@@ -187,13 +194,15 @@ class PullRequestTest(FlakeFields):
             "nullable": True,
             "description": "The result in this API; null if the test or its sample is gone.",
         },
+        allow_none=True,
+        required=True,
     )
 
 
 class PullRequestFlip(ResponseSchema):
     """A test that both failed and passed at the head."""
 
-    platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "The platform."})
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
     regression_id = entity_id(required=True, metadata={"description": "The regression test."})
     failed_run_id = _run_id("The newest run in which it failed.")
     passed_run_id = _run_id("The newest run in which it passed. The newer one of the two counts.")

@@ -15,28 +15,43 @@ from api_v1.schemas.common import (
     Truncated,
     TruncatedList,
     entity_id,
+    id_filter,
+    label_filter,
+    platform_filter,
     repository,
     tags_field,
 )
 from api_v1.schemas.outputs import OutputFile
-from api_v1.schemas.samples import NO_SAMPLE
+from api_v1.verdicts.meanings import listed
 from api_v1.web.pages import PageQuery
-from api_v1.web.validation import QueryBoolean, QueryInteger, RequestSchema, Text, choice
+from api_v1.web.validation import QueryBoolean, RequestSchema, Text, choice
+
+#: What the destinations are to which a test can write; the platform may get others.
+_DESTINATIONS = {
+    "file": "a file",
+    "null": "nowhere",
+    "tcp": "a TCP connection",
+    "cea708": "a file for each CEA-708 service",
+    "multiprogram": "a file for each program",
+    "stdout": "the standard output",
+    "report": "a report about the sample, on the standard output",
+}
+_OUTPUT_TYPES = listed({name: _DESTINATIONS.get(name, "as the platform says") for name in OUTPUT_TYPES})
 
 
 class RegressionTestQuery(PageQuery):
     """Page and filters of the regression tests."""
 
-    active = QueryBoolean()
-    category = Text(validate=validate.Length(max=50))
-    tag = Text(validate=validate.Length(max=50))
-    sample_id = QueryInteger(validate=validate.Range(min=1))
+    active = QueryBoolean(metadata={"description": "true: only tests that new runs execute; false: only others."})
+    category = label_filter("category")
+    tag = label_filter("tag")
+    sample_id = id_filter("media sample")
     command = Text(
         validate=validate.Length(1, 500),
         metadata={"description": "Only tests whose command contains this text, whatever its case."},
     )
     output_type = fields.String(
-        validate=choice(OUTPUT_TYPES), metadata={"description": "Only tests that write to this destination."}
+        validate=choice(OUTPUT_TYPES), metadata={"description": f"Only tests that write there. {_OUTPUT_TYPES}"}
     )
 
 
@@ -44,12 +59,19 @@ class RegressionTest(ResponseSchema):
     """The definition of a regression test."""
 
     regression_id = entity_id(required=True)
-    sample_id = entity_id(required=True, allow_none=True, metadata={"description": NO_SAMPLE})
+    sample_id = entity_id(required=True, allow_none=True)
     command = Truncated(500, required=True)
-    active = fields.Boolean()
+    active = fields.Boolean(required=True, metadata={"description": "Whether new runs execute it by default."})
     category = Truncated(100)
     tags = tags_field()
-    expected_outputs = TruncatedList(20, fields.Nested(OutputFile))
+    expected_outputs = TruncatedList(
+        20,
+        fields.Nested(OutputFile),
+        metadata={
+            "description": "Today's baseline of each output that is not ignored, without its content. At most 20."
+        },
+        required=True,
+    )
 
 
 class ExpectedOutput(ResponseSchema):
@@ -82,10 +104,12 @@ class RegressionTestDetails(RegressionTest):
         required=True,
         allow_none=True,
         validate=choice(OUTPUT_TYPES),
-        metadata={"description": "Where CCExtractor writes to; null where the platform stores none."},
+        metadata={"description": f"Where CCExtractor writes to; null where the platform stores none. {_OUTPUT_TYPES}"},
     )
     expected_exit_code = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "The exit code that it has to return."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The exit code that it has to return; null where the platform stores none."},
     )
     outputs = fields.List(
         fields.Nested(ExpectedOutput),
@@ -97,7 +121,7 @@ class RegressionTestDetails(RegressionTest):
 class HealthQuery(RequestSchema):
     """Which runs count."""
 
-    platform = fields.String(validate=choice(PLATFORMS), metadata={"description": "One platform; by default each."})
+    platform = platform_filter()
     branch = Text(
         load_default="master",
         validate=validate.Length(max=100),
@@ -117,17 +141,21 @@ class Transition(ResponseSchema):
         metadata={"description": "The run of the test before it, with the old verdict."},
     )
     from_status = fields.String(
-        required=True, validate=choice(("pass", "fail")), metadata={"description": "The old verdict."}
+        required=True,
+        validate=choice(("pass", "fail")),
+        metadata={"description": "The old verdict: pass, or fail, which includes missing_output."},
     )
     to_status = fields.String(
-        required=True, validate=choice(("pass", "fail")), metadata={"description": "The new verdict."}
+        required=True,
+        validate=choice(("pass", "fail")),
+        metadata={"description": "The new verdict: pass, or fail, which includes missing_output."},
     )
 
 
 class PlatformHealth(FlakeFields):
     """How a test fares on a platform."""
 
-    platform = fields.String(required=True, validate=choice(PLATFORMS), metadata={"description": "The platform."})
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
     pass_count = Count(required=True, attribute="passes", metadata={"description": "Results that passed."})
     fail_count = Count(
         required=True, attribute="failures", metadata={"description": "Results that failed or had no output."}

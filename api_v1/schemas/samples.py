@@ -7,31 +7,49 @@ from marshmallow import fields, validate
 from api_v1.schemas.common import (
     HASH_PATTERN,
     PLATFORMS,
-    RESULT_STATUSES,
     Count,
     ResponseSchema,
     RunFilter,
     Truncated,
     TruncatedList,
     entity_id,
+    hash_field,
+    label_filter,
     repository,
     stored_commit,
     tags_field,
 )
+from api_v1.verdicts.meanings import RESULT_STATUSES, RUN_STATUSES, listed
 from api_v1.web.pages import PageQuery
 from api_v1.web.validation import FullMatch, QueryInteger, RequestSchema, Text, UtcDateTime, choice
 
-NO_SAMPLE = "Null for a test whose sample is gone."
-OUTPUT_STATUSES = ("match", "diff_mismatch", "missing_output", "missing_expected")
+#: The statuses of an output (docs/decisions.md, "Outputs of a test"), and what they say.
+OUTPUT_STATUSES = {
+    "match": "it is the expected file, or an accepted variant",
+    "diff_mismatch": "it is another file",
+    "missing_output": "it was not written",
+    "missing_expected": "no baseline is recorded",
+}
+
+
+def sample_name_filter() -> fields.String:
+    """Return the query parameter that selects by a part of the sample's name."""
+    return Text(
+        validate=validate.Length(max=100),
+        metadata={"description": "Only where the media sample's name contains this, in any case; nothing is special."},
+    )
 
 
 class RunSampleQuery(PageQuery):
     """Page and filters of a run's results."""
 
-    status = fields.String(validate=choice(RESULT_STATUSES))
-    name = Text(validate=validate.Length(max=100))
-    tag = Text(validate=validate.Length(max=50))
-    category = Text(validate=validate.Length(max=50))
+    status = fields.String(
+        validate=choice(RESULT_STATUSES),
+        metadata={"description": f"Only tests with this status. {listed(RESULT_STATUSES)}"},
+    )
+    name = sample_name_filter()
+    tag = label_filter("tag")
+    category = label_filter("category")
 
 
 class RegressionQuery(RequestSchema):
@@ -47,26 +65,45 @@ class RunSampleOutput(ResponseSchema):
     """The comparison of one output of a test in a run."""
 
     output_id = entity_id(required=True)
-    status = fields.String(required=True, validate=choice(OUTPUT_STATUSES))
-    expected_hash = fields.String(allow_none=True, validate=validate.Regexp(HASH_PATTERN))
-    actual_hash = fields.String(allow_none=True, validate=validate.Regexp(HASH_PATTERN))
+    status = fields.String(
+        required=True,
+        validate=choice(OUTPUT_STATUSES),
+        metadata={"description": f"How it compares. {listed(OUTPUT_STATUSES)}"},
+    )
+    expected_hash = hash_field("The SHA-256 of the file that it was compared with", "where none is stored")
+    actual_hash = hash_field(
+        "The SHA-256 of what the test wrote", "where nothing is stored: it wrote the expected file, or none"
+    )
 
 
 class RunSample(ResponseSchema):
     """The result of a regression test in a run."""
 
     run_id = entity_id(required=True)
-    sample_id = entity_id(required=True, allow_none=True, metadata={"description": NO_SAMPLE})
+    sample_id = entity_id(required=True, allow_none=True)
     regression_id = entity_id(required=True)
     category = Truncated(100)
-    command = Truncated(500)
-    status = fields.String(required=True, validate=choice(RESULT_STATUSES))
-    runtime_ms = Count(allow_none=True)
-    exit_code = fields.Integer(allow_none=True)
-    expected_exit_code = fields.Integer(allow_none=True)
-    result_message = Truncated(500, allow_none=True)
+    command = Truncated(500, required=True)
+    status = fields.String(
+        required=True,
+        validate=choice(RESULT_STATUSES),
+        metadata={"description": f"The verdict. {listed(RESULT_STATUSES)}"},
+    )
+    runtime_ms = Count(required=True, allow_none=True)
+    exit_code = fields.Integer(required=True, allow_none=True)
+    expected_exit_code = fields.Integer(required=True, allow_none=True)
+    result_message = Truncated(
+        500, allow_none=True, metadata={"description": "What is wrong, in words; null where nothing is."}, required=True
+    )
     tags = tags_field()
-    outputs = TruncatedList(20, fields.Nested(RunSampleOutput))
+    outputs = TruncatedList(
+        20,
+        fields.Nested(RunSampleOutput),
+        metadata={
+            "description": "Its outputs, by id: those that are expected, and others that have a file. At most 20."
+        },
+        required=True,
+    )
 
 
 class RunSampleDetails(RunSample):
@@ -75,6 +112,7 @@ class RunSampleDetails(RunSample):
     other_regression_ids = fields.List(
         entity_id(),
         metadata={"description": "The other regression tests of the sample in this run; see regression_id."},
+        required=True,
     )
 
 
@@ -83,12 +121,17 @@ class SampleListQuery(PageQuery):
 
     status = fields.String(
         validate=choice(("active", "inactive")),
-        metadata={"description": "Whether any active regression test uses the sample."},
+        metadata={"description": "active: some active regression test uses the sample; inactive: none does."},
     )
-    name = Text(validate=validate.Length(max=100))
-    tag = Text(validate=validate.Length(max=50))
-    sha256 = Text(validate=FullMatch(HASH_PATTERN))
-    extension = Text(validate=[validate.Length(max=10), FullMatch("^[a-zA-Z0-9]+$")])
+    name = sample_name_filter()
+    tag = label_filter("tag")
+    sha256 = Text(
+        validate=FullMatch(HASH_PATTERN), metadata={"description": "Only the sample with this SHA-256, in any case."}
+    )
+    extension = Text(
+        validate=[validate.Length(max=10), FullMatch("^[a-zA-Z0-9]+$")],
+        metadata={"description": "Only samples with this file extension: the whole one without a dot, in any case."},
+    )
 
 
 class Sample(ResponseSchema):
@@ -99,10 +142,10 @@ class Sample(ResponseSchema):
         required=True,
         allow_none=True,
         validate=validate.Regexp(HASH_PATTERN),
-        metadata={"description": "Null where the platform stores none."},
+        metadata={"description": "The SHA-256 of the file; null where the platform stores none."},
     )
-    name = Truncated(255)
-    extension = Truncated(10)
+    name = Truncated(255, metadata={"description": "The name of the file as it was uploaded."}, required=True)
+    extension = Truncated(10, metadata={"description": "The file extension, without a dot."}, required=True)
     tags = tags_field()
     media_info = fields.Dict(
         metadata={
@@ -115,16 +158,28 @@ class Sample(ResponseSchema):
             "description": "Where one sample is asked for: false when a store that may have its report did not answer."
         }
     )
-    notes = Truncated(1000, allow_none=True)
+    notes = Truncated(
+        1000,
+        allow_none=True,
+        metadata={"description": "What its uploader wrote about it; null without an upload."},
+        required=True,
+    )
 
 
 #: The verdicts of a test in a run that has it in its history.
-HISTORY_STATUSES = ("pass", "fail", "skipped", "missing_output")
+HISTORY_STATUSES = {name: RESULT_STATUSES[name] for name in ("pass", "fail", "skipped", "missing_output")}
 
 
 class HistoryQuery(PageQuery, RunFilter):
     """Page and filters of a sample's history."""
 
+    status = fields.String(
+        validate=choice(RUN_STATUSES),
+        metadata={
+            "description": "pass and fail: only entries with this status, fail includes missing_output. Others: only "
+            f"entries of runs with this status. {listed(RUN_STATUSES)}"
+        },
+    )
     regression_id = QueryInteger(
         validate=validate.Range(min=1), metadata={"description": "One of the sample's regression tests."}
     )
@@ -134,7 +189,7 @@ class HistoryQuery(PageQuery, RunFilter):
     )
     sample_status = fields.String(
         validate=choice(HISTORY_STATUSES),
-        metadata={"description": "The entry's own status, exactly; status is about runs where it is not pass or fail."},
+        metadata={"description": f"Only entries with this status of their own, exactly. {listed(HISTORY_STATUSES)}"},
     )
 
 
@@ -142,7 +197,7 @@ class DifferingOutput(ResponseSchema):
     """An output that differed."""
 
     output_id = entity_id(required=True)
-    actual_hash = fields.String(allow_none=True, validate=validate.Regexp(HASH_PATTERN))
+    actual_hash = hash_field("The SHA-256 of what the test wrote", "where none of 64 hex digits is stored")
 
 
 class SampleHistoryEntry(ResponseSchema):
@@ -151,25 +206,31 @@ class SampleHistoryEntry(ResponseSchema):
     run_id = entity_id(required=True)
     sample_id = entity_id(required=True)
     regression_id = entity_id(required=True)
-    run_created_at = UtcDateTime()
-    repository = Truncated(100, allow_none=True, metadata={"description": "Null for a run without a fork on GitHub."})
-    pull_request = fields.Integer(allow_none=True, validate=validate.Range(min=1))
-    commit_sha = stored_commit()
-    branch = Truncated(100, allow_none=True)
-    platform = fields.String(validate=choice(PLATFORMS))
-    status = fields.String(required=True, validate=choice(HISTORY_STATUSES))
-    runtime_ms = Count(allow_none=True)
+    run_created_at = UtcDateTime(required=True, metadata={"description": "When the run was created, in UTC."})
+    repository = Truncated(100, allow_none=True, required=True)
+    pull_request = fields.Integer(required=True, allow_none=True, validate=validate.Range(min=1))
+    commit_sha = stored_commit(required=True)
+    branch = Truncated(100, allow_none=True, required=True)
+    platform = fields.String(required=True, validate=choice(PLATFORMS))
+    status = fields.String(
+        required=True,
+        validate=choice(HISTORY_STATUSES),
+        metadata={"description": f"The verdict. {listed(HISTORY_STATUSES)}"},
+    )
+    runtime_ms = Count(required=True, allow_none=True)
     failure_signature = Truncated(
         255,
         allow_none=True,
         metadata={
             "description": "Types and output ids of the failure, without hashes: equal for the same kind of failure "
-            "across runs."
+            "across runs. Null where the test did not fail."
         },
+        required=True,
     )
     outputs = fields.List(
         fields.Nested(DifferingOutput),
         metadata={
             "description": "The outputs that differed, each with the hash of its file; empty unless the test failed."
         },
+        required=True,
     )

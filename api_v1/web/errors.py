@@ -3,36 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from flask import request
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from api_v1.errors import MESSAGE_LENGTH, ApiError, NotFound, Unauthorized
 
-#: The status of every code that the package raises.
-STATUSES = {
-    "validation_error": 400,
-    "unauthorized": 401,
-    "invalid_credentials": 401,
-    "forbidden": 403,
-    "not_found": 404,
-    "missing_output": 404,
-    "log_not_found": 404,
-    "method_not_allowed": 405,
-    "conflict": 409,
-    "precondition_failed": 412,
-    "payload_too_large": 413,
-    "unsupported_media_type": 415,
-    "unprocessable": 422,
-    "rate_limited": 429,
-    "internal_error": 500,
-    "database_unavailable": 503,
-    "api_not_migrated": 503,
-    "database_right_missing": 503,
-    "log_in_unavailable": 503,
-    "storage_unavailable": 503,
-    "verdicts_rebuilding": 503,
+
+class Code(NamedTuple):
+    """An error code: the HTTP status of its responses, and when it occurs."""
+
+    status: int
+    when: str
+
+
+#: Every code that the package raises.
+CODES = {
+    "validation_error": Code(
+        400,
+        "a parameter, the body or one of its fields is wrong, unknown or missing, or the Host is invalid; "
+        "details.fields has the reason for each",
+    ),
+    "unauthorized": Code(401, "the bearer token is missing, wrong, expired or revoked, or its account is gone"),
+    "invalid_credentials": Code(401, "POST /auth/tokens: no account that may log in has this email and password"),
+    "forbidden": Code(
+        403,
+        "the token lacks the scope details.required_scope, its owner has none of details.required_roles, or another "
+        "person has to do it (details.rule)",
+    ),
+    "not_found": Code(
+        404,
+        "there is no such thing (details.resource, details.id), or no operation has the URL (details.nearest is one "
+        "like it)",
+    ),
+    "missing_output": Code(404, "actual output: the test did not write it in this run"),
+    "log_not_found": Code(404, "logs: no store has a log of the run"),
+    "method_not_allowed": Code(405, "the URL has other methods only, which the header Allow names"),
+    "conflict": Code(
+        409,
+        "it does not fit what is there by now: a baseline moved on, a request was decided already, or one with the "
+        "same "
+        "Idempotency-Key is in progress",
+    ),
+    "precondition_failed": Code(412, "the condition of If-Match or If-None-Match does not hold; nothing was changed"),
+    "payload_too_large": Code(413, "the body has more than 65536 bytes"),
+    "unsupported_media_type": Code(415, "the body is not declared as application/json, or is compressed"),
+    "unprocessable": Code(
+        422,
+        "the request is well-formed and cannot be carried out: it names what does not exist or does not fit, there is "
+        "nothing to do, or its Idempotency-Key was used for another request",
+    ),
+    "rate_limited": Code(429, "too many requests; Retry-After says for how many seconds to wait"),
+    "internal_error": Code(500, "an unexpected error; the server's log has it under details.request_id"),
+    "database_unavailable": Code(503, "the database does not answer in time"),
+    "api_not_migrated": Code(503, "tables of the API are missing or outdated; the operator has to upgrade them"),
+    "database_right_missing": Code(503, "the API's database account lacks a right, which the operator has to grant"),
+    "log_in_unavailable": Code(503, "POST /auth/tokens: passwords cannot be checked now; tokens go on working"),
+    "storage_unavailable": Code(503, "a file store did not answer in time, and no other has the file"),
+    "verdicts_rebuilding": Code(
+        503, "filters by status: those of many runs are being derived; other requests are answered meanwhile"
+    ),
 }
+
+
+def of_status(status: int) -> dict[str, str]:
+    """Return the codes of a status, and when each occurs."""
+    return {name: code.when for name, code in CODES.items() if code.status == status}
 
 
 class ErrorResponse(Schema):
@@ -45,19 +82,23 @@ class ErrorResponse(Schema):
         required=True,
         validate=validate.Length(max=100),
         metadata={
-            "description": "Machine-readable error code (snake_case)",
+            "description": "What went wrong, for programs, with the HTTP status. "
+            + "; ".join(f"{name} ({code.status}): {code.when}" for name, code in CODES.items())
+            + ".",
             "example": "not_found",
         },
     )
     message = fields.String(
         required=True,
         validate=validate.Length(max=MESSAGE_LENGTH),
-        metadata={"description": "Human-readable error summary", "example": "Run 9317 not found."},
+        metadata={"description": "What went wrong, for people.", "example": "Run 9317 not found."},
     )
     details = fields.Dict(
         required=True,
         metadata={
-            "description": "Structured context for the error; always an object.",
+            "description": "Particulars of the code, as said there; an empty object where there are none. From status "
+            "500 "
+            "on it has request_id.",
             "additionalProperties": True,
         },
     )
@@ -128,7 +169,7 @@ class HttpError(ApiError):
 
 def status_of(error: ApiError) -> int:
     """Return the HTTP status of an error."""
-    return error.status if isinstance(error, HttpError) else STATUSES[error.code]
+    return error.status if isinstance(error, HttpError) else CODES[error.code].status
 
 
 def _challenge(error: ApiError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import Schema, validate
+from marshmallow import EXCLUDE, Schema, fields, validate
 
 from api_v1.paging import CursorPage, Page
 from api_v1.web.absolute_urls import current_url
@@ -18,13 +18,72 @@ class PageQuery(RequestSchema):
     limit = QueryInteger(
         load_default=50,
         validate=validate.Range(1, 100),
-        metadata={"description": "Maximum number of results to return (1–100)"},
+        metadata={"description": "The most entries of a page, 1 to 100."},
     )
     offset = QueryInteger(
         load_default=0,
         validate=validate.Range(min=0),
-        metadata={"description": "Number of results to skip for pagination"},
+        metadata={"description": "How many entries to skip: next_offset of the page before."},
     )
+
+
+class _Envelope(Schema):
+    """Base of the schemas of what is around the entries of a page, which may get more fields."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Pagination(_Envelope):
+    """Where a page is in its list."""
+
+    limit = fields.Integer(
+        required=True, validate=validate.Range(min=1), metadata={"description": "The most entries of a page."}
+    )
+    offset = fields.Integer(
+        required=True, validate=validate.Range(min=0), metadata={"description": "How many entries are before the page."}
+    )
+    total = fields.Integer(
+        required=True,
+        validate=validate.Range(min=0),
+        metadata={"description": "How many entries match, on all pages together."},
+    )
+    next_offset = fields.Integer(
+        required=True,
+        allow_none=True,
+        validate=validate.Range(min=0),
+        metadata={"description": "The offset of the next page; null on the last one."},
+    )
+
+
+class CursorPagination(_Envelope):
+    """Where the next page is."""
+
+    limit = fields.Integer(
+        required=True, validate=validate.Range(min=1), metadata={"description": "The most lines of a page."}
+    )
+    next_cursor = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.Length(max=255),
+        metadata={"description": "The opaque cursor of the next page; null when there are no more results."},
+    )
+
+
+def envelope_schema(page: type[Page[Any]] | type[CursorPage[Any]], item: Schema, extra: Schema | None) -> type[Schema]:
+    """Return the schema of the pages of a list, such as `RunsPage` of `Run`, for the document."""
+    name = type(item).__name__
+    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("h") else f"{name}s"
+    pagination = CursorPagination if page is CursorPage else Pagination
+    made: dict[str, fields.Field[Any]] = {
+        "data": fields.List(
+            fields.Nested(type(item)), required=True, metadata={"description": "The entries of the page, in order."}
+        ),
+        "pagination": fields.Nested(pagination, required=True, metadata={"description": (pagination.__doc__ or "")}),
+    }
+    schema = _Envelope.from_dict(made | (extra.fields if extra is not None else {}), name=f"{plural}Page")
+    schema.__doc__ = f"A page of a list. Of each entry: {item.__doc__}"
+    return schema
 
 
 def cursor_envelope(

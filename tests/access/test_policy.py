@@ -56,6 +56,7 @@ ADDED = {
     "GET /regression-tests/{regression_id}/health": Rule(scope="results:read"),
     "GET /failure-clusters": Rule(scope="results:read"),
     "GET /pull-requests/{number}": Rule(scope="results:read"),
+    "GET /runs/{run_id}/failure-report": Rule(scope="results:read"),
     "GET /": Rule(public=True),
     "GET /openapi.json": Rule(public=True),
 }

@@ -77,7 +77,7 @@ class Api:
         method = response.request.method
         # What OPTIONS is answered with is HTTP's to say, not the document's.
         if not (method == "OPTIONS" and response.status_code == 204):
-            path = self._path_template(response.request.environ)
+            path = self.path_template(response.request.environ)
             headers, partial = dict(response.headers), "fields" in parse_qs(response.request.environ["QUERY_STRING"])
             is_gzip = "gzip" in response.headers.getlist("Content-Encoding")
             body = gzip.decompress(response.data) if is_gzip and response.data else response.data
@@ -95,7 +95,7 @@ class Api:
         if body and "code" in body:
             assert body["details"]["request_id"] == response.headers["X-Request-ID"]
 
-    def _path_template(self, environ: WSGIEnvironment) -> str | None:
+    def path_template(self, environ: WSGIEnvironment) -> str | None:
         """The path of the operation that a request was for, None for one that no operation has."""
         try:
             endpoint, _ = self.app.url_map.bind_to_environ(environ).match()

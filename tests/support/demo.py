@@ -21,13 +21,13 @@ def config_in(folder: Path) -> dict[str, Any]:
     return platform_config(f"sqlite:///{folder / 'platform.sqlite'}", folder / "repository")
 
 
-def seed_into(folder: Path) -> dict[str, Any]:
-    """Seed the demo into a folder; return its configuration."""
+def seed_into(folder: Path, end: datetime = END) -> dict[str, Any]:
+    """Seed the demo into a folder, ending at a time; return its configuration."""
     config = config_in(folder)
     engine = sa.create_engine(config["DATABASE_URI"])
     Base.metadata.create_all(engine)
     with Session(engine) as session:
-        demo.seed(session, folder / "repository", END)
+        demo.seed(session, folder / "repository", end)
         session.commit()
     engine.dispose()
     return config

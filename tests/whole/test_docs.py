@@ -116,6 +116,26 @@ def test_the_table_of_operations_is_the_registrys() -> None:
     assert (ROOT / "docs" / "operations.md").read_text() == printed, "run: flask --app api_v1 api-v1 operations"
 
 
+def test_the_reference_is_the_registrys() -> None:
+    printed = CliRunner().invoke(cli.group, ["reference"]).output
+    assert (ROOT / "docs" / "reference.md").read_text() == printed, "run: flask --app api_v1 api-v1 reference"
+    sections = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##)", printed, re.MULTILINE | re.DOTALL))
+    for operation in REGISTRY.values():
+        section = sections[f"{operation.method} {operation.path}"]
+        query = operation.parameters.fields if operation.parameters is not None else {}
+        assert {name for name in [*operation.path_parameters, *query] if f"\n| `{name}` | " not in section} == set()
+        errors = re.search(r"^Errors: ([\d, ]+) ", section, re.MULTILINE)
+        assert errors is not None and {str(status) for status in operation.errors} <= set(errors[1].split(", "))
+        assert operation.access.scope is None or f"`{operation.access.scope}`" in section
+        assert section.count("```http\n") >= 1
+
+
+def test_the_links_of_the_reference_lead_somewhere() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    anchors = {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings("reference.md")}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) - anchors == set()
+
+
 @pytest.mark.parametrize("command", sorted(cli.group.commands))
 def test_the_readme_has_every_command(command: str) -> None:
     assert re.search(rf"api-v1 {command}\b", README)

@@ -184,13 +184,13 @@ def _properties(spot: Spot, promised: Json, published: Json) -> Differences:
 
 
 def _required(spot: Spot, promised: Json, published: Json) -> Differences:
-    """Which properties must be there; a response may require those that it adds."""
+    """Which properties must be there; a response may promise more of them than the contract."""
     ours, theirs = set(promised.get("required", [])), set(published.get("required", []))
     known = promised.get("properties", {}).keys()
     for name in sorted(ours ^ theirs):
         removed = name in known and name not in published.get("properties", {})
-        added = name not in known and name not in ours and spot.direction is Direction.RESPONSE
-        if not removed and not added:
+        promised_too = name not in ours and spot.direction is Direction.RESPONSE
+        if not removed and not promised_too:
             there = {True: "required", False: "optional"}
             yield spot.within(f".{name}").differs(there[name in ours], there[name in theirs])
 

@@ -301,10 +301,6 @@ DRIFTS: dict[str, tuple[Edit, tuple[str, ...]]] = {
         drop(*RUN, "required", 0),
         ("components.schemas.Run: .run_id", '"required"', '"optional"'),
     ),
-    "response field newly required": (
-        add(*RUN, "required", value="branch"),
-        ("components.schemas.Run: .branch", '"optional"', '"required"'),
-    ),
     "response enum widened": (
         add(*RUN, "properties", "status", "enum", value="lost"),
         ("$.data[].status enum", '"lost"'),
@@ -378,6 +374,7 @@ ADDITIONS: dict[str, Edit] = {
         put(*RUN, "properties", "label", value={"type": "string"}),
         add(*RUN, "required", value="label"),
     ),
+    "response field newly required": add(*RUN, "required", value="branch"),
     "nested response field": put(
         "components", "schemas", "Page", "properties", "pagination", "properties", "page", value={}
     ),

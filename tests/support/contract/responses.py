@@ -26,11 +26,16 @@ RATE_LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit
 UNROUTED: Json = {"responses": {"default": {"$ref": "#/components/responses/Error"}}}
 
 
+# Those whose presence means something: an answer has them only where the document declares them.
+TELLING_HEADERS = ("etag", "link", "location", "idempotency-replayed", "retry-after", "www-authenticate")
+
+
 class Declared(NamedTuple):
-    """What the document says of one status: whether there is a body, and what it must be."""
+    """What the document says of one status: whether there is a body, what it must be, and the headers in lower case."""
 
     has_body: bool
     validator: Any
+    headers: Mapping[str, Json]
 
 
 class ResponseValidator:
@@ -73,7 +78,7 @@ class ResponseValidator:
         declared = self._declared(operation, method, path, status, partial)
         if declared is None:
             return "the document declares no such status"
-        problem = _header_problem(status, headers)
+        problem = _header_problem(status, headers) or _declared_headers_problem(declared, headers)
         if problem is not None:
             return problem
         if declared.has_body and method != "HEAD":
@@ -106,14 +111,16 @@ def _declared_response(document: Json, operation: Json, status: int, *, partial:
         response = responses.get("default")
     if response is None:
         return None
-    content = resolved(document, response).get("content", {})
+    response = resolved(document, response)
+    headers = {name.lower(): resolved(document, header) for name, header in response.get("headers", {}).items()}
+    content = response.get("content", {})
     if status in BODILESS or not content:
-        return Declared(has_body=False, validator=None)
+        return Declared(has_body=False, validator=None, headers=headers)
     schema = closed(document, content.get(JSON_TYPE, {}).get("schema", {}))
     if partial:
         is_list = {"data", "pagination"} <= schema["properties"].keys()
         (schema["properties"]["data"]["items"] if is_list else schema).pop("required", None)
-    return Declared(has_body=True, validator=OAS30ReadValidator(schema, format_checker=FORMATS))
+    return Declared(has_body=True, validator=OAS30ReadValidator(schema, format_checker=FORMATS), headers=headers)
 
 
 def closed(document: Json, schema: Json, inside: tuple[str, ...] = ()) -> Json:
@@ -160,6 +167,15 @@ def _header_problem(status: int, headers: Mapping[str, str]) -> str | None:
         if not (value.isascii() and value.isdigit()):
             return f"the header {name} is no whole number: {value!r}"
     return None if headers.get("x-request-id") else "the header X-Request-ID is missing"
+
+
+def _declared_headers_problem(declared: Declared, headers: Mapping[str, str]) -> str | None:
+    """What is wrong with the headers that an operation declares for a status, and with those that it does not."""
+    missing = [name for name, header in declared.headers.items() if header.get("required") and name not in headers]
+    undeclared = [name for name in TELLING_HEADERS if name in headers and name not in declared.headers]
+    if missing:
+        return f"the header {missing[0]}, which is declared as required, is missing"
+    return f"the header {undeclared[0]} is not declared" if undeclared else None
 
 
 def _body_problem(validator: Any, headers: Mapping[str, str], body: bytes) -> str | None:
