@@ -9,7 +9,6 @@ from marshmallow import fields, validate
 
 from api_v1.schemas.common import (
     HASH_PATTERN,
-    RESULT_STATUSES,
     Count,
     FlakeFields,
     ResponseSchema,
@@ -20,6 +19,7 @@ from api_v1.schemas.common import (
 from api_v1.schemas.comparison import CHANGES, ComparedRun
 from api_v1.schemas.pull_requests import CAUSES, VERDICTS
 from api_v1.schemas.runs import StatusReason
+from api_v1.verdicts.meanings import RESULT_STATUSES, listed
 from api_v1.web import links, report_size
 from api_v1.web.validation import QueryInteger, RequestSchema, UtcDateTime, choice
 
@@ -45,10 +45,6 @@ STATUSES = {
     "storage_unavailable": "a store did not answer in time, and no other has it; try again",
     "not_found": "the part of the log that was read names the sample of the test nowhere",
 }
-
-
-def _list(meanings: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
 
 
 class OfWhole(fields.Nested):
@@ -166,7 +162,7 @@ def _status(of: str, **options: Any) -> fields.String:
         required=True,
         **options,
         validate=choice(STATUSES),
-        metadata={"description": f"What became of {of}. {_list(STATUSES)}."},
+        metadata={"description": f"What became of {of}. {listed(STATUSES)}"},
     )
 
 
@@ -267,7 +263,7 @@ class ReportedTest(FlakeFields):
         500, required=True, allow_none=True, metadata={"description": "Its command; null if the test is gone."}
     )
     code = fields.String(
-        required=True, validate=choice(CODES), metadata={"description": f"What went wrong. {_list(CODES)}."}
+        required=True, validate=choice(CODES), metadata={"description": f"What went wrong. {listed(CODES)}"}
     )
     status = fields.String(
         required=True, validate=choice(("fail", "missing_output")), metadata={"description": "Its status in the run."}
@@ -277,7 +273,7 @@ class ReportedTest(FlakeFields):
         required=True, allow_none=True, metadata={"description": "What that should have been."}
     )
     cause = fields.String(
-        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {_list(CAUSES)}."}
+        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
     )
     because = Truncated(500, required=True, metadata={"description": "What that rests on, in words."})
     change = fields.String(
@@ -385,7 +381,7 @@ class FailureReport(ResponseSchema):
     verdict = fields.String(
         required=True,
         validate=choice(VERDICTS),
-        metadata={"description": f"What the run says by itself, the first that holds. {_list(VERDICTS)}."},
+        metadata={"description": f"What the run says by itself, the first that holds. {listed(VERDICTS)}"},
     )
     final = fields.Boolean(
         required=True,
