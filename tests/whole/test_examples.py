@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,8 @@ def test_every_example_fits_its_schema(document: Json) -> None:
     wrong = []
     for name, place, schema, value in found:
         validator = OAS30ReadValidator if place[0].isdigit() else OAS30WriteValidator
-        is_wrong_request = place.startswith("body") and not place.endswith("success")
         error = next(validator(closed(document, schema), format_checker=FORMATS).iter_errors(value), None)
-        if error is not None and not (is_wrong_request and "validation_error" in place):
+        if error is not None:
             wrong.append((name, place, error.message))
     assert wrong == []
 
@@ -102,4 +102,4 @@ def test_an_example_says_which_request_it_answers(document: Json) -> None:
 
 @pytest.mark.parametrize("secret", ["ccx1_[^x]", "127.0.0.1", "localhost"])
 def test_the_examples_contain_nothing_of_the_machine(secret: str) -> None:
-    assert examples.re.search(secret, json.dumps(STORED)) is None
+    assert re.search(secret, json.dumps(STORED)) is None
