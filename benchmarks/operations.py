@@ -14,10 +14,12 @@ multiples, and only within one run.
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -25,7 +27,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from benchmarks import processes
+from benchmarks import evidence, processes
 from benchmarks.platform_pages import VARIANTS
 from benchmarks.processes import Worker
 
@@ -36,11 +38,21 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class Case:
-    """A request and its limits: SQL statements, and the time as a multiple of the bare route with one select."""
+    """A request and its limits: SQL statements, and the time as a multiple of the bare route with one select.
+
+    Attributes:
+        has_files: whether the run has its outputs and its log; else no store has a file.
+    """
 
     url: str
     statements: int | None = None
     multiple: float | None = None
+    has_files: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its row in the table."""
+        return f"`{self.url}`" + (" with evidence" if self.has_files else "")
 
 
 CASES = (
@@ -92,6 +104,9 @@ CASES = (
     Case("/runs/{run}/comparison?base=previous", 8, 20),
     Case("/runs/{run}/comparison?change=failing_identically&limit=100", 8, 20),
     Case("/pull-requests/{number}", 9, 20),
+    Case("/runs/{run}/failure-report", 9, 20),
+    Case("/runs/{run}/failure-report", 9, has_files=True),
+    Case("/runs/{run}/failure-report?max_bytes=262144", 9, has_files=True),
     Case("/failure-clusters?created_before={end}", 8, 20),
     Case("/failure-clusters?created_before={end}&created_after={start}", 8, 20),
     Case("/system/queue", 6, 6),
@@ -108,8 +123,13 @@ CASES = (
 
 def serve(host: str, uri: str) -> None:
     """Be the process of one host and size: for each line, measure rounds of a case (its index, and their number)."""
-    app = VARIANTS[host].app(uri)
+    with tempfile.TemporaryDirectory() as folder:
+        _serve(VARIANTS[host].app(uri), Path(folder))
+
+
+def _serve(app: Flask, folder: Path) -> None:
     ids, token = prepare(app)
+    evidence.write(app, ids["run"], folder)
     add_select_route(app, ids["run"])
     client = app.test_client(use_cookies=False)
     headers = {"Authorization": f"Bearer {token}"}
@@ -119,6 +139,8 @@ def serve(host: str, uri: str) -> None:
     def answer(line: str) -> processes.Answer:
         case, rounds = (int(word) for word in line.split())
         url = CASES[case].url.format(**ids)
+        # The stores look it up with each request.
+        app.config["SAMPLE_REPOSITORY"] = str(folder if CASES[case].has_files else folder / "none")
         return measure(client, url if case < 2 else PREFIX + url, headers, rounds, statements)
 
     processes.serve(answer, {"ready": True})
@@ -252,7 +274,7 @@ def _line(case: Case, full: dict[str, Any], tenth: dict[str, Any] | None) -> str
     allowed = "" if case.multiple is None else f"{case.multiple:g}"
     statements = str(full["statements"]) + ("" if case.statements is None else f" of {case.statements}")
     return (
-        f"| `{case.url}` | {middle:.2f} | {p95:.2f} | {middle / base:.1f} | {allowed} | {statements} "
+        f"| {case.name} | {middle:.2f} | {p95:.2f} | {middle / base:.1f} | {allowed} | {statements} "
         f"| {full['bytes']} | {growth} |"
     )
 

@@ -44,6 +44,8 @@ from benchmarks.worker_report import Models, Routes
 ENVIRONMENT = "API_SOAK"
 READERS = {"standalone": 4, "mounted": 2}
 SLOWEST = 12
+#: Between two runs that the writer queues; the platform itself queues some tens a day.
+WRITER_SECONDS = 5
 PATHS = {
     "/runs?limit=50": 4,
     "/runs?status=fail&limit=50": 3,
@@ -156,7 +158,7 @@ class Client:
             self._act(server, f"/runs/{retried}/cancel", {}, "/runs/{run}/cancel")
             if time.time() > self.end:
                 return
-            time.sleep(0.5)
+            time.sleep(WRITER_SECONDS)
 
     def _act(self, server: str, path: str, body: dict[str, Any], name: str | None = None) -> int | None:
         response = self.send(server, "POST", operations.PREFIX + path, operations.PREFIX + (name or path), json=body)

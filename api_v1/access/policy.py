@@ -6,6 +6,7 @@ An operation cannot be declared without its access: deny by default.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from api_v1.access.tokens import Caller
@@ -45,6 +46,11 @@ class Access:
     public: bool = False
     scope: Scope | None = None
     roles: tuple[RoleName, ...] = ()
+
+    def allows(self, role: str | None, scopes: Collection[str]) -> bool:
+        """Tell whether a token with these scopes, of an owner of this role, is let in."""
+        has_scope = self.scope is None or self.scope in scopes
+        return self.public or (has_scope and (not self.roles or role in self.roles))
 
     def check(self, caller: Caller | None) -> None:
         """Check the caller.

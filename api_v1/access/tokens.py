@@ -323,6 +323,15 @@ class TokenDescription:
     current: bool
 
 
+@dataclass(frozen=True)
+class CurrentToken(TokenDescription):
+    """The live token that a caller uses, and its owner as of now."""
+
+    user_name: str
+    email: str
+    role: str | None
+
+
 def _described(caller: Caller) -> sa.Select[Any]:
     columns = (Token.id, Token.name, Token.scopes, Token.created_at, Token.expires_at, Token.last_used_at)
     return sa.select(*columns).where(
@@ -347,9 +356,10 @@ def page(session: DbSession, caller: Caller, *, limit: int, offset: int = 0) -> 
     return Page([_description(row, caller) for row in rows], total or 0)
 
 
-def describe(session: DbSession, caller: Caller) -> TokenDescription:
+def describe(session: DbSession, caller: Caller) -> CurrentToken:
     """Return the description of the token that the caller uses."""
-    return _description(session.execute(_described(caller).where(Token.id == caller.token_id)).one(), caller)
+    token = _description(session.execute(_described(caller).where(Token.id == caller.token_id)).one(), caller)
+    return CurrentToken(**vars(token), user_name=caller.user_name, email=caller.email, role=caller.role)
 
 
 def record_use(session: DbSession, token_id: int, last_used_at: datetime | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import re
@@ -77,7 +78,7 @@ def examine(app: Flask) -> list[Finding]:
         _bucket(health["bucket"], app.config),
         _counts(health["rate_limits"]),
         of_public_url(app.extensions["api_v1"].settings.public_url),
-        *_of_database("threads", _threads),
+        *_of_database("threads", functools.partial(_threads, waiters=app.extensions["api_v1"].settings.waiters)),
     ]
 
 
@@ -116,9 +117,8 @@ def _of_database(name: str, check: Callable[[sa.Connection], Finding]) -> Iterat
 def _database(health: Any) -> Finding:
     if health.status == "ok":
         return Finding("database", Grade.OK, "Answers, and takes changes.")
-    grade = Grade.TROUBLE if health.status == "down" else Grade.WARNING
-    advice = 'Check DATABASE_URI in config.py, and that the server runs. docs/deploy.md, "Health", explains it.'
-    return Finding("database", grade, health.message, advice)
+    advice = 'See docs/deploy.md, "Health"; check DATABASE_URI in config.py, the server, and the rights of the account.'
+    return Finding("database", Grade.TROUBLE, health.message, advice)
 
 
 def _server(connection: sa.Connection) -> Finding:
@@ -230,19 +230,20 @@ def of_clocks(theirs: datetime, ours: datetime) -> Finding:
     return Finding("clock", grade, message, "Synchronise both, for example with chrony or systemd-timesyncd.")
 
 
-def _threads(connection: sa.Connection) -> Finding:
+def _threads(connection: sa.Connection, *, waiters: int) -> Finding:
     """Compare the gunicorns that run here with what the platform's sessions and the database stand."""
     limit = None
     if connection.dialect.name != "sqlite":
         limit = int(connection.scalar(sa.text("SELECT @@max_connections")) or 0)
-    return of_servers(servers.running(), limit)
+    return of_servers(servers.running(), limit, waiters)
 
 
-def of_servers(running: Sequence[servers.Gunicorn], max_connections: int | None) -> Finding:
+def of_servers(running: Sequence[servers.Gunicorn], max_connections: int | None, waiters: int) -> Finding:
     """Judge the threads of gunicorns.
 
     Args:
         max_connections: of the database; None where there is no limit.
+        waiters: the setting `API_V1_WAITERS`.
     """
     if not running:
         return Finding("threads", Grade.UNKNOWN, "No gunicorn that serves the API is to be seen from here.")
@@ -252,6 +253,13 @@ def of_servers(running: Sequence[servers.Gunicorn], max_connections: int | None)
             Grade.TROUBLE,
             "A gunicorn serves the platform's pages with several threads, which its sessions do not stand.",
             "Start it without --threads, with more --workers instead.",
+        )
+    if any(1 < one.threads <= waiters for one in running):
+        return Finding(
+            "threads",
+            Grade.WARNING,
+            f"Requests with `wait` may occupy all threads of a process: API_V1_WAITERS is {waiters}.",
+            "Start gunicorn with more --threads, or lower API_V1_WAITERS.",
         )
     connections_used = sum(one.workers * one.threads for one in running)
     text = ", ".join(f"{one.app}: {one.workers} workers of {one.threads} threads" for one in running)

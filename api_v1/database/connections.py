@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from pymysql.connections import Connection
@@ -39,6 +39,9 @@ PAUSE = 0.5
 
 #: How long a statement waits for a row or table that another transaction has locked, in seconds.
 LOCK_SECONDS = 3
+
+#: Seconds after which the server itself ends a statement of a request, which gave up on it before.
+SERVER_SECONDS = 10
 
 _ends: ContextVar[float | None] = ContextVar("api_v1_database_time_ends", default=None)
 
@@ -121,7 +124,24 @@ def is_time_out(error: BaseException | None) -> bool:
     return False
 
 
-class BoundedConnection(Connection):  # type: ignore[misc]
+class SharedContextConnection(Connection):  # type: ignore[misc]
+    """A connection that shares one TLS context with all others, unless its URL asks for a certificate.
+
+    PyMySQL makes one for each connection, also to servers without TLS, and loads the machine's certificates into it,
+    which it does not verify by and which takes many times as long as to connect.
+    """
+
+    _unverified: ClassVar[Any] = None
+
+    def _create_ssl_ctx(self, sslp: Any) -> Any:
+        if sslp:
+            return super()._create_ssl_ctx(sslp)
+        if SharedContextConnection._unverified is None:
+            SharedContextConnection._unverified = super()._create_ssl_ctx(sslp)
+        return SharedContextConnection._unverified
+
+
+class BoundedConnection(SharedContextConnection):
     """A connection whose statements share the request's time limit.
 
     Args:
@@ -183,19 +203,37 @@ class BoundedConnection(Connection):  # type: ignore[misc]
 _circuits: dict[sa.URL, Circuit] = {}
 
 
+def share_context(engine: sa.Engine) -> None:
+    """Make an engine on PyMySQL create connections that share one TLS context."""
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, _arguments: Any, settings: dict[str, Any]) -> SharedContextConnection:
+        return SharedContextConnection(**settings)
+
+
 def bound(engine: sa.Engine, *, lock_seconds: int = LOCK_SECONDS) -> None:
     """Make an engine on PyMySQL create bounded connections.
 
     Args:
         lock_seconds: how long its statements wait for a lock on a row or on a table's metadata.
     """
+    waits = f"SET SESSION innodb_lock_wait_timeout={lock_seconds}, lock_wait_timeout={lock_seconds}"
+    # Comments that only MariaDB, and only MySQL, executes.
+    ends = f" /*M!100108 , max_statement_time={SERVER_SECONDS} */ /*!50708 , max_execution_time={SERVER_SECONDS}000 */"
     settings: dict[str, Any] = {
         **engine.dialect.create_connect_args(engine.url)[1],
         "connect_timeout": CONNECT_SECONDS,
-        "init_command": f"SET SESSION innodb_lock_wait_timeout={lock_seconds}, lock_wait_timeout={lock_seconds}",
+        "init_command": waits,
     }
     circuit = _circuits.setdefault(engine.url, Circuit(lambda: BoundedConnection(**settings).close()))
 
     @sa.event.listens_for(engine, "do_connect")
     def connect(*_: Any) -> BoundedConnection:
-        return BoundedConnection(circuit, **settings)
+        in_request = _time_left() is not None
+        return BoundedConnection(circuit, **settings | ({"init_command": waits + ends} if in_request else {}))
+
+    @sa.event.listens_for(engine, "handle_error")
+    def keep_others(context: sa.engine.ExceptionContext) -> None:
+        # A statement that took too long says nothing about the other connections; without this all are replaced.
+        if is_time_out(context.original_exception):
+            context.invalidate_pool_on_disconnect = False  # type: ignore[misc]

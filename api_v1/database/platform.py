@@ -249,6 +249,8 @@ def note_engine(bind: sa.Engine | sa.Connection) -> sa.Engine:
             pool_pre_ping=True,
             connect_args={**dict.fromkeys(names, NOTE_TIMEOUT), "init_command": waits},
         )
+        if engine.driver == "pymysql":
+            connections.share_context(_note_engines[engine.url])
     return _note_engines[engine.url]
 
 

@@ -123,6 +123,17 @@ def literal(value: Any, type_: sa.types.TypeEngine[Any] | None) -> ColumnElement
     return _date_time(plain) if isinstance(type_, sa.DateTime) else plain
 
 
+class never_cached(ColumnElement[Any]):
+    """A prefix of a select that keeps the whole statement out of SQLAlchemy's cache of compiled statements."""
+
+    inherit_cache = False
+
+
+@compiles(never_cached)
+def _nothing(*_: Any, **__: Any) -> str:
+    return ""
+
+
 def insert_or_ignore(table: Any) -> sa.Insert:
     """Return an insert that does nothing if a row with the same key exists."""
     insert = sa.insert(table).prefix_with("OR IGNORE", dialect="sqlite")

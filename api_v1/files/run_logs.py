@@ -117,7 +117,7 @@ def _page(session: DbSession, storage: Storage, run_id: int, facts: Any, **query
     redactor, signer = Redactor(known=[facts.token]), Signer(key)
 
     def read(source: StoredFile) -> CursorPage[LogLine]:
-        stale = _is_stale(source.modified_at(), facts.first_progress_at)
+        stale = is_stale(source.modified_at(), facts.first_progress_at)
         page = logs.page(source, run_id=run_id, first_timestamp=created_at, redactor=redactor, signer=signer, **query)
         return CursorPage(page.lines, page.next_cursor, {"truncated": page.truncated, "stale": stale})
 
@@ -127,7 +127,7 @@ def _page(session: DbSession, storage: Storage, run_id: int, facts: Any, **query
         raise LogNotFound(run_id, storage.checked) from None
 
 
-def _is_stale(modified_at: datetime | None, first_progress_at: datetime | None) -> bool:
+def is_stale(modified_at: datetime | None, first_progress_at: datetime | None) -> bool:
     """Tell whether a log was written before the run was restarted; a restart deletes the progress but not the log.
 
     A worker reports progress before it sends a log (docs/decisions.md, "Logs of restarted runs").

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from api_v1.database.platform import DbSession, Test, TestPlatform, TestResult, TestResultFile
+from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult, TestResultFile
 from api_v1.runs.bases import Context, is_complete, of_master
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING, stored_file
@@ -51,12 +51,12 @@ Scores = dict[tuple[str, int], Flakiness]
 
 
 def flakiness(session: DbSession, context: Context, tests: Sequence[int], platforms: Sequence[str]) -> Scores:
-    """Return how flaky tests are on platforms; two statements, however many there are."""
-    asked = {"tests": list(tests)}
-    pairs, flips = _counted(session.execute(context.source.built(_repeated), asked))
-    of_master = {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
-    asked_of_master = {**asked, **of_master, "forks": context.main_forks}
-    flipped = _flipped(session.execute(context.source.finished.built(_lately, len(platforms)), asked_of_master))
+    """Return how flaky tests are on platforms; one statement, however many there are."""
+    asked: dict[str, Any] = {"tests": list(tests), "forks": context.main_forks}
+    asked |= {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
+    rows = session.execute(context.source.built(_results, len(platforms)), asked).all()
+    pairs, flips = _counted(row for row in rows if not row.lately)
+    flipped = _flipped(row for row in rows if row.lately)
     keys = ((platform, test) for platform in platforms for test in tests)
     return {key: Flakiness(pairs[key], flips[key], key in flipped) for key in keys}
 
@@ -64,14 +64,28 @@ def flakiness(session: DbSession, context: Context, tests: Sequence[int], platfo
 _TESTS = sa.bindparam("tests", expanding=True, type_=sa.Integer)
 
 
-def _repeated(source: Sources) -> sa.Select[Any]:
-    """Select the results of tests in runs whose commit was run more than once on their platform, with their files.
+def _results(source: Sources, platforms: int) -> sa.Select[Any]:
+    """Select the results of tests in repeated runs of a commit, and in master's last runs on each platform.
+
+    Args:
+        platforms: how many there are, that parameters name.
 
     Returns:
-        Rows of platform, commit_key, test_id, regression_id, expected_rc, verdict (None for a pass), output_id,
-        expected; in the order of runs.
+        Rows of lately (whether it is for master's last runs), platform, commit_key, test_id, regression_id,
+        expected_rc, verdict (None for a pass), output_id, expected; in the order of runs. Of master's last runs there
+        are neither commit nor what was expected.
     """
+    parts = (_repeated(source, platforms), *(_lately_on(source.finished, index) for index in range(platforms)))
+    found = sa.union_all(*parts).subquery("found")
+    return sa.select(found).order_by(found.c.test_id)
+
+
+def _repeated(source: Sources, platforms: int) -> sa.Select[Any]:
+    """Select the results of tests in runs whose commit was run more than once on their platform, with their files."""
+    named = [sa.bindparam(f"platform_{index}", type_=Test.platform.type) for index in range(platforms)]
     state, failure, result, file = source.state, source.failure, TestResult, TestResultFile
+    # Each result is then found by its key; with a list of tests all results of each run would be read.
+    test = sa.orm.aliased(RegressionTest)
     recent = (
         sa.select(state.test_id, state.commit_key, Test.platform)
         .join(Test, Test.id == state.test_id)
@@ -88,15 +102,17 @@ def _repeated(source: Sources) -> sa.Select[Any]:
     )
     return (
         sa.select(
+            sa.literal(value=False).label("lately"),
             *(run.platform, run.commit_key, run.test_id),
             *(result.regression_test_id.label("regression_id"), result.expected_rc, failure.verdict),
             *(file.regression_test_output_id.label("output_id"), file.expected),
         )
-        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id.in_(_TESTS)))
+        .select_from(run.test_id.table)
+        .join(test, test.id.in_(_TESTS))
+        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
         .outerjoin(failure.test_id.table, own)
         .outerjoin(file, files)
-        .where(run.same > 1)
-        .order_by(run.test_id)
+        .where(run.same > 1, run.platform.in_(named))
     )
 
 
@@ -134,17 +150,10 @@ def _counted(rows: Iterable[Any]) -> tuple[defaultdict[tuple[str, int], int], de
     return pairs, flips
 
 
-def _lately(source: Sources, platforms: int) -> sa.CompoundSelect[Any]:
-    """Select the results of tests in master's last complete runs on each of the platforms that parameters name.
-
-    Returns:
-        Rows of platform (its index), test_id, regression_id, verdict (None for a pass).
-    """
-    return sa.union_all(*(_lately_on(source, index) for index in range(platforms)))
-
-
 def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
+    """Select the results of tests in master's last complete runs on a platform."""
     state, failure, result = source.state, source.failure, TestResult
+    test = sa.orm.aliased(RegressionTest)
     run = (
         sa.select(state.test_id, Test.platform)
         .join(Test, Test.id == state.test_id)
@@ -156,10 +165,20 @@ def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
     )
     own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
     return (
-        sa.select(run.platform, run.test_id, result.regression_test_id.label("regression_id"), failure.verdict)
-        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id.in_(_TESTS)))
+        sa.select(
+            sa.literal(value=True),
+            *(run.platform, _absent(sa.String(64)), run.test_id, result.regression_test_id),
+            *(_absent(sa.Integer()), failure.verdict, _absent(sa.Integer()), _absent(sa.String(64))),
+        )
+        .select_from(run.test_id.table)
+        .join(test, test.id.in_(_TESTS))
+        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
         .outerjoin(failure.test_id.table, own)
     )
+
+
+def _absent(kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.null(), kind)
 
 
 def _flipped(rows: Iterable[Any]) -> set[tuple[str, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -115,11 +115,34 @@ def page(
     for row in rows:
         tested = tested or row.status == TestStatus.testing
         kind = kind_of(row.message) if row.status == TestStatus.canceled else None
-        grade = "error" if tested else "critical"
+        grade = _severity(tested)
         if kind is not None and type in (None, kind) and severity in (None, grade):
             asked.append((row, kind, grade))
     shown = asked[offset : offset + limit]
     return Page([_error(run_id, *one, include_stack, redactor) for one in shown], len(asked))
+
+
+class Canceled(NamedTuple):
+    """A canceled progress row."""
+
+    id: int
+    timestamp: datetime
+    message: str
+
+
+def of_last(run_id: int, row: Canceled, *, tested: bool, redactor: Redactor) -> InfrastructureError | None:
+    """Return the error with which a run ended; None if somebody canceled it deliberately.
+
+    Args:
+        row: the run's last progress.
+        tested: whether the run had begun testing.
+    """
+    kind = kind_of(row.message)
+    return None if kind is None else _error(run_id, row, kind, _severity(tested), False, redactor)
+
+
+def _severity(tested: bool) -> str:
+    return "error" if tested else "critical"
 
 
 def _error(

@@ -13,7 +13,7 @@ from api_v1.database.session import db
 from api_v1.date_times import iso
 from api_v1.errors import InvalidCredentials, NotFound
 from api_v1.paging import Page
-from api_v1.schemas.auth import AuthToken, TokenCreateRequest, TokenDescription
+from api_v1.schemas.auth import AuthToken, CurrentToken, TokenCreateRequest, TokenDescription
 from api_v1.settings import LimitGroup
 from api_v1.web import access_log, rate_limits
 from api_v1.web.operation import ResponseSpec, operation
@@ -98,12 +98,14 @@ def list_tokens(query: dict[str, Any]) -> Page[tokens.TokenDescription]:
     "/auth/tokens/current",
     tag="Auth",
     access=ANY_TOKEN,
-    responses={200: ResponseSpec("The token of this request", TokenDescription())},
+    responses={200: ResponseSpec("The token of this request", CurrentToken())},
 )
-def get_current_token() -> tokens.TokenDescription:
+def get_current_token() -> tokens.CurrentToken:
     """Get the current API token.
 
-    What the token of the Authorization header may be used for, and until when.
+    Whose the token of the Authorization header is, until when it is valid, and which operations it may call: a scope is
+    of no use where the role of the owner may not call what it is for. The rules of single objects, such as that nobody
+    approves their own request, come on top.
     """
     return tokens.describe(db.session, required_caller())
 

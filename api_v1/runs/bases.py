@@ -171,14 +171,19 @@ def subject(session: DbSession, run_id: int, *, main_repository: str) -> Subject
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
     source = stored.sources(session, failures=True)
-    row = session.execute(source.built(_subject, main_repository), {"run_id": run_id}).first()
+    row = session.execute(source.built(select_subject, main_repository), {"run_id": run_id}).first()
     if row is None:
         raise NotFound("run", run_id)
+    return subject_of(row, source, main_repository)
+
+
+def subject_of(row: Any, source: Sources, main_repository: str) -> Subject:
+    """Return the run of a row of `select_subject`, ready to be compared."""
     forks = [int(fork) for fork in (row.main_forks or "").split(",") if fork]
     return Subject(run_of(row), Context(main_repository, source, {main_repository.lower(): forks}))
 
 
-def _subject(source: Sources, main_repository: str) -> sa.Select[Any]:
+def select_subject(source: Sources, main_repository: str) -> sa.Select[Any]:
     """Select the run that the parameter `run_id` names, and the ids of the main repository's fork rows in one text."""
     main = sa.orm.aliased(Fork)
     forks = sa.select(sa.func.group_concat(main.id)).where(of_repository(main_repository, main)).scalar_subquery()
@@ -338,8 +343,13 @@ def _of_master(session: DbSession, subject: Subject) -> Base:
     run, context = subject.run, subject.context
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
     row = session.execute(context.source.finished.built(_newest_master), asked).first()
-    what = f"complete run of {context.main_repository} {MASTER} on {run.platform} before this run"
-    return Base(None, f"There is no {what}.") if row is None else Base(run_of(row), f"The newest {what}.")
+    return of_newest_master(subject, None if row is None else run_of(row))
+
+
+def of_newest_master(subject: Subject, run: Run | None) -> Base:
+    """Return the newest complete run of master before a run as its base; None where there is none."""
+    what = f"complete run of {subject.context.main_repository} {MASTER} on {subject.run.platform} before this run"
+    return Base(run, f"There is no {what}." if run is None else f"The newest {what}.")
 
 
 def _newest_master(source: Sources) -> sa.Select[Any]:

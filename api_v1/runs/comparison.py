@@ -151,16 +151,27 @@ def compare(
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
     subject = bases.subject(session, run_id, main_repository=main_repository)
-    chosen = bases.choose(session, subject, base)
-    runs = [subject.run] if chosen.run is None else [subject.run, chosen.run]
-    found = outcomes(session, subject.context, runs, machine_minutes=machine_minutes)
-    there = {} if chosen.run is None else found[chosen.run.run_id]
-    whole = Comparison(subject, chosen, found[run_id], there)
-    broken, run = whole.of(Change.BROKEN_HERE), chosen.run
+    whole = against(session, subject, bases.choose(session, subject, base), machine_minutes=machine_minutes)
+    broken, run = whole.of(Change.BROKEN_HERE), whole.base.run
     if broken and run is not None:
         masters = bases.masters(session, subject.context, platform=run.platform, before=run.run_id, tests=broken)
         whole.older = failed_alike(whole, masters)
     return whole
+
+
+def against(
+    session: DbSession, subject: Subject, base: Base, *, machine_minutes: int, narrowing: Narrowing | None = None
+) -> Comparison:
+    """Compare a run with its base, in two statements; older runs of master are not looked at.
+
+    Args:
+        narrowing: which results to leave out.
+    """
+    runs = [subject.run] if base.run is None else [subject.run, base.run]
+    narrowing = narrowing or NOT_NARROWED
+    found = outcomes(session, subject.context, runs, machine_minutes=machine_minutes, narrowing=narrowing)
+    there = {} if base.run is None else found[base.run.run_id]
+    return Comparison(subject, base, found[subject.run.run_id], there)
 
 
 def failed_alike(whole: Comparison, masters: Sequence[MasterRun]) -> dict[int, RunReference]:

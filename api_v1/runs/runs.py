@@ -81,18 +81,15 @@ class Run:
 
     @property
     def status_reason(self) -> StatusReason | None:
-        """Why the run has its status (docs/decisions.md, "Reason for a state"); None where nothing is to explain."""
-        if self.status == RunStatus.ERROR:
-            return StatusReason("no_results", "The run completed without a result of any test.")
-        if self.status in (RunStatus.INCOMPLETE, RunStatus.FAIL) and self.absent:
-            return StatusReason("tests_without_result", f"{self.absent} of {self.total} tests have no result.")
-        if self.status == RunStatus.CANCELED:
-            return StatusReason("canceled", self.last_message or "Canceled without a message.")
-        if self.status == RunStatus.RUNNING and is_stalled(self.last_at, self.machine_minutes):
-            return StatusReason(
-                "stalled", f"No progress since {iso(self.last_at or self.created_at)}; no worker will finish it."
-            )
-        return None
+        """Why the run has its status; None where nothing is to explain."""
+        stalled = self.status == RunStatus.RUNNING and is_stalled(self.last_at, self.machine_minutes)
+        return status_reason(
+            self.status,
+            total=self.total,
+            absent=self.absent,
+            canceled_with=self.last_message,
+            stalled_since=(self.last_at or self.created_at) if stalled else None,
+        )
 
     @property
     def commit_short(self) -> str | None:
@@ -108,6 +105,27 @@ class Run:
     def duration_ms(self) -> int | None:
         """From the first test to the end; None while either is missing, or when the end came first."""
         return duration_ms(self.started_at, self.completed_at)
+
+
+def status_reason(
+    status: str, *, total: int, absent: int, canceled_with: str | None, stalled_since: datetime | None
+) -> StatusReason | None:
+    """Return why a run has its status (docs/decisions.md, "Reason for a state"); None where nothing is to explain.
+
+    Args:
+        total: the tests of its set, of which `absent` have no result.
+        canceled_with: the message it was canceled with, without credentials.
+        stalled_since: when it made its last progress; None unless no worker will finish it.
+    """
+    if status == RunStatus.ERROR:
+        return StatusReason("no_results", "The run completed without a result of any test.")
+    if status in (RunStatus.INCOMPLETE, RunStatus.FAIL) and absent:
+        return StatusReason("tests_without_result", f"{absent} of {total} tests have no result.")
+    if status == RunStatus.CANCELED:
+        return StatusReason("canceled", canceled_with or "Canceled without a message.")
+    if stalled_since is not None:
+        return StatusReason("stalled", f"No progress since {iso(stalled_since)}; no worker will finish it.")
+    return None
 
 
 def is_stalled(last_at: datetime | None, machine_minutes: int) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from api_v1.access.policy import Scope
+from api_v1.access.policy import RoleName, Scope
 from api_v1.schemas.common import ResponseSchema
+from api_v1.web import operation_table
 from api_v1.web.validation import FullMatch, RequestSchema, Text, Unique, UtcDateTime, choice
 
 _MAX_SCOPES = 8
@@ -96,3 +97,34 @@ class TokenDescription(ResponseSchema):
         metadata={"description": "When it was last used, in UTC and to the minute; null if never."},
     )
     current = fields.Boolean(required=True, metadata={"description": "Whether it is the token of this request."})
+
+
+class CurrentToken(TokenDescription):
+    """The token of a request, its owner, and what both together allow."""
+
+    user_name = fields.String(required=True, metadata={"description": "The name of its owner."})
+    email = fields.String(required=True, metadata={"format": "email", "description": "The email of its owner."})
+    role = fields.String(
+        required=True,
+        allow_none=True,
+        validate=choice(RoleName),
+        metadata={"description": "The role of its owner, as of now; null without one."},
+    )
+    operations = fields.Function(
+        lambda token: operation_table.allowed(token.role, token.scopes),
+        required=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The operations that it may call, such as GET /runs: by its scopes and its owner's role.",
+        },
+    )
+    unusable_scopes = fields.Function(
+        lambda token: [scope for scope in token.scopes if scope not in operation_table.usable_scopes(token.role)],
+        required=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string", "enum": list(Scope)},
+            "description": "Its scopes with which its owner's role may call nothing.",
+        },
+    )

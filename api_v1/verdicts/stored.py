@@ -197,7 +197,10 @@ class Sources:
 
 def _all(kept: sa.Select[Any], others: Sequence[sa.Select[Any]], name: str) -> Any:
     """Return the columns of some rows and others; without others databases merge the selection into a query."""
-    return (sa.union_all(kept, *others) if others else kept).subquery(name).c
+    if not others:
+        return kept.subquery(name).c
+    # Statements with literal rows are large, and hardly one is like another.
+    return sa.union_all(kept.prefix_with(sql.never_cached()), *others).subquery(name).c
 
 
 def _failure_rows(state: State) -> Iterable[Mapping[str, Any]]:

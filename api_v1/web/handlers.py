@@ -23,13 +23,18 @@ from api_v1.web.errors import HttpError, PayloadTooLarge, UnsupportedMediaType, 
 logger = logging.getLogger(__name__)
 
 
-def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def encode(body: Any) -> bytes:
     """Serialise a plain value. The app's own JSON provider is not used, because the host may configure it.
 
     An unpaired surrogate, which JSON can escape but UTF-8 cannot encode, is sent as a question mark.
     """
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n"
-    return Response(text.encode(errors="replace"), status, headers, mimetype="application/json")
+    return text.encode(errors="replace")
+
+
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response whose body is a plain value."""
+    return Response(encode(body), status, headers, mimetype="application/json")
 
 
 def empty_response(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:

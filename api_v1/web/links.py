@@ -11,6 +11,8 @@ from api_v1.web.operation import REGISTRY
 if TYPE_CHECKING:
     from api_v1.acting.approvals import Approval
     from api_v1.files.artifacts import Artifact
+    from api_v1.findings.failure_report import FailingTest as ReportedTest
+    from api_v1.findings.failure_report import Report
     from api_v1.findings.pull_requests import FailingTest
     from api_v1.runs.runs import Run
 
@@ -80,6 +82,29 @@ def of_failing_test(test: FailingTest) -> str | None:
     if test.sample_id is None:
         return None
     return f"{api_root()}/runs/{test.run_id}/samples/{test.sample_id}?regression_id={test.regression_id}"
+
+
+def of_reported_test(test: ReportedTest) -> dict[str, str]:
+    """Return the URLs of a test of a report in this API, as far as there is something."""
+    root, found = api_root(), {}
+    if test.sample_id is not None:
+        result = f"{root}/runs/{test.run_id}/samples/{test.sample_id}"
+        found["result"] = f"{result}?regression_id={test.regression_id}"
+        if test.output is not None:
+            found["diff"] = f"{result}/diff?regression_id={test.regression_id}&output_id={test.output.output_id}"
+    if test.command is not None:
+        found["health"] = f"{root}/regression-tests/{test.regression_id}/health"
+    return found
+
+
+def of_report(report: Report) -> dict[str, str]:
+    """Return the URLs of what a report sums up, in this API."""
+    run = report.run
+    of_run = f"{api_root()}/runs/{run.run_id}"
+    found = {"run": of_run} | {name: f"{of_run}/{name}" for name in ("comparison", "errors", "logs")}
+    if run.pull_request is not None and run.repository is not None:
+        found["pull_request"] = f"{api_root()}/pull-requests/{run.pull_request}?repository={run.repository}"
+    return found
 
 
 def of_run(run: Run) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from api_v1.access.policy import Access, RoleName
 from api_v1.web.operation import REGISTRY, Operation
@@ -25,6 +25,12 @@ def usable_scopes(role: str | None) -> set[str]:
     """Return the scopes with which a role may call an operation."""
     accesses = (operation.access for operation in REGISTRY.values())
     return {access.scope for access in accesses if access.scope and (not access.roles or role in access.roles)}
+
+
+def allowed(role: str | None, scopes: Collection[str]) -> list[str]:
+    """Return the operations that a token with these scopes, of an owner of this role, may call: `GET /runs`."""
+    operations = REGISTRY.values()
+    return [f"{one.method} {one.path}" for one in operations if one.access.allows(role, scopes)]
 
 
 def _section(tag: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import current_app, request
 
+from api_v1.access.policy import Scope
 from api_v1.access.tokens import Caller
 from api_v1.acting.audit_log import Actor
 from api_v1.database import platform
@@ -44,6 +45,11 @@ def current_caller() -> Caller | None:
     """Return the caller of the current request, or None without a valid token."""
     caller: Caller | None = request.environ.get(_CALLER)
     return caller
+
+
+def has_scope(scope: Scope) -> bool:
+    """Tell whether the caller's token has a scope besides the one that the operation needs."""
+    return scope in required_caller().scopes
 
 
 def remember_wait() -> None:

@@ -73,7 +73,8 @@ def test_a_user_sees_the_live_tokens_by_name(each_api: Api) -> None:
     assert not any(secret[5:30] in str(shown) for secret in owner.secrets.values())
     page = each_api.get("/auth/tokens", query={"limit": 1, "offset": 1}, headers=owner["ci"]).json
     assert ([token["token_name"] for token in page["data"]], page["pagination"]["total"]) == (["ci"], 3)
-    assert each_api.get("/auth/tokens/current", headers=owner["ci"]).json == page["data"][0]
+    current: Any = each_api.get("/auth/tokens/current", headers=owner["ci"]).json
+    assert {name: current[name] for name in page["data"][0]} == page["data"][0]
 
 
 @on_one_database

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from itertools import combinations, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import sqlalchemy as sa
 
 from api_v1.access import tokens
 from api_v1.access.policy import RoleName, Scope
+from api_v1.database import platform
 from api_v1.web.operation import REGISTRY, Operation
+from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import on_one_database
 from tests.support.operations import call
@@ -56,6 +59,7 @@ ADDED = {
     "GET /regression-tests/{regression_id}/health": Rule(scope="results:read"),
     "GET /failure-clusters": Rule(scope="results:read"),
     "GET /pull-requests/{number}": Rule(scope="results:read"),
+    "GET /runs/{run_id}/failure-report": Rule(scope="results:read"),
     "GET /": Rule(public=True),
     "GET /openapi.json": Rule(public=True),
 }
@@ -122,6 +126,34 @@ def test_access_over_http_is_as_declared(api: Api, monkeypatch: pytest.MonkeyPat
         if operation.method == "DELETE":
             headers = bearers(api)
     assert wrong == {}
+
+
+@on_one_database
+def test_a_token_is_told_what_it_may_call(api: Api) -> None:
+    for (role, scopes), headers in bearers(api).items():
+        told: Any = api.get("/auth/tokens/current", headers=headers).json
+        assert told["role"] == role
+        assert told["operations"] == [
+            name_of(operation) for operation in REGISTRY.values() if RULES[name_of(operation)].allows(role, scopes)
+        ]
+        used = {rule.scope for rule in RULES.values() if rule.scope is not None and rule.allows(role, scopes)}
+        assert told["unusable_scopes"] == [scope for scope in scopes if scope not in used]
+
+
+@on_one_database
+def test_a_token_is_told_whose_it_is(api: Api) -> None:
+    with api.rows() as session:
+        owner = factories.user(session, "tester")
+        headers, name, email = factories.bearer(session, owner, scopes=["baselines:write"]), owner.name, owner.email
+    told: Any = api.get("/auth/tokens/current", headers=headers).json
+    assert (told["user_name"], told["email"], told["role"]) == (name, email, "tester")
+    assert told["unusable_scopes"] == ["baselines:write"]
+    with api.rows() as session:
+        # The role counts that the user has now.
+        session.execute(sa.update(platform.User).where(platform.User.email == email).values(role=platform.Role.admin))
+    told = api.get("/auth/tokens/current", headers=headers).json
+    assert (told["role"], told["unusable_scopes"]) == ("admin", [])
+    assert "POST /baseline-approvals/{approval_id}/revert" in told["operations"]
 
 
 @on_one_database

@@ -76,10 +76,12 @@ STANDALONE = "api_v1:create_app()"
         ([Gunicorn(STANDALONE, 4, 8), Gunicorn("run:app", 4, 1)], 151, Grade.OK),
         ([Gunicorn(STANDALONE, 20, 8)], 151, Grade.WARNING),
         ([Gunicorn(STANDALONE, 20, 8)], None, Grade.OK),
+        ([Gunicorn(STANDALONE, 4, 4)], 151, Grade.WARNING),
+        ([Gunicorn(STANDALONE, 4, 1)], 151, Grade.OK),
     ],
 )
 def test_threads(running: list[Gunicorn], limit: int | None, grade: Grade) -> None:
-    assert checks.of_servers(running, limit).grade is grade
+    assert checks.of_servers(running, limit, waiters=4).grade is grade
 
 
 # --- Public URL -------------------------------------------------------------------------------------

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import database
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+import api_v1
 from api_v1.cli import servers
+from api_v1.database.platform import Base
 from api_v1.database.session import db
 from api_v1.database.tables import own_tables
+from tests.support import servers as servers_of_tests
 from tests.support.cli import Cli, described, runner, state
+from tests.support.fixtures import platform_config
 
 CHECKED = {
     *("versions", "database", "server", "rights", "migrations", "tables", "clock", "verdicts", "files", "bucket"),
@@ -121,3 +127,39 @@ def test_a_database_that_is_gone_is_said_in_every_check_that_needs_it(own_app: F
 
     assert found["database"]["grade"] == "trouble"
     assert {found[name]["grade"] for name in ("server", "rights", "migrations", "tables", "clock")} == {"unknown"}
+
+
+def test_what_an_account_may_not_do_is_said_with_the_statement_that_grants_it(
+    mariadb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with servers_of_tests.mariadb_schema("doctor") as uri:
+        url, account = sa.make_url(uri), f"api_v1_doctor_{os.getpid()}"
+        server = sa.create_engine(url)
+        Base.metadata.create_all(server)
+        with server.begin() as connection:
+            connection.exec_driver_sql(f"CREATE USER {account}@'%%' IDENTIFIED BY 'few rights'")
+            connection.exec_driver_sql(
+                f"GRANT SELECT, INSERT, UPDATE, DELETE, ALTER, INDEX ON `{url.database}`.* TO {account}@'%%'"
+            )
+        try:
+            monkeypatch.setattr(database, "db_engine", None)
+            own = url.set(username=account, password="few rights").render_as_string(hide_password=False)
+            app = api_v1.create_app(platform_config(own, tmp_path))
+
+            rights = examined(runner(app), fails=True)["rights"]
+            assert rights["message"].endswith("it lacks CREATE, REFERENCES.")
+            statement = rights["advice"].partition(": ")[2].rstrip(";").replace("%", "%%")
+            with server.begin() as connection:
+                connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(f"REVOKE INSERT ON `{url.database}`.* FROM {account}@'%%'")
+
+            found = examined(runner(app), fails=True)
+            assert found["rights"]["grade"] == "ok"
+            assert (found["database"]["grade"], found["server"]["grade"]) == ("trouble", "ok")
+            assert "INSERT" in found["database"]["message"]
+            with app.app_context():
+                db.engine.dispose()
+        finally:
+            with server.begin() as connection:
+                connection.exec_driver_sql(f"DROP USER {account}@'%%'")
+            server.dispose()

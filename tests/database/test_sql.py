@@ -82,3 +82,13 @@ def test_a_filter_with_an_emoji_finds_nothing_on_a_utf8mb3_connection(
     old = Api(create_app(platform_config(connected.url.render_as_string(hide_password=False), tmp_path)))
     response = old.get("/runs", query={"branch": "😀"}, headers=api.bearer())
     assert response.json["pagination"]["total"] == 0
+
+
+def test_a_statement_that_is_never_cached_leaves_the_cache_empty() -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.execute(sa.select(sa.literal(1)))
+        (cached,) = list(engine._compiled_cache or {})
+        one = sa.select(sa.literal(1)).prefix_with(sql.never_cached())
+        assert connection.execute(sa.union_all(one, sa.select(sa.literal(2)))).scalars().all() == [1, 2]
+        assert list(engine._compiled_cache or {}) == [cached]

@@ -220,7 +220,7 @@ class Recorder:
             "query": dict(call.query),
             "body": call.body,
             "status": call.status,
-            "answer": _abridged(body) if endpoint == "get_document" and call.status == 200 else body,
+            "answer": _abridged(body) if body and endpoint == "get_document" and call.status == 200 else body,
         }
 
     def _bearer(self, call: Call) -> dict[str, str]:

@@ -30,6 +30,7 @@ ADDED = {
     "GET /regression-tests/{regression_id}/health",
     "GET /failure-clusters",
     "GET /pull-requests/{number}",
+    "GET /runs/{run_id}/failure-report",
     "GET /",
     "GET /openapi.json",
 }

@@ -330,7 +330,7 @@ def test_every_kind_of_response_has_the_headers(limited: Flask) -> None:
         ("GET", "/openapi.json", {"headers": {"If-None-Match": etag}}, 304),
         ("GET", "/runs", {}, 401),
         ("GET", "/nothing", {}, 404),
-        ("GET", "", {}, 404),
+        ("GET", "", {}, 200),
         ("GET", "//", {}, 404),
         ("DELETE", "/system/health", {}, 405),
         ("TRACE", "/system/health", {}, 405),

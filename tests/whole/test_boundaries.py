@@ -18,12 +18,14 @@ HOST = {"database", "exceptions", "config_parser", "config", "run", "utility", "
 #: What a domain folder must not know, neither by itself nor through another module.
 WEB = {"flask", "werkzeug", "flask_limiter", "flask_sqlalchemy", "marshmallow", "apispec", "http"}
 
-#: What can open a connection, and the modules that do: to the bucket and the password helper. So no text of a caller
-#: becomes the address of a request. (The drivers of the database and of Redis have their addresses from the settings.)
+#: What can open a connection, and the modules that do: to the bucket, to the password helper, and for an operator's
+#: check to the API itself. So no text of a caller becomes the address of a request. (The drivers of the database and of
+#: Redis have their addresses from the settings.)
 NETWORK = {"requests", "urllib3", "urllib.request", "http.client", "socket", "socketserver", "asyncio", "smtplib"}
 CONNECTING = {
     "api_v1/access/password_checks.py",
     "api_v1/access/password_helper.py",
+    "api_v1/cli/checks.py",
     "api_v1/database/platform.py",
     "api_v1/files/bucket.py",
 }

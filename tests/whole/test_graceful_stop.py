@@ -17,6 +17,9 @@ import sqlalchemy as sa
 from api_v1.database.platform import Base
 from tests.support import servers
 from tests.support.fixtures import platform_config
+from tests.support.thorough import thorough
+
+pytestmark = thorough
 
 BODY = json.dumps({"email": "nobody@example.org", "password": "wrong password", "token_name": "t"}).encode()
 

@@ -19,6 +19,7 @@ import pytest
 from tests.support import servers
 from tests.support.fixtures import IN_CI
 from tests.support.paths import ROOT
+from tests.support.thorough import thorough
 
 
 def make(target: str, python: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -122,6 +123,7 @@ def verdict(curl: str) -> str:
     return str(json.loads(done.stdout)["verdict"])
 
 
+@thorough
 def test_make_serve_prints_a_command_that_works_and_leaves_other_servers_tokens_alone(checkout: Path) -> None:
     if shutil.which("curl") is None:
         (pytest.fail if IN_CI else pytest.skip)("no curl")

@@ -30,6 +30,7 @@ def test_triage_tells_the_story_of_single_runs(reader: Reader, scenario: Scenari
     for run in scenario.runs:
         check_comparison(reader, run.id, samples)
     check_pull_requests(reader, scenario, samples)
+    check_reports(reader, scenario, samples)
     check_health(reader, scenario)
     check_clusters(reader, scenario)
 
@@ -86,6 +87,101 @@ def check_pull_requests(reader: Reader, scenario: Scenario, samples: dict[int, d
             assert row["base_run_id"] == (base and base["run_id"])
             shared = ("change", "certain", "exit_code", "older_master_run_id")
             assert {name: row[name] for name in shared} == {name: compared[name] for name in shared}
+
+
+#: What a report and another answer say of the same test.
+OF_TEST = ("change", "certain", "exit_code", "expected_exit_code", "older_master_run_id", "command", "sample_id")
+
+
+def check_reports(reader: Reader, scenario: Scenario, samples: dict[int, dict[int, dict[str, Any]]]) -> None:
+    """A report says of its run what run, results, comparison, history, clusters and pull request say."""
+    history = {
+        (entry["run_id"], entry["regression_id"]): entry
+        for sample_id in {test.sample_id for test in scenario.tests}
+        for entry in reader.every(f"/samples/{sample_id}/history")
+    }
+    failures = clustered(reader)
+    of_pull_requests = {
+        (test["run_id"], test["regression_id"]): test
+        for number in {run.pull_request for run in scenario.runs if run.pull_request}
+        for test in reader.get(f"/pull-requests/{number}")["tests"]
+    }
+    for run in scenario.runs:
+        body = reader.get(f"/runs/{run.id}/failure-report", max_bytes=256 * 1024)
+        comparison = reader.get(f"/runs/{run.id}/comparison")
+        compared = by_test(reader.every(f"/runs/{run.id}/comparison"))
+        check_numbers(reader, body, comparison, list(compared.values()))
+        tests = by_test(body["tests"])
+        assert tests.keys() == {test for test, row in samples[run.id].items() if has_failed(row, "status")}
+        for id_, test in tests.items():
+            assert {name: test[name] for name in OF_TEST} == {name: compared[id_][name] for name in OF_TEST}
+            assert test["status"] == history[run.id, id_]["status"]
+            check_code(test, history[run.id, id_]["failure_signature"])
+            assert kinds(test) <= failures[id_]
+            if (run.id, id_) in of_pull_requests:
+                check_story(test, of_pull_requests[run.id, id_])
+
+
+def check_numbers(
+    reader: Reader, body: dict[str, Any], comparison: dict[str, Any], compared: list[dict[str, Any]]
+) -> None:
+    """The run, its counts and those of the comparison are the same everywhere."""
+    run_id = body["run"]["run_id"]
+    summary = reader.get(f"/runs/{run_id}/summary")
+    assert body["counts"].pop("total") == summary["total_samples"]
+    assert body["counts"] == {state: summary[f"{state}_count"] for state in body["counts"]}
+    assert body["status_reason"] == reader.get(f"/runs/{run_id}")["status_reason"]
+    assert body["run"] == comparison["run"]
+    told = body["comparison"]
+    assert (told["base"], told["reason"]) == (comparison["base"]["run"], comparison["base"]["reason"])
+    for change in ("broken_here", "fixed_here", "failing_identically", "failing_differently", "baseline_changed"):
+        assert told["counts"][change] == comparison["counts"][change]
+    assert told["failed_on_older_master_count"] == comparison["failed_on_older_master_count"]
+    failed = [row for row in compared if has_failed(row, "status") or has_failed(row, "base_status")]
+    assert told["uncertain_count"] == sum(not row["certain"] for row in failed)
+    assert sum(told["counts"].values()) == len(failed)
+
+
+def has_failed(row: dict[str, Any], status: str) -> bool:
+    """Whether a test failed in a run, whose status has this name."""
+    return row[status] in ("fail", "missing_output")
+
+
+def check_code(test: dict[str, Any], signature: str) -> None:
+    """The code of a test is one of what its signature in the history names, a wrong exit code first."""
+    parts = {part.partition(":")[0] for part in signature.split(";")}
+    codes = {"OUTPUT_DIFF": "diff_mismatch", "MISSING_OUTPUT": "missing_output"}
+    expected = codes.get(test["code"], "exit_code_mismatch")
+    assert expected in parts
+    assert expected == "exit_code_mismatch" or "exit_code_mismatch" not in parts
+
+
+def clustered(reader: Reader) -> dict[int, set[tuple[Any, ...]]]:
+    """The failures of each test that are in clusters."""
+    period = {"created_after": "2025-12-01T00:00:00Z", "created_before": "2026-02-01T00:00:00Z"}
+    found: dict[int, set[tuple[Any, ...]]] = {}
+    for cluster in reader.every("/failure-clusters", **period):
+        failure = tuple(cluster[name] for name in ("kind", "output_id", "hash", "exit_code"))
+        found.setdefault(cluster["regression_id"], set()).add(failure)
+    return found
+
+
+def kinds(test: dict[str, Any]) -> set[tuple[Any, ...]]:
+    """What a test of a report failed of, as clusters name it."""
+    found: set[tuple[Any, ...]] = set()
+    if test["exit_code"] != test["expected_exit_code"]:
+        found.add(("exit_code", None, None, test["exit_code"]))
+    if test["output"] is not None:
+        found.add(("output", test["output"]["output_id"], test["output"]["actual_hash"], None))
+    return found
+
+
+def check_story(test: dict[str, Any], told: dict[str, Any]) -> None:
+    """A report says of a test what the pull request says whose newest result of it is in the run."""
+    shared = ("cause", "because", "status", "passed_run_id", "flake_score", "flake_pairs", "flipped_on_master")
+    assert {name: test[name] for name in shared} == {name: told[name] for name in shared}
+    first = {name: test["first_failure"][name] for name in ("run_id", "commit_sha", "created_at", "on_master")}
+    assert first == told["first_failure"]
 
 
 def check_health(reader: Reader, scenario: Scenario) -> None:

@@ -209,7 +209,7 @@ def _platform(picture: Picture) -> Platform:
 def _failing_test(known: Evidence, failing: Failing) -> FailingTest:
     test, definition = failing.regression_id, known.definitions.get(failing.regression_id)
     flakiness = known.scores.get((failing.platform, test), Flakiness())
-    older, base, passed_in = failing.older_master, failing.attempt.base, failing.passed_in
+    older, base = failing.older_master, failing.attempt.base
     first = first_failure(failing, known.attempts(failing.platform))
     return FailingTest(
         platform=failing.platform,
@@ -226,7 +226,7 @@ def _failing_test(known: Evidence, failing: Failing) -> FailingTest:
         run_id=failing.attempt.run.run_id,
         base_run_id=None if base is None else base.run_id,
         older_master_run_id=None if older is None else older.run_id,
-        passed_run_id=None if passed_in is None else passed_in.run_id,
+        passed_run_id=failing.passed_in,
         first_failure=FirstFailure(first.run_id, first.commit, first.created_at, failing.is_known_on_master),
         flakiness=flakiness,
     )

@@ -42,20 +42,24 @@ class Found:
     failing: Mapping[int, Iterable[int]] = field(default_factory=dict)
 
 
-def before_each(session: DbSession, context: Context, runs: Sequence[Run]) -> Found:
-    """Return what each of some runs is compared with; one statement, however many there are."""
+def before_each(session: DbSession, context: Context, runs: Sequence[Run], *, older: int = OLDER) -> Found:
+    """Return what each of some runs is compared with; one statement, however many there are.
+
+    Args:
+        older: how many runs of master before the base are looked at.
+    """
     parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
     for index, run in enumerate(runs):
         parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
     found: dict[int, Run] = {}
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
-    for row in session.execute(context.source.built(_runs, len(runs)), parameters):
+    for row in session.execute(context.source.built(_runs, len(runs), older), parameters):
         if row.test_id not in found:
             found[row.test_id] = bases.run_of(row)
         if row.regression_id is not None:
             digests[row.test_id][row.regression_id] = row.observed
     masters = [run for run in found.values() if _is_of_master(run, context)]
-    return Found({run.run_id: _before(run, masters, digests) for run in runs}, digests)
+    return Found({run.run_id: _before(run, masters, digests, older) for run in runs}, digests)
 
 
 def _is_of_master(run: Run, context: Context) -> bool:
@@ -64,7 +68,7 @@ def _is_of_master(run: Run, context: Context) -> bool:
     return is_main and run.by_platform and run.is_complete
 
 
-def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int, str | None]]) -> Masters:
+def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int, str | None]], most: int) -> Masters:
     """Return what a run is compared with.
 
     Args:
@@ -73,22 +77,23 @@ def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int,
     found = [one for one in masters if one.platform == run.platform and one.run_id < run.run_id]
     if not found:
         return NOTHING
-    base, *older = found[: 1 + OLDER]
+    base, *older = found[: 1 + most]
     references = (RunReference(one.run_id, one.commit, one.created_at) for one in older)
     return Masters(base, [MasterRun(one, digests.get(one.run_id, {})) for one in references])
 
 
-def _runs(source: Sources, runs: int) -> sa.Select[Any]:
+def _runs(source: Sources, runs: int, older: int) -> sa.Select[Any]:
     """Select the runs that the parameter `runs` names and the newest runs of master before each, with their failures.
 
     Args:
         runs: of how many runs there are the parameters `before_0`, `platform_0` and so on.
+        older: how many runs of master before the base of each.
 
     Returns:
         Rows of `bases.select_runs`, newest run first, with regression_id and observed.
     """
     ids = sa.bindparam("runs", expanding=True, type_=sa.Integer)
-    windows = (sa.select(_masters_before(source.finished, index).subquery()) for index in range(runs))
+    windows = (sa.select(_masters_before(source.finished, index, older).subquery()) for index in range(runs))
     masters = sa.union(*windows).subquery("masters").c
     named = _with_failures(source).where(source.state.test_id.in_(ids))
     of_master = _with_failures(source.finished).join(
@@ -106,7 +111,7 @@ def _with_failures(source: Sources) -> sa.Select[Any]:
     return rows.add_columns(failure.regression_id, failure.observed)
 
 
-def _masters_before(source: Sources, index: int) -> sa.Select[Any]:
+def _masters_before(source: Sources, index: int, older: int) -> sa.Select[Any]:
     """Select the newest complete runs of master before a run: test_id.
 
     Args:
@@ -119,5 +124,5 @@ def _masters_before(source: Sources, index: int) -> sa.Select[Any]:
         .where(*bases.of_master(state), *bases.is_complete(state))
         .where(Test.platform == sa.bindparam(f"platform_{index}"), state.test_id < sa.bindparam(f"before_{index}"))
         .order_by(state.test_id.desc())
-        .limit(1 + OLDER)
+        .limit(1 + older)
     )

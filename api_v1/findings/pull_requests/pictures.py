@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from api_v1.findings.pull_requests import verdicts
@@ -72,14 +72,14 @@ class Failing:
 
     Attributes:
         attempt: the run that has the result.
-        passed_in: the newest run of the commit in which it passed.
+        passed_in: the id of the newest run of the commit in which it passed.
     """
 
     platform: str
     regression_id: int
     cause: Cause
     attempt: Attempt
-    passed_in: Run | None
+    passed_in: int | None
 
     @property
     def outcome(self) -> Outcome:
@@ -128,6 +128,7 @@ class Picture:
         besides: the tests that belong to the picture without being in the set of a run, because somebody chose the sets
             of all of them; None where they are not known.
         is_cut: whether there are older runs of the commit than these.
+        passed_elsewhere: the newest run of the commit besides these in which each test passed, if any.
     """
 
     platform: str
@@ -135,6 +136,7 @@ class Picture:
     flaky: Collection[int] = ()
     besides: Collection[int] | None = ()
     is_cut: bool = False
+    passed_elsewhere: Mapping[int, int] = field(default_factory=dict)
 
     @functools.cached_property
     def newest(self) -> Mapping[int, Attempt]:
@@ -151,7 +153,8 @@ class Picture:
         ]
 
     def _failing(self, test: int, attempt: Attempt) -> Failing:
-        passed_in = self._last(test, passed=True)
+        passed = self._last(test, passed=True)
+        passed_in = self.passed_elsewhere.get(test) if passed is None else passed.run_id
         comparison = attempt.comparison
         evidence = Evidence(
             comparison.changes[test],

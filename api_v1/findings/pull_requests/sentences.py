@@ -38,7 +38,7 @@ def of_failing(failing: Failing, flakiness: Flakiness) -> str:
     if failing.change is Change.BROKEN_HERE and failing.older_master is not None:
         return f"{sentence} In master's older run {failing.older_master.run_id} it failed in the same way."
     if failing.change is Change.BROKEN_HERE and failing.passed_in is not None:
-        return f"{sentence} But in run {failing.passed_in.run_id} of the same commit it passed as well."
+        return f"{sentence} But in run {failing.passed_in} of the same commit it passed as well."
     return sentence
 
 

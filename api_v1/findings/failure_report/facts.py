@@ -1,0 +1,188 @@
+"""What a report says of its run and of the definitions of its tests: a statement each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.access.redaction import Redactor
+from api_v1.database.platform import (
+    DbSession,
+    RegressionTest,
+    RegressionTestOutput,
+    Sample,
+    Test,
+    TestProgress,
+    TestResult,
+    TestResultFile,
+)
+from api_v1.errors import NotFound
+from api_v1.files.logs import SampleMark
+from api_v1.findings import infrastructure
+from api_v1.findings.infrastructure import Canceled, InfrastructureError
+from api_v1.runs import bases
+from api_v1.runs.bases import Subject
+from api_v1.runs.runs import StatusReason, is_stalled, status_reason
+from api_v1.verdicts import stored
+from api_v1.verdicts.rule import RunStatus, Verdict, stored_file
+from api_v1.verdicts.stored import Sources
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The run, and its end.
+
+    Attributes:
+        message: the first line of the message it was canceled with; None unless it was.
+        error: the infrastructure error with which it ended, if any.
+        first_progress_at: when its worker first reported; None if it never did.
+        redactor: finds its worker's credential in text.
+    """
+
+    subject: Subject
+    status_reason: StatusReason | None
+    is_stalled: bool
+    message: str | None
+    error: InfrastructureError | None
+    first_progress_at: datetime | None
+    redactor: Redactor
+
+
+def of_run(session: DbSession, run_id: int, *, main_repository: str, machine_minutes: int) -> RunFacts:
+    """Return a run; two statements.
+
+    Raises:
+        NotFound: there is no such run.
+        VerdictsRebuilding: the states of runs are not known at the moment.
+    """
+    source = stored.sources(session, failures=True)
+    row = session.execute(source.built(_run, main_repository), {"run_id": run_id}).first()
+    if row is None:
+        raise NotFound("run", run_id)
+    subject = bases.subject_of(row, source, main_repository)
+    run, redactor = subject.run, Redactor(known=[row.token])
+    stalled = run.status == RunStatus.RUNNING and is_stalled(row.last_at, machine_minutes)
+    message = redactor.credentials(row.last_message or "") if run.status == RunStatus.CANCELED else None
+    reason = status_reason(
+        run.status,
+        total=run.total,
+        absent=run.absent,
+        canceled_with=message,
+        stalled_since=(row.last_at or run.created_at) if stalled else None,
+    )
+    error = None
+    if message is not None:
+        canceled = Canceled(row.last_id, row.last_at, row.last_message or "")
+        error = infrastructure.of_last(run_id, canceled, tested=run.started_at is not None, redactor=redactor)
+    first = None if message is None else (message.strip().splitlines() or [""])[0]
+    return RunFacts(subject, reason, stalled, first, error, row.first_progress_at, redactor)
+
+
+def _run(source: Sources, main_repository: str) -> sa.Select[Any]:
+    last, first = sa.orm.aliased(TestProgress), sa.orm.aliased(TestProgress)
+    began = (
+        sa.select(first.timestamp)
+        .where(first.test_id == source.state.test_id)
+        .order_by(first.id)
+        .limit(1)
+        .correlate(source.state.test_id.table)
+        .scalar_subquery()
+    )
+    return (
+        bases.select_subject(source, main_repository)
+        .outerjoin(last, last.id == source.state.last_progress_id)
+        .add_columns(
+            Test.token,
+            last.id.label("last_id"),
+            last.timestamp.label("last_at"),
+            last.message.label("last_message"),
+            began.label("first_progress_at"),
+        )
+    )
+
+
+# --- Tests ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a test is, and what else is known of it.
+
+    Attributes:
+        mark: how its sample is named in logs; None if that is gone.
+        runtime: how long it took in the run, in milliseconds.
+        extensions: those of the outputs of which the run has a file.
+        passed_in: of the runs that were asked about, those in which it passed.
+    """
+
+    sample_id: int | None
+    command: str
+    mark: SampleMark | None
+    runtime: int | None
+    extensions: Mapping[int, str]
+    passed_in: Collection[int]
+
+
+def of_tests(session: DbSession, source: Sources, run_id: int, tests: Sequence[int], runs: Collection[int]) -> Any:
+    """Return the definitions of tests, as far as they exist, by id; one statement.
+
+    Args:
+        run_id: the run that their times and files are those of.
+        runs: those of which it is asked in which each test passed.
+    """
+    asked = {"tests": list(tests), "run_id": run_id, "runs": sorted(runs)}
+    rows: dict[int, Any] = {}
+    extensions: dict[int, dict[int, str]] = {}
+    for row in session.execute(source.built(_definitions), asked):
+        rows[row.id] = row
+        of_test = extensions.setdefault(row.id, {})
+        if row.output_id is not None:
+            of_test[row.output_id] = row.correct_extension or ""
+    return {test: _definition(row, extensions[test]) for test, row in rows.items()}
+
+
+def _definition(row: Any, extensions: Mapping[int, str]) -> Definition:
+    mark = None
+    if row.sample_id is not None and row.original_name is not None:
+        mark = SampleMark(row.sample_id, row.sha, (f"{row.original_name}.{row.extension}",))
+    passed = {int(run) for run in (row.passed_in or "").split(",") if run}
+    return Definition(row.sample_id, row.command, mark, row.runtime, extensions, passed)
+
+
+def _definitions(source: Sources) -> sa.Select[Any]:
+    test, result, file, output = RegressionTest, TestResult, TestResultFile, RegressionTestOutput
+    this = sa.bindparam("run_id", type_=sa.Integer)
+    columns = (
+        *(test.id, test.sample_id, test.command),
+        *(Sample.sha, Sample.original_name, Sample.extension, result.runtime),
+        *(file.regression_test_output_id.label("output_id"), output.correct_extension),
+    )
+    return (
+        sa.select(*columns, _passes(source.finished).label("passed_in"))
+        .outerjoin(Sample, Sample.id == test.sample_id)
+        .outerjoin(result, sa.and_(result.test_id == this, result.regression_test_id == test.id))
+        .outerjoin(file, sa.and_(file.test_id == this, file.regression_test_id == test.id, stored_file(file)))
+        .outerjoin(output, output.id == file.regression_test_output_id)
+        .where(test.id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)))
+    )
+
+
+def _passes(source: Sources) -> sa.ScalarSelect[Any]:
+    """Select, as one text, those of the parameter `runs` in which the test passed, possibly with a warning."""
+    result, failure = sa.orm.aliased(TestResult), source.failure
+    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
+    return (
+        sa.select(sa.func.group_concat(result.test_id))
+        .outerjoin(failure.test_id.table, own)
+        .where(
+            result.regression_test_id == RegressionTest.id,
+            result.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)),
+            sa.func.coalesce(failure.verdict, Verdict.PASS.value) == Verdict.PASS.value,
+        )
+        .correlate(RegressionTest)
+        .scalar_subquery()
+    )

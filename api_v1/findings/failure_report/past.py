@@ -1,0 +1,210 @@
+"""How the failing tests of a run fared before: on master, and in the runs of the same pull request or branch.
+
+One statement reads it, however many runs there are; the rest is worked out here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+
+from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
+from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, is_complete, of_master
+from api_v1.runs.references import RunReference
+from api_v1.verdicts.derivation import OUTSIDE
+from api_v1.verdicts.rule import FAILING
+from api_v1.verdicts.stored import Sources
+
+#: Complete runs of master before the run that are looked at.
+MASTERS = 50
+
+#: Runs of the same pull request or branch up to the run, and later ones of the pull request or of the commit, that are
+#: looked at. Of a run of master no earlier ones, because what precedes them is known.
+LINEAGE, LATER = 30, 10
+
+
+@dataclass(frozen=True)
+class LineageRun:
+    """A run of the same pull request or branch, and which of the tests failed in it, of those that have a result."""
+
+    run: RunReference
+    failed: Mapping[int, bool]
+
+    @property
+    def commit(self) -> str:
+        """Its commit, in lower case."""
+        return self.run.commit.lower()
+
+
+@dataclass(frozen=True)
+class End:
+    """A run at an end of a streak, and whether it is one of master, looked up among the runs of master."""
+
+    run: RunReference
+    on_master: bool
+
+
+@dataclass(frozen=True)
+class Past:
+    """How tests fared.
+
+    Attributes:
+        masters: complete runs of master before the run, newest first, each with those of the tests that failed in it.
+        lineage: runs of the same repository, branch, pull request and platform: the run, those before it and later ones
+            of the pull request or else of its commit; newest first.
+    """
+
+    run: Run
+    masters: Sequence[MasterRun] = field(default_factory=list)
+    lineage: Sequence[LineageRun] = field(default_factory=list)
+
+    def streak_on_master(self, test: int) -> tuple[RunReference | None, RunReference | None]:
+        """Return the run before the present streak of failures on master, and the first run of the streak, if any.
+
+        The run before it has a result of the test only where the test existed then.
+        """
+        length = next((n for n, one in enumerate(self.masters) if test not in one.digests), len(self.masters))
+        before = self.masters[length].run if length < len(self.masters) else None
+        return before, self.masters[length - 1].run if length else None
+
+    def streak_here(self, test: int) -> tuple[RunReference | None, RunReference]:
+        """Return the last run of the lineage in which a test passed, if any, and the first failure after it."""
+        first = RunReference(self.run.run_id, self.run.commit, self.run.created_at)
+        for one in self.lineage:
+            if one.run.run_id >= self.run.run_id or test not in one.failed:
+                continue
+            if not one.failed[test]:
+                return one.run, first
+            first = one.run
+        return None, first
+
+    @property
+    def _same_commit(self) -> list[LineageRun]:
+        return [one for one in self.lineage if one.commit == self.run.commit.lower()]
+
+    def passed_in(self, test: int) -> int | None:
+        """Return the newest run of the commit in which a test passed."""
+        return next((one.run.run_id for one in self._same_commit if one.failed.get(test) is False), None)
+
+    def flips(self, test: int) -> int:
+        """Count the flips of a test that do not show that it flips without the change.
+
+        These are in the runs of the same pull request; of a run of no pull request, in those of its commit.
+        """
+        by_commit: defaultdict[str, list[bool]] = defaultdict(list)
+        for one in self.lineage if self.run.of_pull_request else self._same_commit:
+            if test in one.failed:
+                by_commit[one.commit].append(one.failed[test])
+        return sum(one != other for found in by_commit.values() for one, other in pairwise(found))
+
+
+def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
+    """Return how tests fared; one statement."""
+    run, context = subject.run, subject.context
+    is_master = run.by_platform and run.branch == MASTER and run.fork_id in context.main_forks
+    forks = context.main_forks if run.fork_id in context.main_forks else [run.fork_id]
+    asked: dict[str, Any] = {
+        "forks": context.main_forks,
+        "platform": getattr(TestPlatform, run.platform),
+        "run_id": run.run_id,
+        "tests": list(tests),
+        "lineage_forks": [fork for fork in forks if fork is not None],
+        "pull_request": run.pull_request or 0,
+        "most": 1 if is_master and not run.of_pull_request else LINEAGE,
+        "commit_key": run.commit.lower(),
+        "branch_key": run.branch_key,
+        "of_pull_request": run.of_pull_request,
+    }
+    masters: dict[int, RunReference] = {}
+    digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
+    lineage: dict[int, RunReference] = {}
+    failed: defaultdict[int, dict[int, bool]] = defaultdict(dict)
+    rows = session.execute(context.source.built(_results), asked)
+    for of_lineage, run_id, commit, created_at, test, verdict, digest in rows:
+        if of_lineage:
+            lineage.setdefault(run_id, RunReference(run_id, commit, created_at))
+            if verdict != OUTSIDE:
+                failed[run_id][test] = verdict in FAILING
+        else:
+            masters.setdefault(run_id, RunReference(run_id, commit, created_at))
+            if test is not None:
+                digests[run_id][test] = digest
+    return Past(
+        run,
+        [MasterRun(one, digests[one.run_id]) for one in masters.values()],
+        [LineageRun(one, failed[one.run_id]) for one in lineage.values()],
+    )
+
+
+_TESTS = sa.bindparam("tests", expanding=True, type_=sa.Integer)
+
+
+def _results(source: Sources) -> sa.Select[Any]:
+    """Select the failures of tests in runs of master, and their results in runs of the lineage; newest run first.
+
+    Returns:
+        Rows of of_lineage, test_id, commit, created_at, regression_id, verdict (None for a pass), observed. A run of
+        master in which none of them failed has a row without a test.
+    """
+    found = sa.union_all(_on_master(source.finished), _in_lineage(source)).subquery("found")
+    return sa.select(found).order_by(found.c.test_id.desc())
+
+
+def _on_master(source: Sources) -> sa.Select[Any]:
+    state, failure = source.state, source.failure
+    run = (
+        _runs(source)
+        .where(*of_master(state), *is_complete(state), state.test_id < sa.bindparam("run_id"))
+        .order_by(state.test_id.desc())
+        .limit(MASTERS)
+        .subquery("master")
+        .c
+    )
+    failing = sa.and_(failure.test_id == run.test_id, failure.regression_id.in_(_TESTS), failure.verdict.in_(FAILING))
+    columns = (failure.regression_id, failure.verdict, failure.observed)
+    return sa.select(sa.literal(value=False).label("of_lineage"), *run, *columns).outerjoin(
+        failure.test_id.table, failing
+    )
+
+
+def _in_lineage(source: Sources) -> sa.Select[Any]:
+    state, failure, result = source.state, source.failure, TestResult
+    # Each result is then found by its key; with a list of tests all results of each run would be read.
+    test = sa.orm.aliased(RegressionTest)
+    same = [state[name] == sa.bindparam(name) for name in ("branch_key", "of_pull_request")]
+    same += [
+        state.fork_id.in_(sa.bindparam("lineage_forks", expanding=True, type_=sa.Integer)),
+        sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request"),
+    ]
+    of_lineage = _runs(source).where(*same)
+    this = sa.bindparam("run_id", type_=sa.Integer)
+    before = (
+        of_lineage.where(state.test_id <= this)
+        .order_by(state.test_id.desc())
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
+    of_commit = sa.or_(state.of_pull_request, state.commit_key == sa.bindparam("commit_key"))
+    later = of_lineage.where(state.test_id > this, of_commit)
+    later = later.order_by(state.test_id).limit(LATER)
+    run = sa.union_all(*(sa.select(part.subquery()) for part in (before, later))).subquery("lineage").c
+    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
+    columns = (result.regression_test_id, failure.verdict, failure.observed)
+    return (
+        sa.select(sa.literal(value=True), *run, *columns)
+        .select_from(run.test_id.table)
+        .join(test, test.id.in_(_TESTS))
+        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
+        .outerjoin(failure.test_id.table, own)
+    )
+
+
+def _runs(source: Sources) -> sa.Select[Any]:
+    """Select the runs of the platform: test_id, commit, created_at."""
+    state = source.state
+    columns = sa.select(state.test_id, Test.commit, state.created_at).join(Test, Test.id == state.test_id)
+    return columns.where(Test.platform == sa.bindparam("platform"))

@@ -1,0 +1,434 @@
+"""What a run failed of, in one bounded answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from marshmallow import fields, validate
+
+from api_v1.schemas.common import (
+    HASH_PATTERN,
+    Count,
+    FlakeFields,
+    ResponseSchema,
+    RunReference,
+    Truncated,
+    entity_id,
+)
+from api_v1.schemas.comparison import CHANGES, ComparedRun
+from api_v1.schemas.pull_requests import CAUSES, VERDICTS
+from api_v1.schemas.runs import StatusReason
+from api_v1.verdicts.meanings import RESULT_STATUSES, listed
+from api_v1.web import links, report_size
+from api_v1.web.validation import QueryInteger, RequestSchema, UtcDateTime, choice
+
+#: The bytes of a report: the least and the most that can be asked for, and how many it has at most by default.
+LEAST_BYTES, MOST_BYTES, DEFAULT_BYTES = 4 * 1024, 256 * 1024, 24 * 1024
+
+#: What the codes say; the first that holds.
+CODES = {
+    "SEGFAULT": "ended by a segmentation fault (exit code 139, -11 or 0xC0000005, also as a signed number)",
+    "ABORT": "ended by abort (exit code 134, -6 or 0xC0000409)",
+    "TIMEOUT": "stopped by the tester after ten minutes (exit code -1)",
+    "EXIT_CODE_MISMATCH": "another exit code than expected",
+    "MISSING_OUTPUT": "no output was written",
+    "OUTPUT_DIFF": "an output differs from the expected one",
+}
+
+#: What the states of evidence say.
+STATUSES = {
+    "read": "it is here",
+    "omitted": "it was read, and max_bytes left no room for its lines",
+    "not_read": "it was not read: the limit of files or of time was reached",
+    "missing": "every store answered, and none has it",
+    "storage_unavailable": "a store did not answer in time, and no other has it; try again",
+    "not_found": "the part of the log that was read names the sample of the test nowhere",
+}
+
+
+class OfWhole(fields.Nested):
+    """An object that follows from the whole report, or the whole test."""
+
+    def __init__(self, schema: Any, made_of: Callable[[Any], Any], **options: Any) -> None:
+        super().__init__(schema, required=True, **options)
+        self._made_of = made_of
+
+    def get_value(self, obj: Any, attr: str, accessor: Any = None, default: Any = None) -> Any:
+        """Return what the object is made of."""
+        return self._made_of(obj)
+
+
+class FailureReportQuery(RequestSchema):
+    """How much a report may say."""
+
+    max_bytes = QueryInteger(
+        load_default=DEFAULT_BYTES,
+        validate=validate.Range(LEAST_BYTES, MOST_BYTES),
+        metadata={
+            "description": "The most bytes of the body, uncompressed (4096 to 262144). What does not fit is left out, "
+            "from the end of the least bad tests; cut says what."
+        },
+    )
+
+
+def _counts(meanings: dict[str, str], name: str) -> type[Any]:
+    made: dict[str, fields.Field[Any]] = {
+        key: Count(required=True, metadata={"description": meaning}) for key, meaning in meanings.items()
+    }
+    return ResponseSchema.from_dict(made, name=name)
+
+
+StateCounts = _counts(
+    {"total": "The tests of the run's set."} | {state: f"Those whose state is {state}." for state in RESULT_STATUSES},
+    "FailureReportCounts",
+)
+CauseCounts = _counts({cause: f"Failing tests: {meaning}." for cause, meaning in CAUSES.items()}, "FailureReportCauses")
+
+
+ComparedCounts = _counts(
+    {name: f"Of these: {meaning}." for name, meaning in CHANGES.items() if name != "unchanged_pass"},
+    "FailureReportChanges",
+)
+
+
+class ReportComparison(ResponseSchema):
+    """How the run compares with master, in numbers."""
+
+    base = fields.Nested(
+        ComparedRun,
+        required=True,
+        allow_none=True,
+        attribute="base.run",
+        metadata={"description": "The run of master that it is compared with; null where there is none."},
+    )
+    reason = Truncated(
+        500,
+        required=True,
+        attribute="base.reason",
+        metadata={"description": "Why it is this run, or that there is none."},
+    )
+    counts = fields.Nested(
+        ComparedCounts,
+        required=True,
+        attribute="changes",
+        metadata={
+            "description": "The number of tests of each change, of those that failed in this run or in the base."
+        },
+    )
+    uncertain_count = Count(
+        required=True,
+        attribute="uncertain",
+        metadata={"description": "Of how many of these the change is not certain."},
+    )
+    failed_on_older_master_count = Count(
+        required=True,
+        attribute="on_older_master",
+        metadata={"description": "Of how many broken tests a run of master before the base failed in the same way."},
+    )
+
+
+class ReportInfrastructureError(ResponseSchema):
+    """The error of queue, machine, build, storage or worker with which the run ended."""
+
+    type = fields.String(required=True, metadata={"description": "What failed, as in /infrastructure-errors."})
+    severity = fields.String(required=True, metadata={"description": "critical if the run never reached testing."})
+    message = Truncated(500, required=True, metadata={"description": "The first line of its message, redacted."})
+    occurred_at = UtcDateTime(required=True, metadata={"description": "When the run ended."})
+
+
+class StreakEnd(RunReference):
+    """A run at an end of a streak of failures."""
+
+    run_id = entity_id(required=True, attribute="run.run_id", metadata={"description": "The run."})
+    commit_sha = fields.String(
+        required=True,
+        allow_none=True,
+        attribute="run.commit_sha",
+        validate=validate.Regexp("^[a-fA-F0-9]{7,40}$"),
+        metadata={"description": "Its commit, as the platform stores it; null where that is none."},
+    )
+    created_at = UtcDateTime(
+        required=True, attribute="run.created_at", metadata={"description": "When it was created."}
+    )
+    on_master = fields.Boolean(
+        required=True,
+        metadata={"description": "Whether it is a run of master; else it is of the same pull request or branch."},
+    )
+
+
+def _status(of: str, **options: Any) -> fields.String:
+    return fields.String(
+        required=True,
+        **options,
+        validate=choice(STATUSES),
+        metadata={"description": f"What became of {of}. {listed(STATUSES)}"},
+    )
+
+
+class FirstDifference(ResponseSchema):
+    """The first place where two files differ."""
+
+    expected_start = Count(required=True, metadata={"description": "The number of the first one in the expected file."})
+    actual_start = Count(required=True, metadata={"description": "The same in the actual file."})
+    lines = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "Its first lines, up to 14, each with a mark before it: a space if both files have it, - if "
+            "only the expected one does, + if only the actual one does."
+        },
+    )
+
+
+def _hash(meaning: str, attribute: str) -> fields.String:
+    return fields.String(
+        required=True,
+        allow_none=True,
+        attribute=attribute,
+        validate=validate.Regexp(HASH_PATTERN),
+        metadata={"description": f"{meaning}; null where none of 64 hex digits is stored."},
+    )
+
+
+class ReportOutput(ResponseSchema):
+    """The first output of a test that differs."""
+
+    output_id = entity_id(required=True, metadata={"description": "The output."})
+    differing_count = Count(
+        required=True, attribute="differing", metadata={"description": "How many outputs of the test differ."}
+    )
+    expected_hash = _hash("What it was compared with", "expected_sha")
+    actual_hash = _hash("What the test wrote", "actual_sha")
+    status = _status("reading its files", attribute="evidence.status")
+    sentence = fields.String(
+        required=True,
+        allow_none=True,
+        attribute="evidence.sentence",
+        metadata={"description": "What differs, in words; null unless both files are text and were read whole."},
+    )
+    differences = fields.List(
+        fields.String(),
+        required=True,
+        attribute="evidence.differences",
+        metadata={"description": "The ways in which the files differ, as in /diff."},
+    )
+    first_difference = fields.Nested(
+        FirstDifference,
+        required=True,
+        allow_none=True,
+        attribute="evidence.place",
+        metadata={"description": "Where they differ first; null for binary files, or if it is behind what was read."},
+    )
+    truncated = fields.Boolean(
+        required=True,
+        attribute="evidence.truncated",
+        metadata={"description": "Whether only the first 512 KiB of a file were read."},
+    )
+
+
+class ReportLog(ResponseSchema):
+    """What the run's log says at the end of a test."""
+
+    status = _status("reading the log")
+    lines = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "The last lines of the test's entry in the log, and those behind its end, without "
+            "credentials. With several entries of the sample, it is the last one that ended with the test's exit code."
+        },
+    )
+    entry_count = Count(
+        required=True,
+        attribute="entries",
+        metadata={"description": "How many entries name the sample: a test is run once for each of its categories."},
+    )
+
+
+class TestLinks(ResponseSchema):
+    """Where to read more about a test."""
+
+    result = fields.String(metadata={"format": "uri", "description": "Its result in this run."})
+    diff = fields.String(metadata={"format": "uri", "description": "The whole difference of the output."})
+    health = fields.String(metadata={"format": "uri", "description": "How it fares over time."})
+
+
+class ReportedTest(FlakeFields):
+    """A test that failed in the run."""
+
+    regression_id = entity_id(required=True, metadata={"description": "The regression test."})
+    sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
+    command = Truncated(
+        500, required=True, allow_none=True, metadata={"description": "Its command; null if the test is gone."}
+    )
+    code = fields.String(
+        required=True, validate=choice(CODES), metadata={"description": f"What went wrong. {listed(CODES)}"}
+    )
+    status = fields.String(
+        required=True, validate=choice(("fail", "missing_output")), metadata={"description": "Its status in the run."}
+    )
+    exit_code = fields.Integer(required=True, allow_none=True, metadata={"description": "Its exit code."})
+    expected_exit_code = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "What that should have been."}
+    )
+    cause = fields.String(
+        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
+    )
+    because = Truncated(500, required=True, metadata={"description": "What that rests on, in words."})
+    change = fields.String(
+        required=True,
+        validate=choice(CHANGES),
+        metadata={"description": "What became of it since the base, as in the comparison of the run."},
+    )
+    certain = fields.Boolean(
+        required=True,
+        attribute="is_certain",
+        metadata={"description": "Whether that is certain, as in the comparison of the run."},
+    )
+    older_master_run_id = entity_id(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The newest run of master before the base in which it failed with the same result."},
+    )
+    passed_run_id = entity_id(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The newest run of the same commit and platform in which it passed."},
+    )
+    last_pass = fields.Nested(
+        StreakEnd,
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The last run before the present streak of failures, in which it passed: of master where it "
+            "fails in the base as well, else of the same pull request or branch, or the base. Null where none of "
+            "master's last 50 runs, and of the 30 runs of the pull request or branch up to this one, is it."
+        },
+    )
+    first_failure = fields.Nested(
+        StreakEnd, required=True, metadata={"description": "The first run of the streak; of master or not, likewise."}
+    )
+    output = fields.Nested(
+        ReportOutput,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The first of its outputs that differs; null without one."},
+    )
+    log = fields.Nested(
+        ReportLog,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The end of the test in the run's log; null without system:read."},
+    )
+    links = OfWhole(TestLinks, links.of_reported_test, metadata={"description": "Where to read more."})
+
+
+class ReportRunLog(ResponseSchema):
+    """What became of the run's log."""
+
+    status = _status("reading it")
+    truncated = fields.Boolean(required=True, metadata={"description": "Whether only its last 1 MiB was read."})
+    stale = fields.Boolean(
+        required=True, metadata={"description": "Whether it is older than the run's first progress: of an earlier try."}
+    )
+    bytes_read = Count(required=True, metadata={"description": "How much of it was read."})
+
+
+class ReportEvidence(ResponseSchema):
+    """What was read for the report."""
+
+    files_read = Count(required=True, metadata={"description": "How many files of outputs, up to 10."})
+    unanswered = fields.List(
+        fields.String(validate=choice(("local", "gcs", "time_out"))),
+        required=True,
+        metadata={
+            "description": "The stores that did not answer in time; time_out where it is not known which. What is "
+            "storage_unavailable may exist."
+        },
+    )
+    log = fields.Nested(
+        ReportRunLog,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The run's log; null without system:read, and where no test failed."},
+    )
+
+
+class ReportCut(ResponseSchema):
+    """What was left out because of max_bytes, or because a report lists at most 100 tests."""
+
+    tests = Count(required=True, metadata={"description": "Failing tests that are not listed."})
+    outputs = Count(required=True, metadata={"description": "Listed tests whose differing lines were left out."})
+    logs = Count(required=True, metadata={"description": "Listed tests whose log lines were left out."})
+    texts = fields.Boolean(required=True, metadata={"description": "Whether the ends of long texts were."})
+
+
+class ReportLinks(ResponseSchema):
+    """Where to read more about the run."""
+
+    run = fields.String(metadata={"format": "uri", "description": "The run."})
+    comparison = fields.String(metadata={"format": "uri", "description": "Each test compared with master."})
+    errors = fields.String(metadata={"format": "uri", "description": "Every error of the run."})
+    logs = fields.String(metadata={"format": "uri", "description": "The run's log (system:read)."})
+    pull_request = fields.String(metadata={"format": "uri", "description": "What all runs of the pull request say."})
+
+
+class FailureReport(ResponseSchema):
+    """What a run failed of."""
+
+    run = fields.Nested(ComparedRun, required=True, metadata={"description": "The run."})
+    verdict = fields.String(
+        required=True,
+        validate=choice(VERDICTS),
+        metadata={"description": f"What the run says by itself, the first that holds. {listed(VERDICTS)}"},
+    )
+    final = fields.Boolean(
+        required=True,
+        attribute="is_final",
+        metadata={"description": "False while the run is queued or running, and not stalled."},
+    )
+    because = Truncated(500, required=True, metadata={"description": "What the verdict rests on, in words."})
+    status_reason = fields.Nested(
+        StatusReason,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Why the run has its status; null where that explains itself."},
+    )
+    counts = fields.Nested(StateCounts, required=True, metadata={"description": "The number of tests of each state."})
+    causes = fields.Nested(
+        CauseCounts, required=True, metadata={"description": "The number of failing tests of each cause."}
+    )
+    comparison = OfWhole(
+        ReportComparison, lambda report: report, metadata={"description": "How the run compares with master."}
+    )
+    requires_scope = fields.String(
+        required=True,
+        allow_none=True,
+        validate=choice(("system:read",)),
+        metadata={
+            "description": "The scope without which infrastructure_error and the log of each test are null; null if "
+            "the token has it."
+        },
+    )
+    infrastructure_error = fields.Nested(
+        ReportInfrastructureError,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The error with which the run ended; null where there is none."},
+    )
+    test_count = Count(
+        required=True, attribute="failing", metadata={"description": "How many tests failed, listed or not."}
+    )
+    tests = fields.List(
+        fields.Nested(ReportedTest),
+        required=True,
+        metadata={"description": "The tests that failed, the worst first: by cause, then by code."},
+    )
+    evidence = fields.Nested(ReportEvidence, required=True, metadata={"description": "What was read for this."})
+    links = OfWhole(ReportLinks, links.of_report, metadata={"description": "Where to read more."})
+    cut = fields.Nested(ReportCut, required=True, metadata={"description": "What was left out."})
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """Return the report, fitted into its `max_bytes`."""
+        return report_size.fit(report_size.uncut(super().dump(obj, many=many)), obj.max_bytes)

@@ -1,0 +1,85 @@
+"""The reports of the demo's failing runs: what is wrong in words, and the end of each test in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import database
+import pytest
+import sqlalchemy as sa
+
+import api_v1
+from tests.support.cli import runner
+from tests.support.client import Api
+from tests.support.demo import seed_into
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A client of the demo, whose states are stored."""
+    config = seed_into(tmp_path_factory.mktemp("demo"))
+    before, database.db_engine = database.db_engine, None
+    app = api_v1.create_app(config)
+    runner(app)("db", "upgrade")
+    yield Api(app)
+    made: sa.Engine | None = database.db_engine
+    assert made is not None
+    made.dispose()
+    database.db_engine = before
+
+
+@pytest.fixture(scope="module")
+def headers(api: Api) -> dict[str, str]:
+    """The header of somebody who may read everything."""
+    return api.bearer()
+
+
+def report(api: Api, headers: dict[str, str], run_id: int, **query: Any) -> dict[str, Any]:
+    """The report of a run."""
+    response = api.get(f"/runs/{run_id}/failure-report", query=query, headers=headers)
+    assert response.status_code == 200, response.json
+    assert len(response.data) <= query.get("max_bytes", 24 * 1024)
+    body: dict[str, Any] = response.json or {}
+    return body
+
+
+def failing(api: Api, headers: dict[str, str]) -> list[int]:
+    """The newest runs that failed."""
+    runs = (api.get("/runs?status=fail&limit=100", headers=headers).json or {})["data"]
+    return [run["run_id"] for run in runs]
+
+
+def test_a_shift_is_said_in_words_with_the_first_lines_that_differ(api: Api, headers: dict[str, str]) -> None:
+    body = report(api, headers, 59)
+    test = body["tests"][0]
+    assert (body["verdict"], test["code"], test["cause"]) == ("broken_here", "OUTPUT_DIFF", "broken_here")
+    assert test["output"]["sentence"] == "134 captions from 67 on are 734 ms late; the rest is equal."
+    removed, added = test["output"]["first_difference"]["lines"][1:3]
+    assert (removed, added) == ("-00:05:18,485 --> 00:05:22,085", "+00:05:19,219 --> 00:05:22,819")
+
+
+def test_crashes_time_outs_and_missing_outputs_have_their_codes(api: Api, headers: dict[str, str]) -> None:
+    tests = [test for run in failing(api, headers) for test in report(api, headers, run)["tests"]]
+    codes = {test["code"]: test for test in tests}
+    assert {"SEGFAULT", "TIMEOUT", "MISSING_OUTPUT", "EXIT_CODE_MISMATCH", "OUTPUT_DIFF"} <= codes.keys()
+    assert codes["SEGFAULT"]["exit_code"] in (139, -1073741819)
+    assert codes["TIMEOUT"]["exit_code"] == -1
+
+
+def test_the_log_tells_how_each_test_ended(api: Api, headers: dict[str, str]) -> None:
+    for run in failing(api, headers):
+        body = report(api, headers, run, max_bytes=256 * 1024)
+        if (body["evidence"]["log"] or {}).get("status") != "read":
+            continue
+        for test in body["tests"]:
+            assert test["log"]["status"] == "read"
+            ended = [line for line in test["log"]["lines"] if "Finished entry" in line]
+            assert [line.rstrip().endswith(f"with exit code: {test['exit_code']}") for line in ended] == [True]
+
+
+def test_a_small_report_has_the_worst_test(api: Api, headers: dict[str, str]) -> None:
+    for run in failing(api, headers):
+        whole, small = (report(api, headers, run, max_bytes=most) for most in (256 * 1024, 4096))
+        assert small["tests"][0]["regression_id"] == whole["tests"][0]["regression_id"]
+        assert small["cut"]["tests"] == len(whole["tests"]) - len(small["tests"])
