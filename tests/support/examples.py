@@ -135,6 +135,7 @@ CALLS: list[tuple[str, Call, Call]] = [
         ok({"change": "broken_here", "limit": 1}, run_id=59),
         Call(422, {"run_id": 59}, {"base": "60"}),
     ),
+    ("get_failure_report", ok({"max_bytes": 8192}, run_id=73), unknown(run_id=4711)),
     ("get_pull_request", ok(number=1738), unknown(number=4711)),
     ("list_failure_clusters", ok({"platform": "windows", "limit": 1}), bad({"platform": "macos"})),
     ("list_run_artifacts", ok({"type": "sample_output", "limit": 1}, run_id=59), bad({"type": "log"}, run_id=59)),
