@@ -17,7 +17,7 @@ from api_v1.schemas.common import (
     entity_id,
 )
 from api_v1.schemas.comparison import CHANGES, ComparedRun
-from api_v1.schemas.pull_requests import CAUSES, VERDICTS
+from api_v1.schemas.pull_requests import CAUSES, FAILING, VERDICTS
 from api_v1.schemas.runs import StatusReason
 from api_v1.verdicts.meanings import RESULT_STATUSES, listed
 from api_v1.web import links, report_size
@@ -72,23 +72,31 @@ class FailureReportQuery(RequestSchema):
     )
 
 
-def _counts(meanings: dict[str, str], name: str) -> type[Any]:
+def _counts(meanings: dict[str, str], name: str, docstring: str) -> type[Any]:
     made: dict[str, fields.Field[Any]] = {
         key: Count(required=True, metadata={"description": meaning}) for key, meaning in meanings.items()
     }
-    return ResponseSchema.from_dict(made, name=name)
+    schema = ResponseSchema.from_dict(made, name=name)
+    schema.__doc__ = docstring
+    return schema
 
 
 StateCounts = _counts(
     {"total": "The tests of the run's set."} | {state: f"Those whose state is {state}." for state in RESULT_STATUSES},
     "FailureReportCounts",
+    "Numbers of the tests of the run's set by state.",
 )
-CauseCounts = _counts({cause: f"Failing tests: {meaning}." for cause, meaning in CAUSES.items()}, "FailureReportCauses")
+CauseCounts = _counts(
+    {cause: f"Failing tests: {meaning}." for cause, meaning in CAUSES.items()},
+    "FailureReportCauses",
+    "Numbers of failing tests by cause.",
+)
 
 
 ComparedCounts = _counts(
     {name: f"Of these: {meaning}." for name, meaning in CHANGES.items() if name != "unchanged_pass"},
     "FailureReportChanges",
+    "Numbers of tests by what became of them since the base.",
 )
 
 
@@ -249,9 +257,15 @@ class ReportLog(ResponseSchema):
 class TestLinks(ResponseSchema):
     """Where to read more about a test."""
 
-    result = fields.String(metadata={"format": "uri", "description": "Its result in this run."})
-    diff = fields.String(metadata={"format": "uri", "description": "The whole difference of the output."})
-    health = fields.String(metadata={"format": "uri", "description": "How it fares over time."})
+    result = fields.String(
+        metadata={"format": "uri", "description": "Its result in this run; left out if its sample is gone."}
+    )
+    diff = fields.String(
+        metadata={"format": "uri", "description": "The whole difference of the output; left out without one."}
+    )
+    health = fields.String(
+        metadata={"format": "uri", "description": "How it fares over time; left out if the test is gone."}
+    )
 
 
 class ReportedTest(FlakeFields):
@@ -266,12 +280,10 @@ class ReportedTest(FlakeFields):
         required=True, validate=choice(CODES), metadata={"description": f"What went wrong. {listed(CODES)}"}
     )
     status = fields.String(
-        required=True, validate=choice(("fail", "missing_output")), metadata={"description": "Its status in the run."}
+        required=True, validate=choice(FAILING), metadata={"description": f"Its status in the run. {listed(FAILING)}"}
     )
-    exit_code = fields.Integer(required=True, allow_none=True, metadata={"description": "Its exit code."})
-    expected_exit_code = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "What that should have been."}
-    )
+    exit_code = fields.Integer(required=True, allow_none=True)
+    expected_exit_code = fields.Integer(required=True, allow_none=True)
     cause = fields.String(
         required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
     )
@@ -279,7 +291,9 @@ class ReportedTest(FlakeFields):
     change = fields.String(
         required=True,
         validate=choice(CHANGES),
-        metadata={"description": "What became of it since the base, as in the comparison of the run."},
+        metadata={
+            "description": f"What became of it since the base, as in the comparison of the run. {listed(CHANGES)}"
+        },
     )
     certain = fields.Boolean(
         required=True,
@@ -289,12 +303,18 @@ class ReportedTest(FlakeFields):
     older_master_run_id = entity_id(
         required=True,
         allow_none=True,
-        metadata={"description": "The newest run of master before the base in which it failed with the same result."},
+        metadata={
+            "description": "The newest run of master before the base in which it failed with the same result; null "
+            "where there is none."
+        },
     )
     passed_run_id = entity_id(
         required=True,
         allow_none=True,
-        metadata={"description": "The newest run of the same commit and platform in which it passed."},
+        metadata={
+            "description": "The newest run of the same commit and platform in which it passed; null where there is "
+            "none."
+        },
     )
     last_pass = fields.Nested(
         StreakEnd,
@@ -343,8 +363,9 @@ class ReportEvidence(ResponseSchema):
         fields.String(validate=choice(("local", "gcs", "time_out"))),
         required=True,
         metadata={
-            "description": "The stores that did not answer in time; time_out where it is not known which. What is "
-            "storage_unavailable may exist."
+            "description": "The stores that did not answer in time: local, the folder; gcs, the bucket; time_out "
+            "where it "
+            "is not known which. What is storage_unavailable may exist."
         },
     )
     log = fields.Nested(
@@ -367,11 +388,15 @@ class ReportCut(ResponseSchema):
 class ReportLinks(ResponseSchema):
     """Where to read more about the run."""
 
-    run = fields.String(metadata={"format": "uri", "description": "The run."})
-    comparison = fields.String(metadata={"format": "uri", "description": "Each test compared with master."})
-    errors = fields.String(metadata={"format": "uri", "description": "Every error of the run."})
-    logs = fields.String(metadata={"format": "uri", "description": "The run's log (system:read)."})
-    pull_request = fields.String(metadata={"format": "uri", "description": "What all runs of the pull request say."})
+    run = fields.String(required=True, metadata={"format": "uri", "description": "The run."})
+    comparison = fields.String(
+        required=True, metadata={"format": "uri", "description": "Each test compared with master."}
+    )
+    errors = fields.String(required=True, metadata={"format": "uri", "description": "Every error of the run."})
+    logs = fields.String(required=True, metadata={"format": "uri", "description": "The run's log (system:read)."})
+    pull_request = fields.String(
+        metadata={"format": "uri", "description": "What all runs of the pull request say; left out without one."}
+    )
 
 
 class FailureReport(ResponseSchema):
@@ -407,8 +432,8 @@ class FailureReport(ResponseSchema):
         allow_none=True,
         validate=choice(("system:read",)),
         metadata={
-            "description": "The scope without which infrastructure_error and the log of each test are null; null if "
-            "the token has it."
+            "description": "system:read, the scope without which infrastructure_error and the log of each test are "
+            "null; null if the token has it."
         },
     )
     infrastructure_error = fields.Nested(
