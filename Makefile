@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 VENV := .venv
+PIP = $(VENV)/bin/pip install --disable-pip-version-check
 PLATFORM := $(abspath $(or $(SAMPLE_PLATFORM),embedded_platform))
 # The requirements of a real platform, where SAMPLE_PLATFORM names one.
 REQUIREMENTS := $(if $(SAMPLE_PLATFORM),-r$(PLATFORM)/requirements.txt)
@@ -12,7 +13,7 @@ FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
 API := http://127.0.0.1:$(PORT)/api/v1
 SCOPES := $(addprefix --scope ,runs:read runs:write results:read baselines:write system:read)
 
-.PHONY: serve check-serve test coverage verify fuzz clean
+.PHONY: serve check-serve test coverage verify fuzz audit pins clean
 .NOTPARALLEL:
 
 # A token for each port: the one of a server that runs on another port stays.
@@ -32,18 +33,18 @@ check-serve:
 	$(if $(filter free,$(port_state)),,$(error $(if $(port_state),Port $(PORT) is taken$(comma) perhaps by another \
 		make serve. Name a free one,PORT=$(PORT) is no port that may be listened on. Name one), such as PORT=5001))
 
-test: $(VENV)/installed
+test: $(VENV)/bin/tox
 	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox
 
-coverage: $(VENV)/installed
+coverage: $(VENV)/bin/tox
 	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox run -e coverage
 
 # pyenv hides the versions of Python that are not chosen; all that are installed are wanted here.
-verify: $(VENV)/installed
+verify: $(VENV)/bin/tox
 	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd:) PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" \
 		$(VENV)/bin/tox run -e verify,thorough,py313,lowest --skip-missing-interpreters true
 
-fuzz: $(VENV)/installed
+fuzz: $(VENV)/bin/tox
 	PLATFORM_REQUIREMENTS="$(REQUIREMENTS)" $(VENV)/bin/tox run -e fuzz
 
 # What PYTHON is: "fit", or its version, or nothing where it does not run or has no module venv.
@@ -60,12 +61,35 @@ port_state = $(shell $(or $(and $(wildcard $(VENV)/installed),$(VENV)/bin/python
 	print("taken" if probe.connect_ex(address) == 0 else socket.create_server(address) and "free")' '$(PORT)' 2>/dev/null)
 comma := ,
 
-$(VENV)/installed: setup.cfg requirements.txt
-	$(check_python)
+$(VENV)/installed: setup.cfg demo-requirements.txt | $(VENV)/bin/pip
 	@echo 'Installing into $(VENV)/, this once: a minute or so.'
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --disable-pip-version-check --editable '.[server]' tox $(REQUIREMENTS)
+	$(PIP) --require-hashes --requirement demo-requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(if $(REQUIREMENTS),$(PIP) $(REQUIREMENTS))
 	@touch $@
+
+# All that the tests need tox installs, in environments of their own.
+$(VENV)/bin/tox: | $(VENV)/bin/pip
+	$(PIP) tox
+
+$(VENV)/bin/pip:
+	$(check_python)
+	$(PYTHON) -m venv $(VENV)
+
+# The known vulnerabilities of the libraries that the demo is pinned to, and of the newest ones that requirements.txt
+# allows; asks the network.
+audit: | $(VENV)/bin/pip
+	$(PIP) pip-audit
+	$(VENV)/bin/pip-audit --disable-pip --requirement demo-requirements.txt
+	$(VENV)/bin/pip-audit --requirement requirements.txt
+
+# The newest versions of all libraries that requirements.txt allows; asks the network.
+pins: | $(VENV)/bin/pip
+	$(PIP) uv
+	(head -n 1 demo-requirements.txt; (echo setuptools; cat requirements.txt; echo 'gunicorn>=23') | \
+		$(VENV)/bin/uv pip compile - --quiet --universal --python-version 3.10 --generate-hashes --no-header \
+		--no-annotate) > $(VENV)/pins
+	mv $(VENV)/pins demo-requirements.txt
 
 clean:
 	rm -rf $(VENV) .tox demo

@@ -45,6 +45,9 @@ def _actor(email: str) -> Actor:
     return Actor(email, user.id, "admin", token_name="command-line")
 
 
+#: Links begin with the host of a request.
+WITHOUT = ("links",)
+
 COLUMNS = {
     "approval_id": "ID",
     "run_id": "RUN",
@@ -76,7 +79,7 @@ def _show_review(done: approvals.Review, said: str, *, as_json: bool) -> None:
     Args:
         said: the sentence about it.
     """
-    review = schemas.ReviewResult(exclude=("approval.links",)).dump(done)
+    review = schemas.ReviewResult(exclude=[f"approval.{name}" for name in WITHOUT]).dump(done)
     if as_json:
         show_json(review)
         return
@@ -108,7 +111,7 @@ def _decide(approval_id: int, email: str, said: str, *, as_json: bool, **decisio
 def show_all(status: str, limit: int, as_json: bool) -> None:
     """List approvals, newest first."""
     page = approvals.page(db.session, limit=limit, status=status)
-    records = schemas.BaselineApproval(many=True, exclude=("links",)).dump(page.data)
+    records = schemas.BaselineApproval(many=True, exclude=WITHOUT).dump(page.data)
     nothing = f"No approval is {status}."
     show_list(records, COLUMNS, as_json=as_json, nothing=nothing, total=page.total)
 
@@ -119,7 +122,7 @@ def show_all(status: str, limit: int, as_json: bool) -> None:
 def show(approval_id: int, as_json: bool) -> None:
     """Show one approval."""
     try:
-        approval = schemas.BaselineApproval(exclude=("links",)).dump(approvals.get(db.session, approval_id))
+        approval = schemas.BaselineApproval(exclude=WITHOUT).dump(approvals.get(db.session, approval_id))
     except ApiError as error:
         raise click.ClickException(error.message) from None
     (show_json if as_json else show_fields)(approval)

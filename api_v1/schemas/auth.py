@@ -108,7 +108,9 @@ class CurrentToken(TokenDescription):
         required=True,
         allow_none=True,
         validate=choice(RoleName),
-        metadata={"description": "The role of its owner, as of now; null without one."},
+        metadata={
+            "description": "The role of its owner, as of now: admin, contributor, tester or user; null without one."
+        },
     )
     operations = fields.Function(
         lambda token: operation_table.allowed(token.role, token.scopes),

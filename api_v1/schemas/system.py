@@ -64,7 +64,7 @@ class Index(ResponseSchema):
     version = fields.String(required=True, metadata={"description": "The version of its document."})
     links = fields.Dict(
         keys=fields.String(),
-        values=fields.Url(),
+        values=fields.String(metadata={"format": "uri"}),
         required=True,
         metadata={
             "description": "Itself, the document, the health, the log-in (POST) and, where there is one, the "

@@ -152,8 +152,21 @@ def document(settings: Settings, prefix: str = PREFIX) -> dict[str, Any]:
     made = spec.to_dict()
     for name, schema in made["components"]["schemas"].items():
         schema.setdefault("description", _sentence(docstrings.get(name, "")))
+        for field in schema.get("properties", {}).values():
+            _allow_only_null(field)
     openapi_examples.add(made)
     return {**made, **({"externalDocs": {"url": settings.docs_url}} if settings.docs_url else {})}
+
+
+def _allow_only_null(field: dict[str, Any]) -> None:
+    """Allow null beside an object, where apispec allows any other object, too.
+
+    The outer `nullable` is for generators that do not look for null in the alternatives.
+    """
+    references = [one for one in field.get("anyOf", ()) if "$ref" in one]
+    if references:
+        nullable = {"type": "object", "nullable": True}
+        field |= {**nullable, "anyOf": [*references, {**nullable, "enum": [None]}]}
 
 
 def _field_names(_converter: Any, field: Any, **_: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from flask import Response, request
 from marshmallow import Schema
 
 from api_v1.access.policy import Access
-from api_v1.database import outages
+from api_v1.database import connections, outages
 from api_v1.database.session import db
 from api_v1.paging import CursorPage, Page
 from api_v1.settings import LimitGroup
@@ -233,6 +233,8 @@ class Operation:
             arguments["query"] = query
         if self.body is not None:
             arguments["body"] = validation.load_body(self.body, request, required=self.body_required)
+            # However slowly the body arrived, the database has its time.
+            connections.begin_time()
         for name, value in path.items():
             arguments[name] = validation.path_id(RESOURCES[name], value) if name in RESOURCES else value
         return arguments, names

@@ -50,7 +50,7 @@ STORY = {
         {f"{system} {test}": "broken_here" for system in ("linux", "windows") for test in (11, 12)}
         | {"linux 17": "known_failure"},
         "linux: Tests that passed on master and fail here: 2 of 22.",
-        "",
+        "Read what run 59 failed of",
     ),
     1735: Told("infrastructure", ("infrastructure", "green"), {}, "VM creation failed", "It is not the change: retry"),
     1736: Told(
@@ -72,7 +72,7 @@ STORY = {
         ("known_failures_only", "broken_here"),
         {"windows 7": "broken_here", "linux 17": "known_failure"},
         "windows: Tests that passed on master and fail here: 1 of 22.",
-        "",
+        "Read what run 70 failed of",
     ),
     1739: Told(
         "unknown",

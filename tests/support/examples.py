@@ -135,8 +135,8 @@ CALLS: list[tuple[str, Call, Call]] = [
         ok({"change": "broken_here", "limit": 1}, run_id=59),
         Call(422, {"run_id": 59}, {"base": "60"}),
     ),
+    ("get_failure_report", ok({"max_bytes": 8192}, run_id=73), unknown(run_id=4711)),
     ("get_pull_request", ok(number=1738), unknown(number=4711)),
-    ("get_failure_report", ok({"max_bytes": 5120}, run_id=59), bad({"max_bytes": 1024}, run_id=59)),
     ("list_failure_clusters", ok({"platform": "windows", "limit": 1}), bad({"platform": "macos"})),
     ("list_run_artifacts", ok({"type": "sample_output", "limit": 1}, run_id=59), bad({"type": "log"}, run_id=59)),
     ("list_branches", ok({"name": "master", "limit": 1}), bad({"active": "1"})),
@@ -165,7 +165,7 @@ CALLS: list[tuple[str, Call, Call]] = [
             body={**MORE, "apply_to_variants": True, "reason": REASON},
             who="contributor",
         ),
-        Call(400, {"run_id": 73, "sample_id": 1}, body={**MORE, "reason": "because"}, who="contributor"),
+        Call(400, {"run_id": 73, "sample_id": 1}, body={**MORE, "reason": "lorem ipsum"}, who="contributor"),
     ),
     ("list_baseline_approvals", ok({"status": "pending_review", "limit": 1}), bad({"status": "pending"})),
     ("get_baseline_approval", ok(approval_id="1"), unknown(approval_id="4711")),
@@ -214,7 +214,7 @@ class Recorder:
         more = {} if call.body is None else {"json": call.body}
         answer = self.api.request(declared.method, path, query=query_text(call.query), headers=headers, **more)
         assert answer.status_code == call.status, (endpoint, call, answer.text)
-        body = json.loads(self._fixed(answer.text)) if answer.data else None
+        body: Any = json.loads(self._fixed(answer.text)) if answer.data else None
         return {
             "name": name_of(call.status, body),
             "path": dict(call.path),

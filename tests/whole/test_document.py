@@ -17,7 +17,7 @@ from tests.support.contract.document import Json, operations, resolved
 DOCUMENT: Json = json.loads(json.dumps(openapi.document(Settings())))
 SCHEMAS: dict[str, Json] = DOCUMENT["components"]["schemas"]
 OPERATIONS = operations(DOCUMENT)
-SCOPES = {"AuthToken.scopes", "TokenDescription.scopes"}
+SCOPES = {"AuthToken.scopes", "TokenDescription.scopes", "CurrentToken.scopes", "CurrentToken.unusable_scopes"}
 
 
 def properties() -> Iterator[tuple[str, Json]]:

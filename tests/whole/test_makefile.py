@@ -24,7 +24,7 @@ from tests.support.thorough import thorough
 
 def make(target: str, python: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run make in a folder with nothing but the Makefile and what it depends on."""
-    for name in ("Makefile", "setup.cfg", "requirements.txt"):
+    for name in ("Makefile", "setup.cfg", "demo-requirements.txt"):
         shutil.copy(ROOT / name, folder)
     return subprocess.run(["make", target, f"PYTHON={python}", *more], cwd=folder, capture_output=True, text=True)
 
@@ -88,7 +88,7 @@ def checkout(tmp_path: Path) -> Path:
         script = scripts / name
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m {name} "$@"\n')
         script.chmod(0o755)
-    for name in ("Makefile", "setup.cfg", "requirements.txt", "api_v1", "embedded_platform"):
+    for name in ("Makefile", "setup.cfg", "requirements.txt", "demo-requirements.txt", "api_v1", "embedded_platform"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv" / "installed").touch()
     return tmp_path
