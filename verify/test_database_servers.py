@@ -22,8 +22,15 @@ from tests.support.fixtures import platform_config
 #: Operations that tell of the service, not of what the database holds.
 OF_THE_SERVICE = ("/bare", "/bare-select", "/openapi.json", "/system/health")
 
-#: The demo's run whose failures the README explains, and the sample that failed in it.
-RUN, SAMPLE = 11, 1
+#: The demo's run whose failures the tour explains, and what else the operations are asked about.
+RUN = 11
+ASKED = {
+    "sample": 1,
+    "test": 17,
+    "number": 1734,
+    "start": "2026-10-01T00:00:00Z",
+    "end": "2026-11-01T12:00:00Z",
+}
 
 
 @contextmanager
@@ -53,7 +60,7 @@ def readings(app: Flask) -> dict[str, Any]:
     commit = api.get(f"/runs/{RUN}", headers=headers).json["commit_sha"]
     found = {}
     for case in CASES:
-        path, _, query = case.url.format(run=RUN, sample=SAMPLE, commit=commit).partition("?")
+        path, _, query = case.url.format(run=RUN, commit=commit, prefix=commit[:7], **ASKED).partition("?")
         if path not in OF_THE_SERVICE:
             answer = api.get(path, query=query, headers=headers)
             assert answer.status_code == 200, (case.url, answer.text)
