@@ -21,6 +21,7 @@ from api_v1.database.tables import own_tables
 from api_v1.verdicts import change_log, observer, refresher, throttled_log
 from api_v1.verdicts.observer import bulk_statements, collected, commits, units_of_work
 from tests.support.fixtures import MARIADB, empty
+from tests.support.thorough import sampled
 from tests.support.verdict_changes import CHANGES, by_flush, by_query
 from tests.support.verdict_scenarios import DIFFERENT, VerdictScenario, populate
 
@@ -127,7 +128,7 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
 TABLES = [table.name for table in own_tables()]
 
 
-@pytest.mark.parametrize("table", [*TABLES, "all"])
+@pytest.mark.parametrize("table", sampled(["all", *TABLES], 4))
 def test_the_platform_writes_without_the_apis_tables(
     table: str, wanted: dict[str, set[tuple[Any, ...]]], scenario: VerdictScenario, caplog: pytest.LogCaptureFixture
 ) -> None:

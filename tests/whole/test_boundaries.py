@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -51,8 +52,13 @@ LEVELS = (
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
-def imported(module: str) -> Iterator[str]:
+@functools.cache
+def imported(module: str) -> Sequence[str]:
     """The full names of the modules that a file imports, anywhere in it, also by `import_module("literal")`."""
+    return list(_imported(module))
+
+
+def _imported(module: str) -> Iterator[str]:
     for node in ast.walk(ast.parse((ROOT / module).read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -73,6 +79,7 @@ def folder(module: str) -> str:
     return module.split("/")[1] if module.count("/") > 1 else ""
 
 
+@functools.cache
 def file_of(name: str) -> str | None:
     """The file of a module of the package, or of the module that a name is imported from."""
     while name.startswith("api_v1"):

@@ -26,7 +26,7 @@ from tests.support.fuzzing import Fuzzed
 from tests.support.paths import CONTRACT_FILE
 
 #: How many requests of each operation are drawn, beside those that the limits of its schema suggest.
-EXAMPLES = int(os.environ.get("TEST_FUZZ_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("TEST_FUZZ_EXAMPLES", "5"))
 LONG = "TEST_FUZZ_EXAMPLES" in os.environ
 DOCUMENT = openapi.document(Settings())
 CONTRACT = settled(json.loads(CONTRACT_FILE.read_text("utf-8")))

@@ -185,7 +185,7 @@ _LIKE_A_TIME = re.compile(r"-\d\d-\d\d[Tt ]", re.ASCII)
 ENTRY_END_WORDS = "Finished entry "
 _ENTRY_WORDS = "Starting with entry "
 _ENTRY = re.compile(rf"{_ENTRY_WORDS}\d{{1,10}} of \d{{1,10}}", re.ASCII)
-_ENTRY_END = re.compile(rf"{ENTRY_END_WORDS}\d{{1,10}} with exit code:? (-?\d{{1,10}})\s*$", re.ASCII)
+_ENTRY_END = re.compile(rf"{ENTRY_END_WORDS}\d{{1,10}} with exit code:? (-?\d{{1,10}})\s{{0,99}}$", re.ASCII)
 _ENTRIES_END = re.compile(r"Runtime: |Running provided file")
 _ANSWERS = {"OK", "FAIL", "EMPTY"}
 #: The response to an upload has no line feed, so it can precede the text in the same line.

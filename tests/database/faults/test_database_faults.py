@@ -34,6 +34,7 @@ from tests.support.database_faults import (
 )
 from tests.support.fixtures import platform_config
 from tests.support.servers import wait_until
+from tests.support.thorough import sampled
 
 MANY = 8
 
@@ -374,7 +375,7 @@ def test_a_missing_right_is_named(revoked: str, endpoint: str | None, scenario: 
 # --- Tables that are not there ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", OUR_TABLES)
+@pytest.mark.parametrize("table", sampled(OUR_TABLES, 3))
 def test_a_missing_table_of_the_api_is_reported(table: str, scenario: DatabaseFaultScenario) -> None:
     scenario.server.run(f"RENAME TABLE {table} TO elsewhere", schema=SCHEMA)
     try:

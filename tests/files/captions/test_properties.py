@@ -14,6 +14,8 @@ from api_v1.files.captions import CaptionChange, CaptionDiff, Kind, Range, descr
 from api_v1.files.captions.formats import Cue
 from tests.support.captions import LINES, NUMBERED, TIMED, WRITERS, write
 
+pytestmark = pytest.mark.scenarios
+
 WORDS = (
     "the",
     "mayor",
