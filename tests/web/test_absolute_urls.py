@@ -123,4 +123,4 @@ def test_links_begin_with_the_public_url(url: str, app: object, database_uri: st
         factories.run(session)
     assert urls_in(api, headers | {"Host": "internal:8000"}) == {url}
     assert api.get("/runs", headers=headers | {"Host": "a..b"}).status_code == 400
-    assert [server["url"] for server in api.document["servers"]] == ["/api/v1", url]
+    assert [server["url"] for server in api.document["servers"]] == [api.prefix, url]
