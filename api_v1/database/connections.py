@@ -233,7 +233,7 @@ def bound(engine: sa.Engine, *, lock_seconds: int = LOCK_SECONDS) -> None:
         return BoundedConnection(circuit, **settings | ({"init_command": waits + ends} if in_request else {}))
 
     @sa.event.listens_for(engine, "handle_error")
-    def keep_others(context: sa.engine.ExceptionContext) -> None:
+    def keep_others(context: Any) -> None:
         # A statement that took too long says nothing about the other connections; without this all are replaced.
         if is_time_out(context.original_exception):
-            context.invalidate_pool_on_disconnect = False  # type: ignore[misc]
+            context.invalidate_pool_on_disconnect = False
