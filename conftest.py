@@ -8,7 +8,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent
 #: See tests/support/scenarios.py; what is cheap is tried more often.
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "6"))
 # Behind our own root, because the platform too has a package named `tests`.
 sys.path[:0] = [str(ROOT), os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")]
 

@@ -19,6 +19,7 @@ from api_v1.database.tables import AuditRecord, BaselineApproval, BaselineChange
 from tests.support import factories, servers
 from tests.support.fixtures import platform_config
 from tests.support.reviews import MismatchedOutput, mismatched_output, store
+from tests.support.thorough import sampled, thorough
 from tests.support.writing import BODY, FINISHED
 
 MANY = 20
@@ -103,7 +104,7 @@ def statuses(answers: Sequence[servers.Answer]) -> Counter[int]:
 
 
 @pytest.mark.parametrize("life", [(), ("preparation", "testing")])
-@pytest.mark.parametrize(("callers", "each"), [(1, MANY), (MANY, 1), (MORE, 1)])
+@pytest.mark.parametrize(("callers", "each"), [(1, MANY), (MANY, 1), pytest.param(MORE, 1, marks=thorough)])
 def test_one_of_many_cancellations_cancels(served: ServedApi, life: tuple[str, ...], callers: int, each: int) -> None:
     with served.rows() as session:
         run_id = factories.run(session, *life).id
@@ -130,7 +131,7 @@ def test_cancellations_of_different_runs_do_not_block_each_other(served: ServedA
 
 
 @pytest.mark.parametrize("action", ["create", "retry", "cancel", "approve"])
-@pytest.mark.parametrize("requests", [MANY, MORE])
+@pytest.mark.parametrize("requests", sampled([MANY, MORE], 2))
 def test_many_requests_with_one_key_are_executed_once(served: ServedApi, action: str, requests: int) -> None:
     (case,) = served.mismatched_outputs()
     with served.rows() as session:
@@ -186,7 +187,7 @@ def test_a_new_fork_is_created_once(served: ServedApi) -> None:
         assert served.count(platform.Fork, platform.Fork.github.ilike(f"%/{name}.git")) == 1
 
 
-@pytest.mark.parametrize("callers", [MANY, MORE])
+@pytest.mark.parametrize("callers", sampled([MANY, MORE], 2))
 def test_equal_requests_for_approval_are_one(served: ServedApi, callers: int) -> None:
     (case,) = served.mismatched_outputs()
     answers = at_once(served, [Post(case.path, case.body(), who) for who in served.bearers(callers)])
@@ -208,7 +209,7 @@ def test_requests_that_differ_in_apply_to_variants_are_one_and_conflicts(served:
     assert served.count(BaselineApproval, BaselineApproval.output_id == case.output_id) == 1
 
 
-@pytest.mark.parametrize("callers", [MANY, MORE])
+@pytest.mark.parametrize("callers", sampled([MANY, MORE], 2))
 def test_every_retry_is_a_run_of_its_own(served: ServedApi, callers: int) -> None:
     (case,) = served.mismatched_outputs()
     posts = [Post(f"/runs/{case.run_id}/retry", {"failed_only": True}, who) for who in served.bearers(callers)]
