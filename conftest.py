@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hypothesis import settings
 
+from tests.support.thorough import EXAMPLES
+
 ROOT = Path(__file__).parent
-#: See tests/support/scenarios.py; what is cheap is tried more often.
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "6"))
 # Behind our own root, because the platform too has a package named `tests`.
 sys.path[:0] = [str(ROOT), os.environ.get("SAMPLE_PLATFORM") or str(ROOT / "embedded_platform")]
 
@@ -25,6 +25,7 @@ pytest_plugins = [
     "tests.support.statuses",
 ]
 
+# What is no scenario is cheap, and tried more often.
 # The same examples in every run, so that what passed passes; `--hypothesis-profile random` looks further.
 settings.register_profile("random", deadline=None, database=None, max_examples=4 * EXAMPLES)
 settings.register_profile("repeatable", settings.get_profile("random"), derandomize=True)

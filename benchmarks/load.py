@@ -175,18 +175,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2, help="of each target in a round")
     options = parser.parse_args(arguments)
-    # In a process of its own, because clients are forked from this one and must share no connection.
-    with multiprocessing.get_context("fork").Pool(1) as prepared:
-        ids, token = prepared.apply(_prepare, (options.database_uri,))
+    ids, token = operations.prepare_apart(options.database_uri)
     environment = {ENVIRONMENT: json.dumps({"uri": options.database_uri, "run": ids["run"]})}
     flags = ["--workers", str(options.workers), "--worker-class", "sync", "--timeout", "300"]
     with gunicorn("benchmarks.load:served()", flags, environment=environment) as address:
         found = measure(address, token, targets(ids), options)
     report(found)
-
-
-def _prepare(uri: str) -> tuple[dict[str, Any], str]:
-    return operations.prepare(VARIANTS["standalone"].app(uri))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ multiples, and only within one run.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Sequence
@@ -144,6 +145,16 @@ def _serve(app: Flask, folder: Path) -> None:
         return measure(client, url if case < 2 else PREFIX + url, headers, rounds, statements)
 
     processes.serve(answer, {"ready": True})
+
+
+def prepare_apart(uri: str) -> tuple[dict[str, Any], str]:
+    """Prepare the standalone app's database in a process of its own, whose connections no forked client shares."""
+    with multiprocessing.get_context("fork").Pool(1) as apart:
+        return apart.apply(_prepare, (uri,))
+
+
+def _prepare(uri: str) -> tuple[dict[str, Any], str]:
+    return prepare(VARIANTS["standalone"].app(uri))
 
 
 def prepare(app: Flask) -> tuple[dict[str, Any], str]:

@@ -248,8 +248,7 @@ def servers(uri: str, redis: str, folder: str) -> Iterator[tuple[dict[str, str],
 def soak(options: argparse.Namespace) -> None:
     """Run the load and print the report."""
     engine = sa.create_engine(options.database_uri, poolclass=sa.NullPool)
-    with multiprocessing.get_context("fork").Pool(1) as prepared:
-        ids, token = prepared.apply(_prepare, (options.database_uri,))
+    ids, token = operations.prepare_apart(options.database_uri)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("TempFiles", "TestResults", "LogFiles"):
             Path(folder, name).mkdir()
@@ -326,10 +325,6 @@ def _rebuild(uri: str) -> None:
 
     with VARIANTS["standalone"].app(uri).app_context():
         refresher.rebuild(db.engine)
-
-
-def _prepare(uri: str) -> tuple[dict[str, Any], str]:
-    return operations.prepare(VARIANTS["standalone"].app(uri))
 
 
 def _logged(log: Path) -> Iterator[tuple[str, float]]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import multiprocessing
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -245,10 +244,6 @@ def report(found: Mapping[str, list[Answer]]) -> None:
             print(f"| {act} | {host} | {middle:.1f} | {worst:.1f} | {answers[-1][act]['statements']} | {ratio:.2f} |")
 
 
-def _prepare(uri: str) -> None:
-    operations.prepare(VARIANTS["standalone"].app(uri))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -263,9 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not (sa.make_url(options.database_uri).database or "").startswith("api_v1_bench"):
         parser.error("the name of the database must begin with api_v1_bench")
-    # In a process of its own, so that its connections are closed when it ends.
-    with multiprocessing.get_context("fork").Pool(1) as prepared:
-        prepared.apply(_prepare, (options.database_uri,))
+    operations.prepare_apart(options.database_uri)
     compare(options.database_uri, options.rounds)
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import database
 import pytest
 import sqlalchemy as sa
 from flask import Flask
@@ -17,7 +16,7 @@ import api_v1
 from benchmarks.operations import CASES
 from tests.support.client import Api
 from tests.support.database_servers import DatabaseServer, PlainSchema
-from tests.support.fixtures import platform_config
+from tests.support.fixtures import own_engine, platform_config
 
 #: Operations that tell of the service, not of what the database holds.
 OF_THE_SERVICE = ("/bare", "/bare-select", "/openapi.json", "/system/health")
@@ -36,17 +35,12 @@ ASKED = {
 @contextmanager
 def demo_on(uri: str, repository: Path) -> Iterator[Flask]:
     """The API in an app of its own over the demo, both set up with the commands of the README."""
-    before, database.db_engine = database.db_engine, None
-    app = api_v1.create_app(platform_config(uri, repository))
-    try:
+    with own_engine():
+        app = api_v1.create_app(platform_config(uri, repository))
         for command in (["demo", "seed", "--date", "2026-11-01"], ["db", "upgrade"]):
             done = app.test_cli_runner().invoke(args=["api-v1", *command])
             assert done.exit_code == 0, done.output
         yield app
-    finally:
-        assert database.db_engine is not None
-        database.db_engine.dispose()
-        database.db_engine = before
 
 
 def readings(app: Flask) -> dict[str, Any]:

@@ -47,10 +47,14 @@ class Access:
     scope: Scope | None = None
     roles: tuple[RoleName, ...] = ()
 
+    def allows_role(self, role: str | None) -> bool:
+        """Tell whether the owner of a token may have this role."""
+        return not self.roles or role in self.roles
+
     def allows(self, role: str | None, scopes: Collection[str]) -> bool:
         """Tell whether a token with these scopes, of an owner of this role, is let in."""
         has_scope = self.scope is None or self.scope in scopes
-        return self.public or (has_scope and (not self.roles or role in self.roles))
+        return self.public or (has_scope and self.allows_role(role))
 
     def check(self, caller: Caller | None) -> None:
         """Check the caller.
@@ -65,7 +69,7 @@ class Access:
             raise Unauthorized()
         if self.scope is not None and self.scope not in caller.scopes:
             raise Forbidden(details={"required_scope": self.scope.value, "token_scopes": list(caller.scopes)})
-        if self.roles and caller.role not in self.roles:
+        if not self.allows_role(caller.role):
             raise Forbidden(
                 "Your role does not allow this operation.",
                 {"required_roles": [role.value for role in self.roles], "user_role": caller.role},

@@ -23,7 +23,7 @@ from api_v1.database.tables import Token, now
 from api_v1.date_times import iso
 from api_v1.errors import ApiError
 from api_v1.schemas.auth import TokenCreateRequest
-from api_v1.web.operation_table import usable_scopes
+from api_v1.web.operation_table import unusable_scopes
 
 group = AppGroup("token", help="Bearer tokens.")
 
@@ -41,14 +41,12 @@ def _user(email: str) -> User:
 def _warn_of_unusable(scopes: Sequence[str], user: User) -> None:
     """Warn of scopes with which the user's role may call nothing."""
     role = None if user.role is None else user.role.value
-    usable = usable_scopes(role)
-    for scope in scopes:
-        if scope not in usable:
-            click.echo(
-                f"Warning: {user.email} has {f'the role {role}' if role else 'no role'}, which may call no operation "
-                f"with the scope {scope}.",
-                err=True,
-            )
+    for scope in unusable_scopes(role, scopes):
+        click.echo(
+            f"Warning: {user.email} has {f'the role {role}' if role else 'no role'}, which may call no operation "
+            f"with the scope {scope}.",
+            err=True,
+        )
 
 
 def _record(action: str, email: str, name: str, after: dict[str, Any] | None) -> None:

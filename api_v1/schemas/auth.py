@@ -122,7 +122,7 @@ class CurrentToken(TokenDescription):
         },
     )
     unusable_scopes = fields.Function(
-        lambda token: [scope for scope in token.scopes if scope not in operation_table.usable_scopes(token.role)],
+        lambda token: operation_table.unusable_scopes(token.role, token.scopes),
         required=True,
         metadata={
             "type": "array",

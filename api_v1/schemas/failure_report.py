@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from api_v1.schemas import pull_requests
 from api_v1.schemas.common import (
     STORED_COMMIT_PATTERN,
     Count,
@@ -19,7 +20,7 @@ from api_v1.schemas.common import (
 )
 from api_v1.schemas.comparison import CHANGES, ComparedRun
 from api_v1.schemas.errors import INFRASTRUCTURE_TYPES, SEVERITIES
-from api_v1.schemas.pull_requests import CAUSES, FAILING, VERDICTS
+from api_v1.schemas.pull_requests import CAUSES, VERDICTS
 from api_v1.schemas.runs import StatusReason
 from api_v1.verdicts.meanings import RESULT_STATUSES, listed
 from api_v1.web import links, report_size
@@ -277,9 +278,7 @@ class ReportedTest(FlakeFields):
     code = fields.String(
         required=True, validate=choice(CODES), metadata={"description": f"What went wrong. {listed(CODES)}"}
     )
-    status = fields.String(
-        required=True, validate=choice(FAILING), metadata={"description": f"Its status in the run. {listed(FAILING)}"}
-    )
+    status = pull_requests.failing_status()
     exit_code = fields.Integer(
         required=True, allow_none=True, metadata={"description": "Its exit code; null where none is stored."}
     )
@@ -288,22 +287,10 @@ class ReportedTest(FlakeFields):
         allow_none=True,
         metadata={"description": "What that should have been; null where none is stored."},
     )
-    cause = fields.String(
-        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
-    )
-    because = Truncated(500, required=True, metadata={"description": "What that rests on, in words."})
-    change = fields.String(
-        required=True,
-        validate=choice(CHANGES),
-        metadata={
-            "description": f"What became of it since the base, as in the comparison of the run. {listed(CHANGES)}"
-        },
-    )
-    certain = fields.Boolean(
-        required=True,
-        attribute="is_certain",
-        metadata={"description": "Whether that is certain, as in the comparison of the run."},
-    )
+    cause = pull_requests.cause()
+    because = pull_requests.because()
+    change = pull_requests.change()
+    certain = pull_requests.certain()
     older_master_run_id = entity_id(
         required=True,
         allow_none=True,

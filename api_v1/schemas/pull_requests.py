@@ -66,8 +66,43 @@ def _verdict(of: str) -> fields.String:
     )
 
 
-def _because() -> Truncated:
+def because() -> Truncated:
+    """Return the field for what a verdict or a cause rests on."""
     return Truncated(500, required=True, metadata={"description": "What that rests on, in words."})
+
+
+def cause() -> fields.String:
+    """Return the field for why a test fails."""
+    return fields.String(
+        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
+    )
+
+
+def failing_status() -> fields.String:
+    """Return the field of a failing test's status."""
+    return fields.String(
+        required=True, validate=choice(FAILING), metadata={"description": f"Its status in the run. {listed(FAILING)}"}
+    )
+
+
+def change() -> fields.String:
+    """Return the field for what became of a test since the base."""
+    return fields.String(
+        required=True,
+        validate=choice(CHANGES),
+        metadata={
+            "description": f"What became of it since the base, as in the comparison of the run. {listed(CHANGES)}"
+        },
+    )
+
+
+def certain() -> fields.Boolean:
+    """Return the field for whether a change is certain."""
+    return fields.Boolean(
+        required=True,
+        attribute="is_certain",
+        metadata={"description": "Whether that is certain, as in the comparison of the run."},
+    )
 
 
 def _run_id(meaning: str, **options: Any) -> fields.Integer:
@@ -108,7 +143,7 @@ class PullRequestPlatform(ResponseSchema):
         attribute="is_final",
         metadata={"description": "False while a run on the platform is queued or running."},
     )
-    because = _because()
+    because = because()
     complete = fields.Boolean(
         required=True,
         attribute="is_complete",
@@ -148,28 +183,14 @@ class PullRequestTest(FlakeFields):
     regression_id = entity_id(required=True, metadata={"description": "The regression test."})
     sample_id = entity_id(required=True, allow_none=True, metadata={"description": "Its sample; null if that is gone."})
     command = Truncated(100, required=True, metadata={"description": "Its command; empty if the test is gone."})
-    cause = fields.String(
-        required=True, validate=choice(CAUSES), metadata={"description": f"Why it fails. {listed(CAUSES)}"}
-    )
-    because = _because()
-    status = fields.String(
-        required=True, validate=choice(FAILING), metadata={"description": f"Its status in the run. {listed(FAILING)}"}
-    )
+    cause = cause()
+    because = because()
+    status = failing_status()
     exit_code = fields.Integer(
         required=True, allow_none=True, metadata={"description": "Its exit code in the run; null where none is stored."}
     )
-    change = fields.String(
-        required=True,
-        validate=choice(CHANGES),
-        metadata={
-            "description": f"What became of it since the base, as in the comparison of the run. {listed(CHANGES)}"
-        },
-    )
-    certain = fields.Boolean(
-        required=True,
-        attribute="is_certain",
-        metadata={"description": "Whether that is certain, as in the comparison of the run."},
-    )
+    change = change()
+    certain = certain()
     run_id = _run_id("The run with its newest result.")
     base_run_id = _run_id("The run of master that it is compared with; null without one.", allow_none=True)
     older_master_run_id = _run_id(
@@ -224,7 +245,7 @@ class EarlierCommit(ResponseSchema):
         metadata={"description": "When the newest of its runs was created."},
     )
     verdict = _verdict("the commit")
-    because = _because()
+    because = because()
     run_ids = fields.List(
         entity_id(), required=True, metadata={"description": "Its runs that were looked at, newest first, up to 5."}
     )
@@ -267,7 +288,7 @@ class PullRequest(ResponseSchema):
         attribute="is_final",
         metadata={"description": "False while a run of the head is queued or running, also on another platform."},
     )
-    because = _because()
+    because = because()
     head = fields.Nested(
         RunReference,
         required=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from api_v1.access.policy import Access, RoleName
 from api_v1.web.operation import REGISTRY, Operation
@@ -21,10 +21,11 @@ def page() -> str:
     return "\n".join([_INTRODUCTION, *(line for tag in tags for line in _section(tag))])
 
 
-def usable_scopes(role: str | None) -> set[str]:
-    """Return the scopes with which a role may call an operation."""
+def unusable_scopes(role: str | None, scopes: Iterable[str]) -> list[str]:
+    """Return those of some scopes with which a role may call no operation."""
     accesses = (operation.access for operation in REGISTRY.values())
-    return {access.scope for access in accesses if access.scope and (not access.roles or role in access.roles)}
+    usable = {access.scope for access in accesses if access.allows_role(role)}
+    return [scope for scope in scopes if scope not in usable]
 
 
 def allowed(role: str | None, scopes: Collection[str]) -> list[str]:
@@ -48,7 +49,7 @@ def _access(operation: Operation) -> Iterator[str]:
     access = operation.access
     yield _scope(access)
     for role in RoleName:
-        yield "yes" if access.public or not access.roles or role in access.roles else "no"
+        yield "yes" if access.allows_role(role) else "no"
 
 
 def _scope(access: Access) -> str:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import database
 import pytest
-import sqlalchemy as sa
 
-import api_v1
 from api_v1 import demo
 from tests.support.cli import runner
 from tests.support.client import Api
-from tests.support.demo import seed_into
 
 MOST_BYTES = 8 * 1024
 
@@ -82,20 +77,6 @@ STORY = {
         "The branch may be behind: rebase it on master",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A client of the demo, whose states are stored."""
-    config = seed_into(tmp_path_factory.mktemp("demo"))
-    before, database.db_engine = database.db_engine, None
-    app = api_v1.create_app(config)
-    runner(app)("db", "upgrade")
-    yield Api(app)
-    made: sa.Engine | None = database.db_engine
-    assert made is not None
-    made.dispose()
-    database.db_engine = before
 
 
 @pytest.fixture(scope="module")

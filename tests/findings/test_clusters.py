@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 
 from api_v1.database.platform import DbSession
-from api_v1.database.session import db
 from api_v1.database.tables import now
 from api_v1.findings import clusters
 from api_v1.findings.clusters import Cluster
@@ -24,13 +22,6 @@ from tests.support.statements import statements
 
 DONE = ("preparation", "testing", "completed")
 FAR = {"created_after": datetime(2020, 1, 1), "created_before": datetime(2030, 1, 1)}
-
-
-@pytest.fixture
-def session(api: Api) -> Iterator[DbSession]:
-    """A session on an empty database; what it commits can be seen by all."""
-    with api.app.app_context():
-        yield db.session
 
 
 def every(session: DbSession, limit: int = 100, **filters: Any) -> list[Cluster]:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 
 from api_v1.database.platform import DbSession
-from api_v1.database.session import db
 from api_v1.findings.flakiness import Flakiness, flakiness
 from api_v1.runs import bases
 from tests.support import factories, oracle, triage_scenarios
-from tests.support.client import Api
 from tests.support.factories import MAIN_REPOSITORY
 from tests.support.oracle import Scenario
 from tests.support.scenarios import examples
 
 DONE = ("preparation", "testing", "completed")
-
-
-@pytest.fixture
-def session(api: Api) -> Iterator[DbSession]:
-    """A session on an empty database; what it commits can be seen by all."""
-    with api.app.app_context():
-        yield db.session
 
 
 @examples(2)

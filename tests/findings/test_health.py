@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 
 from api_v1.database.platform import DbSession
-from api_v1.database.session import db
 from api_v1.errors import NotFound
 from api_v1.findings import health
 from api_v1.findings.health import PlatformHealth
@@ -21,13 +19,6 @@ from tests.support.oracle import MAIN_FORKS, Run, Scenario
 from tests.support.scenarios import examples
 
 DONE = ("preparation", "testing", "completed")
-
-
-@pytest.fixture
-def session(api: Api) -> Iterator[DbSession]:
-    """A session on an empty database; what it commits can be seen by all."""
-    with api.app.app_context():
-        yield db.session
 
 
 #: Branch, repository and its forks.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,20 @@ def fresh_engine() -> None:
     if database.db_engine is not None:
         database.db_engine.dispose()
     database.db_engine = None
+
+
+@contextmanager
+def own_engine() -> Iterator[None]:
+    """Let the apps that are made inside the block have an engine of their own; afterwards the other one is back."""
+    import database
+
+    before, database.db_engine = database.db_engine, None
+    try:
+        yield
+    finally:
+        if database.db_engine is not None:
+            database.db_engine.dispose()
+        database.db_engine = before
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import database
 import pytest
 import schemathesis
 import sqlalchemy as sa
@@ -24,13 +23,11 @@ from schemathesis.openapi.checks import (
     RejectedPositiveData,
     UnsupportedMethodResponse,
 )
-from sqlalchemy.orm import Session
 
 import api_v1
 from api_v1 import demo
 from api_v1.access import tokens
 from api_v1.database import platform
-from api_v1.database.platform import Base
 from api_v1.database.session import db
 from api_v1.errors import ApiError
 from api_v1.runs import environments
@@ -38,8 +35,8 @@ from api_v1.web.operation import REGISTRY
 from tests.support import factories
 from tests.support.contract.document import Json
 from tests.support.contract.responses import ResponseValidator
-from tests.support.demo import END
-from tests.support.fixtures import platform_config
+from tests.support.demo import seed
+from tests.support.fixtures import own_engine, platform_config
 from tests.support.people import PASSWORD, QUICK_HASH
 
 if TYPE_CHECKING:
@@ -223,8 +220,6 @@ class CurrentApp:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         assert self.app is not None
-        # Schemathesis asks for gzip, and does not unpack what comes.
-        environ.pop("HTTP_ACCEPT_ENCODING", None)
         return self.app(environ, start_response)
 
 
@@ -241,27 +236,15 @@ def fuzzed(folder: Path, uri: str | None = None) -> Iterator[Fuzzed]:
     # Schemathesis accepts gzip, and in this process does not read it.
     more = {**UNLIMITED, "API_V1_GZIP": "never"}
     config = platform_config(uri or f"sqlite:///{folder / 'platform.sqlite'}", folder / "repository", **more)
-    _seed(config)
-    with pytest.MonkeyPatch.context() as patch:
+    seed(config)
+    with pytest.MonkeyPatch.context() as patch, own_engine():
         patch.setattr(tokens, "_NOBODY", QUICK_HASH)
-        # The platform keeps one engine a process.
-        patch.setattr(database, "db_engine", None)
         _CURRENT.app = api_v1.create_app(config)
+        with _CURRENT.app.app_context():
+            db.session.execute(sa.update(platform.User).values(password=QUICK_HASH))
+            db.session.commit()
         yield Fuzzed(_CURRENT.app)
         _CURRENT.app = None
-        if database.db_engine is not None:
-            database.db_engine.dispose()
-
-
-def _seed(config: dict[str, Any]) -> None:
-    """Insert the demo, with accounts whose passwords are quickly checked."""
-    engine = sa.create_engine(config["DATABASE_URI"])
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
-        demo.seed(session, Path(config["SAMPLE_REPOSITORY"]), END)
-        session.execute(sa.update(platform.User).values(password=QUICK_HASH))
-        session.commit()
-    engine.dispose()
 
 
 # --- What schemathesis is told --------------------------------------------------------------------

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.factories import START, hash_of
 from tests.support.oracle import SAMPLES, File, Output, RegressionTest, Result, Run, Scenario
-
-#: How many scenarios a property is tried on; `make verify` tries more.
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "6"))
+from tests.support.thorough import EXAMPLES
 
 #: Looking for a smaller scenario that fails as well takes minutes: only for who asks for it.
 PHASES = (Phase.explicit, Phase.generate) + ((Phase.shrink,) if os.environ.get("TEST_SHRINK") else ())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
+
+#: How many random scenarios a property is tried on; `make verify` tries more.
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "6"))
 
 #: Marks what `make verify` runs and `make test` does not.
 thorough = pytest.mark.thorough

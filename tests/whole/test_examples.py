@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import database
 import pytest
 from flask import Flask
 from openapi_schema_validator import OAS30ReadValidator, OAS30WriteValidator
@@ -18,6 +17,7 @@ from api_v1.web.operation import REGISTRY
 from tests.support import examples
 from tests.support.contract.document import Json, operations, resolved
 from tests.support.contract.responses import FORMATS, closed
+from tests.support.fixtures import own_engine
 
 STORED: Json = json.loads((Path(openapi_examples.__file__).parent / "examples.json").read_text())
 
@@ -25,12 +25,8 @@ STORED: Json = json.loads((Path(openapi_examples.__file__).parent / "examples.js
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flask, Json]]:
     """The examples, recorded anew, and the app that answered."""
-    before, database.db_engine = database.db_engine, None
-    yield examples.recorded(tmp_path_factory.mktemp("demo"))
-    made = database.db_engine
-    assert made is not None
-    made.dispose()
-    database.db_engine = before
+    with own_engine():
+        yield examples.recorded(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""An empty database, and one pull request in it."""
+"""An empty database, and a pull request in it for tests that want one."""
 
 from __future__ import annotations
 
