@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import sqlalchemy as sa
@@ -157,6 +158,24 @@ def standalone(engine: sa.Engine, database_uri: str, repository: Path) -> Flask:
     import api_v1
 
     return api_v1.create_app(platform_config(database_uri, repository))
+
+
+#: The engines that have connected, of which those to a server are emptied after each module.
+_connected: WeakSet[sa.Engine] = WeakSet()
+
+
+@sa.event.listens_for(sa.Engine, "engine_connect")
+def _remember(connection: sa.Connection) -> None:
+    _connected.add(connection.engine)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def idle_connections_closed() -> Iterator[None]:
+    """Close what the pools of a module's tests hold; a server has 151 connections for all test processes together."""
+    yield
+    for engine in list(_connected):
+        if engine.dialect.name != "sqlite":
+            engine.dispose()
 
 
 @pytest.fixture(autouse=True)
