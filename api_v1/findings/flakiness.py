@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult, TestResultFile
 from api_v1.runs.bases import Context, is_complete, of_master
 from api_v1.verdicts.derivation import OUTSIDE
@@ -54,104 +53,100 @@ def flakiness(session: DbSession, context: Context, tests: Sequence[int], platfo
     """Return how flaky tests are on platforms; one statement, however many there are."""
     asked: dict[str, Any] = {"tests": list(tests), "forks": context.main_forks}
     asked |= {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
-    rows = session.execute(context.source.built(_results, len(platforms)), asked).all()
-    pairs, flips = _counted(row for row in rows if not row.lately)
-    flipped = _flipped(row for row in rows if row.lately)
+    pairs: dict[tuple[str, int], tuple[int, int]] = {}
+    flipped = set()
+    for platform, test, *counts in session.execute(context.source.built(_found, len(platforms)), asked):
+        if counts[0] is None:
+            flipped.add((platform.value, test))
+        else:
+            # MySQL sums to a decimal number.
+            pairs[platform.value, test] = (counts[0], int(counts[1]))
     keys = ((platform, test) for platform in platforms for test in tests)
-    return {key: Flakiness(pairs[key], flips[key], key in flipped) for key in keys}
+    return {key: Flakiness(*pairs.get(key, (0, 0)), key in flipped) for key in keys}
 
 
 _TESTS = sa.bindparam("tests", expanding=True, type_=sa.Integer)
 
 
-def _results(source: Sources, platforms: int) -> sa.Select[Any]:
-    """Select the results of tests in repeated runs of a commit, and in master's last runs on each platform.
+def _found(source: Sources, platforms: int) -> sa.CompoundSelect[Any]:
+    """Select the pairs and flips of tests, and the tests that flipped in master's last runs.
 
     Args:
         platforms: how many there are, that parameters name.
 
     Returns:
-        Rows of lately (whether it is for master's last runs), platform, commit_key, test_id, regression_id,
-        expected_rc, verdict (None for a pass), output_id, expected; in the order of runs. Of master's last runs there
-        are neither commit nor what was expected.
+        Rows of platform, regression_id, pairs, flips; both NULL in a row that says that the test flipped on master.
     """
-    parts = (_repeated(source, platforms), *(_lately_on(source.finished, index) for index in range(platforms)))
-    found = sa.union_all(*parts).subquery("found")
-    return sa.select(found).order_by(found.c.test_id)
+    return sa.union_all(_pairs(source, platforms), *(_flipped_on(source.finished, index) for index in range(platforms)))
+
+
+def _pairs(source: Sources, platforms: int) -> sa.Select[Any]:
+    """Count the pairs and flips of tests that have a pair: platform, regression_id, pairs, flips."""
+    found = _repeated(source, platforms).subquery("found").c
+    one, other = sa.orm.aliased(TestResultFile), sa.orm.aliased(TestResultFile)
+    # An output that is missing in one of both says nothing.
+    expected_otherwise = sa.exists().where(
+        *(one.test_id == found.test_id, one.regression_test_id == found.regression_id, stored_file(one)),
+        *(other.test_id == found.before, other.regression_test_id == found.regression_id, stored_file(other)),
+        *(other.regression_test_output_id == one.regression_test_output_id, ~sql.equals(one.expected, other.expected)),
+    )
+    flip = sa.case((found.failed != found.failed_before, 1), else_=0)
+    return (
+        sa.select(found.platform, found.regression_id, sa.func.count().label("pairs"), sa.func.sum(flip).label("flips"))
+        .where(found.before.is_not(None), found.expected_rc.is_not_distinct_from(found.expected_rc_before))
+        .where(~expected_otherwise)
+        .group_by(found.platform, found.regression_id)
+    )
 
 
 def _repeated(source: Sources, platforms: int) -> sa.Select[Any]:
-    """Select the results of tests in runs whose commit was run more than once on their platform, with their files."""
+    """Select the results of tests in runs whose commit was run more than once on their platform, each with the one before.
+
+    Returns:
+        Rows of platform, test_id, regression_id, expected_rc and failed; before, expected_rc_before and failed_before
+        are test_id, expected_rc and failed of the result before it, NULL where there is none.
+    """
     named = [sa.bindparam(f"platform_{index}", type_=Test.platform.type) for index in range(platforms)]
-    state, failure, result, file = source.state, source.failure, TestResult, TestResultFile
+    failure, result = source.failure, TestResult
     # Each result is then found by its key; with a list of tests all results of each run would be read.
     test = sa.orm.aliased(RegressionTest)
-    recent = (
-        sa.select(state.test_id, state.commit_key, Test.platform)
-        .join(Test, Test.id == state.test_id)
-        .order_by(state.test_id.desc())
-        .limit(RUNS)
-        .subquery("recent")
-        .c
-    )
-    same = sa.func.count().over(partition_by=[recent.commit_key, recent.platform]).label("same")
+    commit = sa.func.lower(Test.commit).label("commit")
+    recent = sa.select(Test.id, Test.platform, commit).order_by(Test.id.desc()).limit(RUNS).subquery("recent").c
+    same = sa.func.count().over(partition_by=[recent.commit, recent.platform]).label("same")
     run = sa.select(*recent, same).subquery("counted").c
     own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
-    files = sa.and_(
-        file.test_id == result.test_id, file.regression_test_id == result.regression_test_id, stored_file(file)
-    )
+    series = {"partition_by": [run.platform, run.commit, result.regression_test_id], "order_by": result.test_id}
+
+    def and_before(value: Any, name: str) -> tuple[Any, Any]:
+        return value.label(name), sa.func.lag(value).over(**series).label(f"{name}_before")
+
     return (
         sa.select(
-            sa.literal(value=False).label("lately"),
-            *(run.platform, run.commit_key, run.test_id),
-            *(result.regression_test_id.label("regression_id"), result.expected_rc, failure.verdict),
-            *(file.regression_test_output_id.label("output_id"), file.expected),
+            *(run.platform, result.test_id, result.regression_test_id.label("regression_id")),
+            sa.func.lag(result.test_id).over(**series).label("before"),
+            *and_before(result.expected_rc, "expected_rc"),
+            *and_before(_failed(failure), "failed"),
         )
-        .select_from(run.test_id.table)
+        .select_from(run.id.table)
         .join(test, test.id.in_(_TESTS))
-        .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
+        .join(result, sa.and_(result.test_id == run.id, result.regression_test_id == test.id))
         .outerjoin(failure.test_id.table, own)
-        .outerjoin(file, files)
-        .where(run.same > 1, run.platform.in_(named))
+        .where(run.same > 1, run.platform.in_(named), _counts(failure))
     )
 
 
-@dataclass
-class _Result:
-    """A result: whether the test failed, and what was expected of it."""
-
-    failed: bool
-    exit_code: int | None
-    hashes: dict[int, str]
-
-    def is_comparable(self, other: _Result) -> bool:
-        """Whether the same was expected of both; an output that is missing in one says nothing."""
-        both = self.hashes.keys() & other.hashes.keys()
-        return self.exit_code == other.exit_code and all(self.hashes[one] == other.hashes[one] for one in both)
+def _failed(failure: Any) -> sa.ColumnElement[int]:
+    """Be 1 for a failed result, else 0."""
+    return sa.case((failure.verdict.in_(FAILING), 1), else_=0)
 
 
-def _counted(rows: Iterable[Any]) -> tuple[defaultdict[tuple[str, int], int], defaultdict[tuple[str, int], int]]:
-    """Count adjacent pairs of results and flips, by platform and test."""
-    results: defaultdict[tuple[str, int, str], dict[int, _Result]] = defaultdict(dict)
-    for row in rows:
-        if row.verdict == OUTSIDE:
-            continue
-        of_commit = results[row.platform.value, row.regression_id, row.commit_key]
-        result = of_commit.setdefault(row.test_id, _Result(row.verdict in FAILING, row.expected_rc, {}))
-        if row.output_id is not None:
-            result.hashes[row.output_id] = row.expected
-    pairs: defaultdict[tuple[str, int], int] = defaultdict(int)
-    flips: defaultdict[tuple[str, int], int] = defaultdict(int)
-    for (platform, test, _commit), of_commit in results.items():
-        for one, other in pairwise(of_commit.values()):
-            if one.is_comparable(other):
-                pairs[platform, test] += 1
-                flips[platform, test] += one.failed != other.failed
-    return pairs, flips
+def _counts(failure: Any) -> sa.ColumnElement[bool]:
+    """Be true for a result of a test of the run's set."""
+    return sa.func.coalesce(failure.verdict, "") != OUTSIDE
 
 
-def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
-    """Select the results of tests in master's last complete runs on a platform."""
+def _flipped_on(source: Sources, index: int) -> sa.Select[Any]:
+    """Select the tests that both passed and failed in master's last complete runs on a platform."""
     state, failure, result = source.state, source.failure, TestResult
     test = sa.orm.aliased(RegressionTest)
     run = (
@@ -164,27 +159,14 @@ def _lately_on(source: Sources, index: int) -> sa.Select[Any]:
         .c
     )
     own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
+    nothing = sa.cast(sa.null(), sa.Integer)
     return (
-        sa.select(
-            sa.literal(value=True),
-            *(run.platform, _absent(sa.String(64)), run.test_id, result.regression_test_id),
-            *(_absent(sa.Integer()), failure.verdict, _absent(sa.Integer()), _absent(sa.String(64))),
-        )
+        sa.select(run.platform, result.regression_test_id, nothing, nothing)
         .select_from(run.test_id.table)
         .join(test, test.id.in_(_TESTS))
         .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
         .outerjoin(failure.test_id.table, own)
+        .where(_counts(failure))
+        .group_by(run.platform, result.regression_test_id)
+        .having(sa.func.min(_failed(failure)) != sa.func.max(_failed(failure)))
     )
-
-
-def _absent(kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
-    return sa.cast(sa.null(), kind)
-
-
-def _flipped(rows: Iterable[Any]) -> set[tuple[str, int]]:
-    """Return the tests, by platform, that gave different verdicts in two adjacent runs."""
-    failed: defaultdict[tuple[str, int], dict[int, bool]] = defaultdict(dict)
-    for row in rows:
-        if row.verdict != OUTSIDE:
-            failed[row.platform.value, row.regression_id][row.test_id] = row.verdict in FAILING
-    return {key for key, of_runs in failed.items() if len(set(of_runs.values())) > 1}

@@ -427,6 +427,7 @@ def _stored_files(
     parameters |= narrowing.parameters
     for index, run in enumerate(runs):
         values = {"run": run.run_id, "at": run.begun_at, "platform": getattr(TestPlatform, run.platform)}
+        values["whole"] = run.run_id not in narrowing.runs
         parameters |= {f"{name}_{index}": value for name, value in values.items()}
     files: FilesOfRuns = defaultdict(dict)
     candidates: list[list[Any]] = [[] for _ in runs]
@@ -468,24 +469,27 @@ def _sent(run: Run, rows: Iterable[Any], machine_minutes: int) -> Iterator[dict[
             return
 
 
-def _files(source: Sources, runs: int) -> sa.CompoundSelect[Any]:
+def _files(source: Sources, runs: int) -> sa.Select[Any]:
     """Select the files of the runs that the parameter `runs` names, and what was uploaded by the runs before each.
 
     Returns:
         Rows of of_run (None for a file of these runs, else the index of the one that may have been sent it), test_id,
         completed_at, regression_id, output_id, expected, got, wrong, ignored.
     """
-    file = TestResultFile
-    own = _file_columns(sa.cast(sa.null(), sa.Integer), file.test_id, sa.cast(sa.null(), sa.DateTime), file)
-    own = own.where(_wanted(file), stored_file(file))
-    return sa.union_all(own, *(_rolling_files(source, index) for index in range(runs)))
+    file, nothing = TestResultFile, (sa.cast(sa.null(), kind) for kind in (sa.Integer, sa.DateTime))
+    of_run, completed_at = nothing
+    own = _file_columns(of_run, file.test_id, completed_at, file).where(_wanted(file), stored_file(file))
+    found = sa.union_all(own, *(_rolling_files(source, index) for index in range(runs))).subquery("found").c
+    output = sa.orm.aliased(RegressionTestOutput)
+    ignored = sa.select(output.ignore).where(output.id == found.regression_test_output_id).scalar_subquery()
+    return sa.select(*found, mismatch(found).label("wrong"), ignored.label("ignored"))
 
 
 def _rolling_files(source: Sources, index: int) -> sa.Select[Any]:
     """Select what the last commit runs of the main repository had uploaded when a run began testing.
 
     The platform sends its workers the outputs of the newest completed one, whatever its branch and its result. A run
-    that uploaded nothing is there, too.
+    that uploaded nothing is there, too. Of the uploads are left out what `_wanted` leaves out of the run's own files.
     """
     state, file = source.state, sa.orm.aliased(TestResultFile)
     at = sa.bindparam(f"at_{index}", type_=sa.DateTime)
@@ -506,21 +510,16 @@ def _rolling_files(source: Sources, index: int) -> sa.Select[Any]:
         .subquery()
         .c
     )
-    uploaded = sa.and_(file.test_id == last.test_id, file.got.is_not(None), stored_file(file))
+    wanted = sa.or_(sa.bindparam(f"whole_{index}", type_=sa.Boolean), file.regression_test_id.in_(_ids("tests")))
+    uploaded = sa.and_(file.test_id == last.test_id, file.got.is_not(None), wanted, stored_file(file))
     columns = _file_columns(sa.literal(index), last.test_id, last.completed_at, file)
     return columns.select_from(last.test_id.table).outerjoin(file, uploaded)
 
 
 def _file_columns(of_run: Any, run_id: Any, completed_at: Any, file: Any) -> sa.Select[Any]:
-    output = sa.orm.aliased(RegressionTestOutput)
-    ignored = sa.select(output.ignore).where(output.id == file.regression_test_output_id).correlate(file)
     return sa.select(
         of_run.label("of_run"),
         run_id.label("test_id"),
         completed_at.label("completed_at"),
-        file.regression_test_id.label("regression_id"),
-        file.regression_test_output_id.label("output_id"),
-        *(file.expected, file.got),
-        mismatch(file).label("wrong"),
-        ignored.scalar_subquery().label("ignored"),
+        *(file.regression_test_id, file.regression_test_output_id, file.expected, file.got),
     )

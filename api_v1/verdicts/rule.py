@@ -147,7 +147,7 @@ def mismatch(file: Any = TestResultFile) -> sa.ColumnElement[bool]:
             variant.regression_test_output_id == file.regression_test_output_id,
             equals(variant.file_hashes, file.got),
         )
-        .correlate(file)
+        .correlate_except(variant)
         .exists()
     )
     return sa.and_(file.got.is_not(None), ~accepted)

@@ -232,7 +232,7 @@ class _Known:
 
 def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
     subject = run.subject
-    found = before_each(session, subject.context, [subject.run], older=0)
+    found = before_each(session, subject.context, [subject.run], older=0, alike=False)
     base = bases.of_newest_master(subject, found.of_run[subject.run.run_id].base)
     narrowing = _narrowing(subject.run, base.run, found)
     whole = comparison.against(session, subject, base, machine_minutes=machine_minutes, narrowing=narrowing)

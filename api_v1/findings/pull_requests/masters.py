@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from api_v1.database.platform import DbSession, Test, TestPlatform
 from api_v1.runs import bases
-from api_v1.runs.bases import MASTER, OLDER, Context, MasterRun, Run
+from api_v1.runs.bases import OLDER, Context, MasterRun, Run
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.rule import FAILING
 from api_v1.verdicts.stored import Sources
@@ -42,30 +42,27 @@ class Found:
     failing: Mapping[int, Iterable[int]] = field(default_factory=dict)
 
 
-def before_each(session: DbSession, context: Context, runs: Sequence[Run], *, older: int = OLDER) -> Found:
+def before_each(
+    session: DbSession, context: Context, runs: Sequence[Run], *, older: int = OLDER, alike: bool = True
+) -> Found:
     """Return what each of some runs is compared with; one statement, however many there are.
 
     Args:
         older: how many runs of master before the base are looked at.
+        alike: whether of the runs of master only those failures are wanted that are of tests failing in `runs` as well.
     """
     parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
     for index, run in enumerate(runs):
         parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
-    found: dict[int, Run] = {}
+    masters: dict[int, Run] = {}
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
-    for row in session.execute(context.source.built(_runs, len(runs), older), parameters):
-        if row.test_id not in found:
-            found[row.test_id] = bases.run_of(row)
+    for row in session.execute(context.source.built(_runs, len(runs), older, alike), parameters):
+        if row.platform is not None and row.test_id not in masters:
+            masters[row.test_id] = bases.run_of(row)
         if row.regression_id is not None:
             digests[row.test_id][row.regression_id] = row.observed
-    masters = [run for run in found.values() if _is_of_master(run, context)]
-    return Found({run.run_id: _before(run, masters, digests, older) for run in runs}, digests)
-
-
-def _is_of_master(run: Run, context: Context) -> bool:
-    """The conditions of `bases.of_master` and `bases.is_complete`, of a run that was read."""
-    is_main = run.branch == MASTER and not run.of_pull_request and run.fork_id in context.main_forks
-    return is_main and run.by_platform and run.is_complete
+    newest_first = sorted(masters.values(), key=lambda run: run.run_id, reverse=True)
+    return Found({run.run_id: _before(run, newest_first, digests, older) for run in runs}, digests)
 
 
 def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int, str | None]], most: int) -> Masters:
@@ -82,33 +79,39 @@ def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int,
     return Masters(base, [MasterRun(one, digests.get(one.run_id, {})) for one in references])
 
 
-def _runs(source: Sources, runs: int, older: int) -> sa.Select[Any]:
-    """Select the runs that the parameter `runs` names and the newest runs of master before each, with their failures.
+def _runs(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSelect[Any]:
+    """Select the newest runs of master before each run that the parameter `runs` names, and the failures of all.
 
     Args:
         runs: of how many runs there are the parameters `before_0`, `platform_0` and so on.
         older: how many runs of master before the base of each.
+        alike: whether to leave out failures of master of tests that did not fail in one of the named runs.
 
     Returns:
-        Rows of `bases.select_runs`, newest run first, with regression_id and observed.
+        Rows of `bases.select_runs` with regression_id and observed; of the named runs only the id and the failures.
     """
-    ids = sa.bindparam("runs", expanding=True, type_=sa.Integer)
     windows = (sa.select(_masters_before(source.finished, index, older).subquery()) for index in range(runs))
     masters = sa.union(*windows).subquery("masters").c
-    named = _with_failures(source).where(source.state.test_id.in_(ids))
-    of_master = _with_failures(source.finished).join(
-        masters.test_id.table, masters.test_id == source.finished.state.test_id
+    failure = source.finished.failure
+    failed = [failure.test_id == masters.test_id, failure.verdict.in_(FAILING)]
+    if alike:
+        named = source.failure.test_id.table.alias("named").c
+        failed.append(failure.regression_id.in_(_named(sa.select(named.regression_id), named)))
+    of_master = (
+        bases.select_runs(source.finished.state)
+        .join(masters.test_id.table, masters.test_id == source.finished.state.test_id)
+        .outerjoin(failure.test_id.table, sa.and_(*failed))
+        .add_columns(failure.regression_id, failure.observed)
     )
-    # One of the named runs may be of master.
-    both = sa.union_all(named, of_master.where(masters.test_id.not_in(ids))).subquery("runs")
-    return sa.select(both).order_by(both.c.test_id.desc())
+    own, (_, *unknown, _test, _digest) = source.failure, of_master.selected_columns
+    values = (own.test_id, *(sa.null().label(column.name) for column in unknown), own.regression_id, own.observed)
+    return sa.union_all(of_master, _named(sa.select(*values), own))
 
 
-def _with_failures(source: Sources) -> sa.Select[Any]:
-    state, failure = source.state, source.failure
-    failed = sa.and_(failure.test_id == state.test_id, failure.verdict.in_(FAILING))
-    rows = bases.select_runs(state).outerjoin(failure.test_id.table, failed)
-    return rows.add_columns(failure.regression_id, failure.observed)
+def _named(query: sa.Select[Any], failure: Any) -> sa.Select[Any]:
+    """Narrow a query to the failures of the runs that the parameter `runs` names."""
+    ids = sa.bindparam("runs", expanding=True, type_=sa.Integer)
+    return query.where(failure.test_id.in_(ids), failure.verdict.in_(FAILING))
 
 
 def _masters_before(source: Sources, index: int, older: int) -> sa.Select[Any]:
