@@ -19,7 +19,7 @@ from api_v1.runs.references import RunReference
 __all__ = ["PullRequest", "get"]
 
 #: The failing tests, the tests that flipped, and the runs of a commit that are listed.
-TESTS, FLIPPED, LISTED_RUNS = 10, 5, 5
+TESTS, FLIPPED, LISTED_RUNS = 8, 5, 5
 
 
 @dataclass(frozen=True)

@@ -54,32 +54,29 @@ def before_each(
     parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
     for index, run in enumerate(runs):
         parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
-    masters: dict[int, Run] = {}
+    newest: dict[int, Run] = {}
+    masters: dict[int, tuple[str, RunReference]] = {}
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
-    for row in session.execute(context.source.built(_runs, len(runs), older, alike), parameters):
-        if row.platform is not None and row.test_id not in masters:
-            masters[row.test_id] = bases.run_of(row)
+    for row in session.execute(context.source.built(_found, len(runs), older, alike), parameters):
+        if row.status is not None:
+            newest[row.test_id] = bases.run_of(row)
+        elif row.platform is not None and row.test_id not in masters:
+            masters[row.test_id] = (row.platform.value, RunReference(row.test_id, row.commit, row.created_at))
         if row.regression_id is not None:
             digests[row.test_id][row.regression_id] = row.observed
-    newest_first = sorted(masters.values(), key=lambda run: run.run_id, reverse=True)
-    return Found({run.run_id: _before(run, newest_first, digests, older) for run in runs}, digests)
+    newest_first = [masters[run_id] for run_id in sorted(masters, reverse=True)]
+
+    def before(run: Run) -> Masters:
+        found = [one for platform, one in newest_first if platform == run.platform and one.run_id < run.run_id]
+        if not found:
+            return NOTHING
+        base, *others = found[: 1 + older]
+        return Masters(newest[base.run_id], [MasterRun(one, digests.get(one.run_id, {})) for one in others])
+
+    return Found({run.run_id: before(run) for run in runs}, digests)
 
 
-def _before(run: Run, masters: Iterable[Run], digests: Mapping[int, Mapping[int, str | None]], most: int) -> Masters:
-    """Return what a run is compared with.
-
-    Args:
-        masters: runs of master, newest first, those that are looked for among them.
-    """
-    found = [one for one in masters if one.platform == run.platform and one.run_id < run.run_id]
-    if not found:
-        return NOTHING
-    base, *older = found[: 1 + most]
-    references = (RunReference(one.run_id, one.commit, one.created_at) for one in older)
-    return Masters(base, [MasterRun(one, digests.get(one.run_id, {})) for one in references])
-
-
-def _runs(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSelect[Any]:
+def _found(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSelect[Any]:
     """Select the newest runs of master before each run that the parameter `runs` names, and the failures of all.
 
     Args:
@@ -88,24 +85,47 @@ def _runs(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSel
         alike: whether to leave out failures of master of tests that did not fail in one of the named runs.
 
     Returns:
-        Rows of `bases.select_runs` with regression_id and observed; of the named runs only the id and the failures.
+        Rows of `bases.select_runs` with regression_id and observed. Those of bases have all but the last two; those of
+        runs of master have the id, the commit, the time and the platform, and of each failure these two; those of the
+        named runs have the id and these two. What a row has not is NULL: a row of all columns takes long to read.
     """
-    windows = (sa.select(_masters_before(source.finished, index, older).subquery()) for index in range(runs))
-    masters = sa.union(*windows).subquery("masters").c
-    failure = source.finished.failure
-    failed = [failure.test_id == masters.test_id, failure.verdict.in_(FAILING)]
+    state, failure = source.finished.state, source.finished.failure
+    base, master = (_before_each(source.finished, runs, most) for most in (1, 1 + older))
+    failed = [failure.test_id == master.test_id, failure.verdict.in_(FAILING)]
     if alike:
         named = source.failure.test_id.table.alias("named").c
         failed.append(failure.regression_id.in_(_named(sa.select(named.regression_id), named)))
-    of_master = (
-        bases.select_runs(source.finished.state)
-        .join(masters.test_id.table, masters.test_id == source.finished.state.test_id)
+    of_bases = bases.select_runs(state).join(base.test_id.table, base.test_id == state.test_id)
+    of_bases = of_bases.add_columns(*(sa.cast(sa.null(), failure[name].type).label(name) for name in _FAILURE))
+    columns = list(of_bases.selected_columns.keys())
+    of_masters = (
+        sa.select(*_only(columns, state.test_id, Test.commit, state.created_at, Test.platform, *_failed(failure)))
+        .select_from(master.test_id.table)
+        .join(state.test_id.table, state.test_id == master.test_id)
+        .join(Test, Test.id == master.test_id)
         .outerjoin(failure.test_id.table, sa.and_(*failed))
-        .add_columns(failure.regression_id, failure.observed)
     )
-    own, (_, *unknown, _test, _digest) = source.failure, of_master.selected_columns
-    values = (own.test_id, *(sa.null().label(column.name) for column in unknown), own.regression_id, own.observed)
-    return sa.union_all(of_master, _named(sa.select(*values), own))
+    own = source.failure
+    return sa.union_all(of_bases, of_masters, _named(sa.select(*_only(columns, own.test_id, *_failed(own))), own))
+
+
+_FAILURE = ("regression_id", "observed")
+
+
+def _failed(failure: Any) -> list[Any]:
+    return [failure[name] for name in _FAILURE]
+
+
+def _only(names: Sequence[str], *columns: Any) -> list[Any]:
+    """Return these columns at their places among some names, and NULL at the others."""
+    by_name = {column.key: column for column in columns}
+    return [by_name.get(name, sa.null().label(name)) for name in names]
+
+
+def _before_each(source: Sources, runs: int, most: int) -> Any:
+    """Return the columns of the newest complete runs of master before each of some runs: test_id."""
+    windows = (sa.select(_masters_before(source, index, most).subquery()) for index in range(runs))
+    return sa.union(*windows).subquery().c
 
 
 def _named(query: sa.Select[Any], failure: Any) -> sa.Select[Any]:
@@ -114,7 +134,7 @@ def _named(query: sa.Select[Any], failure: Any) -> sa.Select[Any]:
     return query.where(failure.test_id.in_(ids), failure.verdict.in_(FAILING))
 
 
-def _masters_before(source: Sources, index: int, older: int) -> sa.Select[Any]:
+def _masters_before(source: Sources, index: int, most: int) -> sa.Select[Any]:
     """Select the newest complete runs of master before a run: test_id.
 
     Args:
@@ -127,5 +147,5 @@ def _masters_before(source: Sources, index: int, older: int) -> sa.Select[Any]:
         .where(*bases.of_master(state), *bases.is_complete(state))
         .where(Test.platform == sa.bindparam(f"platform_{index}"), state.test_id < sa.bindparam(f"before_{index}"))
         .order_by(state.test_id.desc())
-        .limit(1 + older)
+        .limit(most)
     )
