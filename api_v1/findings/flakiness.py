@@ -100,7 +100,7 @@ def _pairs(source: Sources, platforms: int) -> sa.Select[Any]:
 
 
 def _repeated(source: Sources, platforms: int) -> sa.Select[Any]:
-    """Select the results of tests in runs whose commit was run more than once on their platform, each with the one before.
+    """Select the results of tests in runs whose commit was run more than once on their platform, with the ones before.
 
     Returns:
         Rows of platform, test_id, regression_id, expected_rc and failed; before, expected_rc_before and failed_before
@@ -115,17 +115,17 @@ def _repeated(source: Sources, platforms: int) -> sa.Select[Any]:
     same = sa.func.count().over(partition_by=[recent.commit, recent.platform]).label("same")
     run = sa.select(*recent, same).subquery("counted").c
     own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
-    series = {"partition_by": [run.platform, run.commit, result.regression_test_id], "order_by": result.test_id}
+    series = [run.platform, run.commit, result.regression_test_id]
 
-    def and_before(value: Any, name: str) -> tuple[Any, Any]:
-        return value.label(name), sa.func.lag(value).over(**series).label(f"{name}_before")
+    def before(value: Any) -> sa.Over[Any]:
+        return sa.func.lag(value).over(partition_by=series, order_by=result.test_id)
 
     return (
         sa.select(
             *(run.platform, result.test_id, result.regression_test_id.label("regression_id")),
-            sa.func.lag(result.test_id).over(**series).label("before"),
-            *and_before(result.expected_rc, "expected_rc"),
-            *and_before(_failed(failure), "failed"),
+            *(result.expected_rc, _failed(failure).label("failed"), before(result.test_id).label("before")),
+            before(result.expected_rc).label("expected_rc_before"),
+            before(_failed(failure)).label("failed_before"),
         )
         .select_from(run.id.table)
         .join(test, test.id.in_(_TESTS))
