@@ -91,19 +91,21 @@ def _found(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSe
     """
     state, failure = source.finished.state, source.finished.failure
     base, master = (_before_each(source.finished, runs, most) for most in (1, 1 + older))
-    failed = [failure.test_id == master.test_id, failure.verdict.in_(FAILING)]
+    failures = failure.test_id.table
     if alike:
         named = source.failure.test_id.table.alias("named").c
-        failed.append(failure.regression_id.in_(_named(sa.select(named.regression_id), named)))
+        # A derived table: of a subquery with IN in the condition of an outer join MySQL 9.7 loses the conditions.
+        tests = _named(sa.select(named.regression_id).distinct(), named).subquery("tests")
+        failures = failures.join(tests, tests.c.regression_id == failure.regression_id)
     of_bases = bases.select_runs(state).join(base.test_id.table, base.test_id == state.test_id)
-    of_bases = of_bases.add_columns(*(sa.cast(sa.null(), failure[name].type).label(name) for name in _FAILURE))
+    of_bases = of_bases.add_columns(*(sa.null().label(name) for name in _FAILURE))
     columns = list(of_bases.selected_columns.keys())
     of_masters = (
         sa.select(*_only(columns, state.test_id, Test.commit, state.created_at, Test.platform, *_failed(failure)))
         .select_from(master.test_id.table)
         .join(state.test_id.table, state.test_id == master.test_id)
         .join(Test, Test.id == master.test_id)
-        .outerjoin(failure.test_id.table, sa.and_(*failed))
+        .outerjoin(failures, sa.and_(failure.test_id == master.test_id, failure.verdict.in_(FAILING)))
     )
     own = source.failure
     return sa.union_all(of_bases, of_masters, _named(sa.select(*_only(columns, own.test_id, *_failed(own))), own))
