@@ -11,7 +11,8 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,29 +49,56 @@ def set_budget(milliseconds: int) -> None:
     _budget = milliseconds / 1000
 
 
+def budget() -> float:
+    """Return for how many seconds a request refreshes stored states before it answers."""
+    return _budget
+
+
 # --- One step at a time ---------------------------------------------------------------------------
 
 
-def refresh(engine: sa.Engine, budget: float | None = None) -> bool:
+@dataclass(frozen=True)
+class Step:
+    """A piece of work.
+
+    Attributes:
+        done: the changes that it dealt with.
+        left: the runs that were in the change log when it began, and that it did not store.
+    """
+
+    done: Sequence[Any] = ()
+    left: Collection[int] = ()
+
+
+def refresh(engine: sa.Engine, budget: float | None = None, *, runs: Collection[int] | None = None) -> bool:
     """Store what changed or is missing, until there is nothing left or the budget is used up.
 
     A state that cannot be stored is logged; the answer is given without it.
 
     Args:
         budget: seconds; the step that begins within them is finished.
+        runs: runs that were in the change log. If they are given, it is enough that none of them is left there: while
+            a run is being reported it changes all the time, and to follow it to the end would only take time.
 
     Returns:
         Whether nothing was left.
     """
     end = time.monotonic() + (_budget if budget is None else budget)
+    waiting = None if runs is None else set(runs)
     try:
         with refresh_lock.connection(engine) as connection:
             while time.monotonic() < end:
                 try:
-                    if not step(connection):
-                        return True
+                    done = step(connection)
                 except Locked:
                     time.sleep(PAUSE)
+                    continue
+                if done is None:
+                    return True
+                if waiting is not None:
+                    waiting &= set(done.left)
+                    if not waiting:
+                        return True
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
@@ -96,13 +124,13 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
                 break
         while True:
             try:
-                more = step(connection)
+                done = step(connection)
             except Locked:
                 time.sleep(PAUSE)
                 continue
             if progress is not None:
                 progress(*_known(connection))
-            if not more:
+            if done is None:
                 return
 
 
@@ -114,32 +142,33 @@ def _known(connection: sa.Connection) -> tuple[int, int]:
     return int(row[0] or 0), row[1]
 
 
-def step(connection: sa.Connection) -> bool:
-    """Do one piece of work in a transaction of its own; return whether there was any.
+def step(connection: sa.Connection) -> Step | None:
+    """Do one piece of work in a transaction of its own; return None if there was none.
 
     Raises:
         Locked: another refresher is at work.
     """
     with refresh_lock.only_refresher(connection) as refresh_row:
         done = _work(connection, refresh_row)
-    change_log.remove(connection, done or ())
-    return done is not None
+    change_log.remove(connection, () if done is None else done.done)
+    return done
 
 
-def _work(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
-    """Do the next piece of work; return the changes that are done by it, or None when there is nothing to do."""
+def _work(connection: sa.Connection, row: Any) -> Step | None:
+    """Do the next piece of work."""
     trusted = connection.scalar(sa.select(sa.and_(*freshness.intact(row.generation))))
     if not trusted:
         _begin_anew(connection, row)
-        return []
+        return Step()
     changed = connection.execute(_CHANGED).all()
     by_kind = defaultdict(list)
     for change in changed:
         by_kind[change.kind].append(change)
+    runs = [change.target for change in by_kind[Kind.RUN]]
     of_tests = [*by_kind[Kind.OUTPUT], *by_kind[Kind.TEST], *by_kind[Kind.CATALOGUE]]
     if by_kind[Kind.ALL] or len(of_tests) > ONE_BY_ONE:
         _begin_anew(connection, row)
-        return [*by_kind[Kind.ALL], *of_tests]
+        return Step([*by_kind[Kind.ALL], *of_tests], runs)
     for kind, work in (
         (Kind.OUTPUT, rejudging.judge_output),
         (Kind.TEST, rejudging.judge_test),
@@ -147,15 +176,14 @@ def _work(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
     ):
         if found := by_kind[kind]:
             work(connection, found[0].target)
-            return found[:1]
-    runs = by_kind[Kind.RUN][:CHUNK]
+            return Step(found[:1], runs)
     if not runs:
         if unrecorded := _unrecorded(connection):
             store(connection, row, unrecorded)
-            return []
-        return _next_range(connection, row)
-    store(connection, row, [change.target for change in runs])
-    return runs
+            return Step()
+        return Step() if _next_range(connection, row) else None
+    store(connection, row, runs[:CHUNK])
+    return Step(by_kind[Kind.RUN][:CHUNK], runs[CHUNK:])
 
 
 _CHANGED = (
@@ -190,24 +218,28 @@ def _begin_anew(connection: sa.Connection, row: Any) -> None:
     )
 
 
-def _next_range(connection: sa.Connection, row: Any) -> Sequence[Any] | None:
-    """Store the next runs below those that are stored: newest first, because they are read most."""
+def _next_range(connection: sa.Connection, row: Any) -> bool:
+    """Store the next runs below those that are stored: newest first, because they are read most.
+
+    Returns:
+        Whether there was anything to do.
+    """
     if row.complete:
-        return None
+        return False
     below = sa.select(Test.id).where(Test.id < row.position).order_by(Test.id.desc()).limit(CHUNK)
     runs = connection.scalars(below).all()
     if runs:
         # Runs whose creation time depends on these are below them, and derived later.
         store(connection, row, runs, with_dependents=False)
         state_tables.update_refresh(connection, position=min(runs))
-        return []
+        return True
     # Delete the rows of runs that are gone, and of earlier generations.
     connection.execute(sa.delete(RunState).where(RunState.generation != row.generation))
     known = sa.select(RunState.test_id)
     for table in state_tables.FAILURES:
         connection.execute(sa.delete(table).where(table.c.test_id.not_in(known)))
     state_tables.update_refresh(connection, complete=True, position=0, audit_ended_at=now())
-    return []
+    return True
 
 
 # --- Runs -----------------------------------------------------------------------------------------

@@ -244,15 +244,16 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
         VerdictsRebuilding: the filter or the failures depend on the results of more runs than one request can derive.
     """
     engine = session.get_bind().engine
-    found = pending(session, look=_is_time_to_look(engine))
+    look = _is_time_to_look(engine)
+    found, end = pending(session, look=look), time.monotonic() + refresher.budget()
     for _ in range(ATTEMPTS):
-        if not found:
+        if not found or (not found.unknown and time.monotonic() > end):
             break
         session.rollback()
-        done = refresher.refresh(engine)
-        found = pending(session)
-        # Changes added meanwhile concern many runs only if baselines are edited at this moment.
-        if not (done and found.unknown):
+        done = refresher.refresh(engine, runs=None if found.unknown else found.runs)
+        # What changed meanwhile has to be stored as well: rows of a result whose state is not would count as a pass.
+        found = pending(session, look=look or found.unknown)
+        if not done:
             break
     if found:
         # Some of the changes are missing in the change log: the next request has to look again.

@@ -34,7 +34,7 @@ def test_a_status_filter_over_too_many_unknown_runs_reports_its_progress(
     steps = []
     step = refresher.step
 
-    def spy(connection: sa.Connection) -> bool:
+    def spy(connection: sa.Connection) -> refresher.Step | None:
         # One step uses up the budget of its request.
         refresher_end.append(True)
         steps.append(step(connection))
