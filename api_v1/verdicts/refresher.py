@@ -11,9 +11,9 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -42,6 +42,8 @@ failures = ThrottledLog(logging.getLogger(__name__), "run states cannot be store
 
 _budget = DEFAULT_BUDGET
 
+_T = TypeVar("_T")
+
 
 def set_budget(milliseconds: int) -> None:
     """Set for how long a request refreshes stored states before it answers."""
@@ -63,28 +65,30 @@ class Step:
 
     Attributes:
         done: the changes that it dealt with.
-        left: the runs that were in the change log when it began, and that it did not store.
+        left: those of the others in the change log, of the beginning of the step, that have to be dealt with.
     """
 
     done: Sequence[Any] = ()
-    left: Collection[int] = ()
+    left: Sequence[Any] = ()
 
 
-def refresh(engine: sa.Engine, budget: float | None = None, *, runs: Collection[int] | None = None) -> bool:
+def refresh(
+    engine: sa.Engine, budget: float | None = None, *, changes: Iterable[tuple[str, int]] | None = None
+) -> bool:
     """Store what changed or is missing, until there is nothing left or the budget is used up.
 
     A state that cannot be stored is logged; the answer is given without it.
 
     Args:
         budget: seconds; the step that begins within them is finished.
-        runs: runs that were in the change log. If they are given, it is enough that none of them is left there: while
-            a run is being reported it changes all the time, and to follow it to the end would only take time.
+        changes: kind and target of changes that were seen. If they are given, it is enough that none of them is left in
+            the change log: a run that is being reported changes all the time, and following it would only take time.
 
     Returns:
         Whether nothing was left.
     """
     end = time.monotonic() + (_budget if budget is None else budget)
-    waiting = None if runs is None else set(runs)
+    waiting = None if changes is None else set(changes)
     try:
         with refresh_lock.connection(engine) as connection:
             while time.monotonic() < end:
@@ -96,7 +100,7 @@ def refresh(engine: sa.Engine, budget: float | None = None, *, runs: Collection[
                 if done is None:
                     return True
                 if waiting is not None:
-                    waiting &= set(done.left)
+                    waiting &= {(change.kind, change.target) for change in done.left}
                     if not waiting:
                         return True
     except DBAPIError as error:
@@ -110,33 +114,71 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
     """Store the states of all runs that changed or are missing.
 
     Args:
-        everything: derive every run anew.
+        everything: derive every run anew, the newest first; until then what is stored of it is answered.
         progress: called with the number of runs that are known and of all runs, after each step.
     """
+
+    def tell(position: int | None = None) -> None:
+        if progress is not None:
+            progress(*_known(connection, position))
+
     with refresh_lock.connection(engine) as connection:
-        while everything:
-            try:
-                with refresh_lock.only_refresher(connection) as refresh_row:
-                    _begin_anew(connection, refresh_row)
-            except Locked:
-                time.sleep(PAUSE)
-            else:
-                break
-        while True:
-            try:
-                done = step(connection)
-            except Locked:
-                time.sleep(PAUSE)
-                continue
-            if progress is not None:
-                progress(*_known(connection))
-            if done is None:
-                return
+        position = _unless_locked(_begin_again, connection) if everything else 0
+        while position:
+            position = _unless_locked(_derive_below, connection, position)
+            tell(position)
+        while _unless_locked(step, connection) is not None:
+            tell()
+        tell()
 
 
-def _known(connection: sa.Connection) -> tuple[int, int]:
-    position = sa.select(sa.case((Refresh.complete, 0), else_=Refresh.position)).where(Refresh.id == freshness.ONLY)
-    known = sa.func.sum(sa.case((Test.id >= position.scalar_subquery(), 1), else_=0))
+def _unless_locked(work: Callable[..., _T], *arguments: Any) -> _T:
+    """Return what some work returns, which waits while another refresher is at work."""
+    while True:
+        try:
+            return work(*arguments)
+        except Locked:
+            time.sleep(PAUSE)
+
+
+def _begin_again(connection: sa.Connection) -> int:
+    """Return the id below which all runs are to be derived anew, one by one; 0 where nothing stored is of use."""
+    with refresh_lock.only_refresher(connection) as row:
+        if not (row.complete and _is_intact(connection, row)):
+            _begin_anew(connection, row)
+            return 0
+        state_tables.update_refresh(connection, expected_tests=rejudging.expected_digest(connection))
+        return (connection.scalar(sa.select(sa.func.max(Test.id))) or 0) + 1
+
+
+def _derive_below(connection: sa.Connection, position: int) -> int:
+    """Derive and store the next runs below one; return the id of the last, 0 after the very last."""
+    with refresh_lock.only_refresher(connection) as row:
+        runs = _next_below(connection, position)
+        if row.complete and runs:
+            # Whatever depends on these is below them, or in the change log.
+            store(connection, row, runs, with_dependents=False)
+            return min(runs)
+        _delete_states(connection, sa.and_(RunState.test_id > 0, RunState.test_id.not_in(sa.select(Test.id))))
+        return 0
+
+
+def _next_below(connection: sa.Connection, position: int) -> Sequence[int]:
+    return connection.scalars(sa.select(Test.id).where(Test.id < position).order_by(Test.id.desc()).limit(CHUNK)).all()
+
+
+def _delete_states(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Delete stored states, and all failures that have none."""
+    connection.execute(sa.delete(RunState).where(which))
+    known = sa.select(RunState.test_id)
+    for table in state_tables.FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id.not_in(known)))
+
+
+def _known(connection: sa.Connection, position: int | None) -> tuple[int, int]:
+    stored = sa.select(sa.case((Refresh.complete, 0), else_=Refresh.position)).where(Refresh.id == freshness.ONLY)
+    first = stored.scalar_subquery() if position is None else sa.literal(position)
+    known = sa.func.sum(sa.case((Test.id >= first, 1), else_=0))
     row = connection.execute(sa.select(known, sa.func.count()).select_from(Test)).one()
     connection.rollback()
     return int(row[0] or 0), row[1]
@@ -156,19 +198,17 @@ def step(connection: sa.Connection) -> Step | None:
 
 def _work(connection: sa.Connection, row: Any) -> Step | None:
     """Do the next piece of work."""
-    trusted = connection.scalar(sa.select(sa.and_(*freshness.intact(row.generation))))
-    if not trusted:
+    if not _is_intact(connection, row):
         _begin_anew(connection, row)
         return Step()
     changed = connection.execute(_CHANGED).all()
     by_kind = defaultdict(list)
     for change in changed:
         by_kind[change.kind].append(change)
-    runs = [change.target for change in by_kind[Kind.RUN]]
     of_tests = [*by_kind[Kind.OUTPUT], *by_kind[Kind.TEST], *by_kind[Kind.CATALOGUE]]
     if by_kind[Kind.ALL] or len(of_tests) > ONE_BY_ONE:
         _begin_anew(connection, row)
-        return Step([*by_kind[Kind.ALL], *of_tests], runs)
+        return Step([*by_kind[Kind.ALL], *of_tests])
     for kind, work in (
         (Kind.OUTPUT, rejudging.judge_output),
         (Kind.TEST, rejudging.judge_test),
@@ -176,14 +216,20 @@ def _work(connection: sa.Connection, row: Any) -> Step | None:
     ):
         if found := by_kind[kind]:
             work(connection, found[0].target)
-            return Step(found[:1], runs)
+            return Step(found[:1], [change for change in changed if change is not found[0]])
+    runs = by_kind[Kind.RUN]
     if not runs:
         if unrecorded := _unrecorded(connection):
             store(connection, row, unrecorded)
             return Step()
         return Step() if _next_range(connection, row) else None
-    store(connection, row, runs[:CHUNK])
-    return Step(by_kind[Kind.RUN][:CHUNK], runs[CHUNK:])
+    store(connection, row, [change.target for change in runs[:CHUNK]])
+    return Step(runs[:CHUNK], runs[CHUNK:])
+
+
+def _is_intact(connection: sa.Connection, row: Any) -> bool:
+    """Return whether none of our tables was emptied."""
+    return bool(connection.scalar(sa.select(sa.and_(*freshness.intact(row.generation)))))
 
 
 _CHANGED = (
@@ -226,18 +272,13 @@ def _next_range(connection: sa.Connection, row: Any) -> bool:
     """
     if row.complete:
         return False
-    below = sa.select(Test.id).where(Test.id < row.position).order_by(Test.id.desc()).limit(CHUNK)
-    runs = connection.scalars(below).all()
-    if runs:
+    if runs := _next_below(connection, row.position):
         # Runs whose creation time depends on these are below them, and derived later.
         store(connection, row, runs, with_dependents=False)
         state_tables.update_refresh(connection, position=min(runs))
         return True
-    # Delete the rows of runs that are gone, and of earlier generations.
-    connection.execute(sa.delete(RunState).where(RunState.generation != row.generation))
-    known = sa.select(RunState.test_id)
-    for table in state_tables.FAILURES:
-        connection.execute(sa.delete(table).where(table.c.test_id.not_in(known)))
+    # Those of runs that are gone, and of earlier generations.
+    _delete_states(connection, RunState.generation != row.generation)
     state_tables.update_refresh(connection, complete=True, position=0, audit_ended_at=now())
     return True
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -55,14 +55,22 @@ class Pending:
     """The runs that have to be derived before the stored states are right.
 
     Attributes:
-        runs: the runs that changed.
-        unknown: whether other runs, or too many, may have changed as well.
+        changes: the kind and the target of each change.
         position: the runs from this one on are stored; None when nothing stored can be relied upon.
     """
 
-    runs: Sequence[int]
-    unknown: bool
+    changes: Collection[tuple[str, int]]
     position: int | None
+
+    @functools.cached_property
+    def runs(self) -> Sequence[int]:
+        """The runs that changed."""
+        return sorted(target for kind, target in self.changes if kind == Kind.RUN)
+
+    @functools.cached_property
+    def unknown(self) -> bool:
+        """Whether other runs, or too many, may have changed as well."""
+        return self.position != 0 or not len(self.changes) == len(self.runs) <= DERIVED_AT_MOST
 
     def __bool__(self) -> bool:
         return bool(self.runs) or self.unknown
@@ -76,9 +84,7 @@ def pending(session: DbSession | sa.Connection, *, look: bool = True) -> Pending
     """
     found = session.execute(_pending(look)).all()
     position = next((row.target for row in found if row.kind == _POSITION), None)
-    runs = sorted({row.target for row in found if row.kind == Kind.RUN})
-    others = any(row.kind not in (Kind.RUN, _POSITION) for row in found)
-    return Pending(runs, others or position != 0 or len(runs) > DERIVED_AT_MOST, position)
+    return Pending({(row.kind, row.target) for row in found if row.kind != _POSITION}, position)
 
 
 _POSITION = "position"
@@ -250,7 +256,7 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
         if not found or (not found.unknown and time.monotonic() > end):
             break
         session.rollback()
-        done = refresher.refresh(engine, runs=None if found.unknown else found.runs)
+        done = refresher.refresh(engine, changes=found.changes if found.position == 0 else None)
         # What changed meanwhile has to be stored as well: rows of a result whose state is not would count as a pass.
         found = pending(session, look=look or found.unknown)
         if not done:

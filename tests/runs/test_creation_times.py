@@ -248,14 +248,14 @@ def test_an_unrecorded_time_is_inferred(case: str, session: Session) -> None:
     assert single == [listed[run] for run in ids] == again == expected
 
 
-@pytest.mark.parametrize("pending", [None, Pending([], unknown=True, position=None)])
+@pytest.mark.parametrize("pending", [None, Pending([], position=None)])
 @pytest.mark.parametrize("sort", ["created_at", "-created_at"])
 def test_order_is_by_time_and_then_by_id(
     sort: str, pending: Pending | None, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if pending is not None:
         monkeypatch.setattr(stored, "pending", lambda _session, **_: pending)
-        monkeypatch.setattr(refresher, "refresh", lambda _engine: None)
+        monkeypatch.setattr(refresher, "refresh", lambda _engine, **_: None)
     times = [TIMES[3], TIMES[1], None, TIMES[2], TIMES[1], TIMES[3], None, TIMES[1]]
     ids = [insert(session, [], time) for time in times]
     session.commit()

@@ -271,3 +271,25 @@ def test_a_rebuild_reports_its_progress_and_its_end(scenario: VerdictScenario, m
     told.clear()
     refresher.rebuild(scenario.engine, progress=lambda known, runs: told.append((known, runs)))
     assert len(told) == 1, "nothing was noted, so there is nothing to do"
+
+
+def test_readers_are_answered_while_every_run_is_derived_anew(
+    scenario: VerdictScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored of a run is answered until its turn; the states of runs that are gone are deleted."""
+    monkeypatch.setattr(refresher, "CHUNK", 4)
+    with scenario.engine.begin() as connection:
+        generation = connection.scalar(sa.select(Refresh.generation))
+        connection.execute(sa.insert(RunState).values(test_id=10**6, generation=generation, status="pass"))
+    answers = []
+
+    def read(known: int, runs: int) -> None:
+        answers.append(asked(scenario, "pass").status_code)
+
+    by_sql(scenario, CHANGES["a variant changes"].writes)
+    refresher.rebuild(scenario.engine, everything=True, progress=read)
+    assert len(answers) > 2
+    assert set(answers) == {200}
+    assert scenario.differing() == set()
+    with scenario.engine.connect() as connection:
+        assert connection.scalar(sa.select(RunState.test_id).where(RunState.test_id == 10**6)) is None

@@ -133,7 +133,7 @@ def nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch, found: Pending) -> It
     """Let every request find the same things pending, and store nothing of them."""
     with monkeypatch.context() as patch:
         patch.setattr(stored, "pending", lambda _session, **_: found)
-        patch.setattr(refresher, "refresh", lambda _engine: None)
+        patch.setattr(refresher, "refresh", lambda _engine, **_: None)
         yield
 
 
@@ -148,12 +148,12 @@ def test_answers_do_not_depend_on_what_is_stored(
     changed = data.draw(st.lists(st.sampled_from(run_ids), min_size=1, unique=True).map(sorted))
     # One that was deleted changed, too.
     for some in (changed, [*run_ids, max(run_ids) + 1]):
-        with nothing_can_be_stored(monkeypatch, Pending(some, unknown=False, position=0)):
+        with nothing_can_be_stored(monkeypatch, Pending({("run", run) for run in some}, position=0)):
             assert reader.everything(scenario) == first
             assert reader.by_verdict(scenario) == by_verdict
     emptied = data.draw(st.lists(st.sampled_from(DISPOSABLE), min_size=1, unique=True))
     forget(reader, emptied)
-    with nothing_can_be_stored(monkeypatch, Pending([], unknown=True, position=None)):
+    with nothing_can_be_stored(monkeypatch, Pending([], position=None)):
         assert reader.everything(scenario) == first
         check_refused(reader, len(scenario.runs))
     assert reader.everything(scenario) == first
