@@ -34,6 +34,9 @@ DEFAULT_BUDGET = 0.25
 #: Seconds after which a locked row is looked at again.
 PAUSE = 0.02
 
+#: Seconds for which the lock is held, about, while every run is derived anew: readers wait for it.
+LOCKED = 0.1
+
 #: Number of changes of one test in all runs, or of the sets of all runs, up to which each is worked off by itself. To
 #: derive everything anew takes about as long as ten of them.
 ONE_BY_ONE = 10
@@ -96,7 +99,7 @@ def refresh(
                     done = step(connection)
                 except Locked:
                     time.sleep(PAUSE)
-                    continue
+                    done = Step(left=_in_the_log(connection))
                 if done is None:
                     return True
                 if waiting is not None:
@@ -108,6 +111,13 @@ def refresh(
             raise
         failures.error(error)
     return False
+
+
+def _in_the_log(connection: sa.Connection) -> Sequence[Any]:
+    """Return the changes that no refresher has dealt with yet; of those that are gone another one has."""
+    found = connection.execute(_CHANGED).all()
+    connection.rollback()
+    return found
 
 
 def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[int, int], None] | None = None) -> None:
@@ -123,9 +133,14 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
             progress(*_known(connection, position))
 
     with refresh_lock.connection(engine) as connection:
-        position = _unless_locked(_begin_again, connection) if everything else 0
+        position, most = _unless_locked(_begin_again, connection) if everything else 0, CHUNK
         while position:
-            position = _unless_locked(_derive_below, connection, position)
+            start = time.monotonic()
+            position = _unless_locked(_derive_below, connection, position, most)
+            most = round(min(max(most * LOCKED / max(time.monotonic() - start, 0.001), CHUNK / 20, 1), CHUNK))
+            # Readers wait for what others change meanwhile.
+            _unless_locked(step, connection)
+            time.sleep(PAUSE)
             tell(position)
         while _unless_locked(step, connection) is not None:
             tell()
@@ -151,10 +166,10 @@ def _begin_again(connection: sa.Connection) -> int:
         return (connection.scalar(sa.select(sa.func.max(Test.id))) or 0) + 1
 
 
-def _derive_below(connection: sa.Connection, position: int) -> int:
-    """Derive and store the next runs below one; return the id of the last, 0 after the very last."""
+def _derive_below(connection: sa.Connection, position: int, most: int) -> int:
+    """Derive and store the next runs below one, `most` of them; return the id of the last, 0 after the very last."""
     with refresh_lock.only_refresher(connection) as row:
-        runs = _next_below(connection, position)
+        runs = _next_below(connection, position, most)
         if row.complete and runs:
             # Whatever depends on these is below them, or in the change log.
             store(connection, row, runs, with_dependents=False)
@@ -163,8 +178,8 @@ def _derive_below(connection: sa.Connection, position: int) -> int:
         return 0
 
 
-def _next_below(connection: sa.Connection, position: int) -> Sequence[int]:
-    return connection.scalars(sa.select(Test.id).where(Test.id < position).order_by(Test.id.desc()).limit(CHUNK)).all()
+def _next_below(connection: sa.Connection, position: int, most: int) -> Sequence[int]:
+    return connection.scalars(sa.select(Test.id).where(Test.id < position).order_by(Test.id.desc()).limit(most)).all()
 
 
 def _delete_states(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
@@ -272,7 +287,7 @@ def _next_range(connection: sa.Connection, row: Any) -> bool:
     """
     if row.complete:
         return False
-    if runs := _next_below(connection, row.position):
+    if runs := _next_below(connection, row.position, CHUNK):
         # Runs whose creation time depends on these are below them, and derived later.
         store(connection, row, runs, with_dependents=False)
         state_tables.update_refresh(connection, position=min(runs))
