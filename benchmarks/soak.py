@@ -70,11 +70,14 @@ PATHS = {
 
 
 class Answered(NamedTuple):
-    """A request: its server, method and path, status (0 if there was no answer), when it began, and its seconds."""
+    """A request: its server, method and path, its outcome, when it began, and its seconds.
+
+    The outcome is the status, with the code of an error of the API; 0 if there was no answer.
+    """
 
     server: str
     path: str
-    status: int
+    outcome: str
     begin: float
     seconds: float
     request_id: str
@@ -135,9 +138,9 @@ class Client:
             )
         except requests.RequestException:
             response = None
-        status = 0 if response is None else response.status_code
+        outcome = _outcome(response)
         self.answered.append(
-            Answered(server, f"{method} {name or path}", status, begin, time.time() - begin, request_id)
+            Answered(server, f"{method} {name or path}", outcome, begin, time.time() - begin, request_id)
         )
         return response
 
@@ -185,6 +188,14 @@ class Client:
                 if time.time() > self.end:
                     break
             reporter.remove()
+
+
+def _outcome(response: requests.Response | None) -> str:
+    if response is None:
+        return "0"
+    if response.ok or "json" not in response.headers.get("Content-Type", ""):
+        return str(response.status_code)
+    return f"{response.status_code} {response.json().get('code')}"
 
 
 def _client(client: Client, act: str, arguments: Sequence[Any], results: Queue[Any]) -> None:
@@ -349,8 +360,8 @@ def report(answered: Sequence[Answered], seconds: float) -> None:
     for (server, path), each in sorted(groups.items()):
         times = sorted(one.seconds * 1000 for one in each)
         p99 = quantiles(times, n=100)[-1] if len(times) > 1 else times[0]
-        counts = sorted(Counter(one.status for one in each).items())
-        statuses = ", ".join(f"{status}: {count}" for status, count in counts)
+        counts = sorted(Counter(one.outcome for one in each).items())
+        statuses = ", ".join(f"{outcome}: {count}" for outcome, count in counts)
         print(
             f"| {server} | {path} | {len(each) / seconds:.1f} | {median(times):.1f} | {p99:.1f} | {times[-1]:.1f} "
             f"| {statuses} |"
@@ -370,7 +381,7 @@ def slowest(
     for one in sorted(answered, key=lambda each: -each.seconds)[:SLOWEST]:
         inside = records[one.server].get(one.request_id)
         print(
-            f"| {one.begin - begin:.1f} | {one.server} | {one.path} | {one.status} | {one.seconds * 1000:.0f} "
+            f"| {one.begin - begin:.1f} | {one.server} | {one.path} | {one.outcome} | {one.seconds * 1000:.0f} "
             f"| {'' if inside is None else f'{inside:.0f}'} |"
         )
 

@@ -133,7 +133,7 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
             progress(*_known(connection, position))
 
     with refresh_lock.connection(engine) as connection:
-        position, most = _unless_locked(_begin_again, connection) if everything else 0, CHUNK
+        position, most = _unless_locked(_begin_again, connection) if everything else 0, max(1, CHUNK // 10)
         while position:
             start = time.monotonic()
             position = _unless_locked(_derive_below, connection, position, most)

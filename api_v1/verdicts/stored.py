@@ -40,6 +40,10 @@ FAILURES_AT_MOST = 400
 #: Seconds between looks for changes missing in the change log; one look takes longer than most requests in all.
 LOOK_EVERY = 1.0
 
+#: How many times as long as others a reader of failures waits until they are stored: to put those of a run that is
+#: being reported into a statement takes longer than all else.
+PATIENCE = 4
+
 #: Maximum number of refreshes in one request: changes may be added while earlier ones are stored.
 ATTEMPTS = 5
 
@@ -251,12 +255,13 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
     """
     engine = session.get_bind().engine
     look = _is_time_to_look(engine)
-    found, end = pending(session, look=look), time.monotonic() + refresher.budget()
+    budget = refresher.budget() * (PATIENCE if failures else 1)
+    found, end = pending(session, look=look), time.monotonic() + budget
     for _ in range(ATTEMPTS):
         if not found or (not found.unknown and time.monotonic() > end):
             break
         session.rollback()
-        done = refresher.refresh(engine, changes=found.changes if found.position == 0 else None)
+        done = refresher.refresh(engine, budget, changes=found.changes if found.position == 0 else None)
         # What changed meanwhile has to be stored as well: rows of a result whose state is not would count as a pass.
         found = pending(session, look=look or found.unknown)
         if not done:

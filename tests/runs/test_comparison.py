@@ -243,7 +243,7 @@ def test_what_could_not_be_stored_is_compared_as_it_is_now(
     expected = get(api, two_runs["here"])
     with api.rows() as session:
         factories.advance(session, session.get_one(platform.Test, two_runs["master"]), "completed")
-    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine, **_: False)
+    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda *_, **__: False)
     assert get(api, two_runs["here"]) == expected
 
 
@@ -254,7 +254,7 @@ def test_what_needs_states_that_are_not_known_is_worth_another_try(
     get(api, two_runs["here"])
     with api.rows() as session:
         session.execute(sa.delete(Refresh))
-    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine, **_: False)
+    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda *_, **__: False)
     response = api.get(path.format(**two_runs), headers=api.bearer())
     assert (response.status_code, (response.json or {})["code"]) == (503, "verdicts_rebuilding")
     assert int(response.headers["Retry-After"]) > 0
@@ -267,7 +267,7 @@ def test_more_failures_than_a_statement_takes_are_worth_another_try(
     get(api, two_runs["here"])
     with api.rows() as session:
         factories.advance(session, session.get_one(platform.Test, two_runs["here"]), "completed")
-    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine, **_: False)
+    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda *_, **__: False)
     monkeypatch.setattr("api_v1.verdicts.stored.FAILURES_AT_MOST", 1)
     response = api.get(path.format(**two_runs), headers=api.bearer())
     assert (response.status_code, (response.json or {})["code"]) == (503, "verdicts_rebuilding")

@@ -255,7 +255,7 @@ def test_order_is_by_time_and_then_by_id(
 ) -> None:
     if pending is not None:
         monkeypatch.setattr(stored, "pending", lambda _session, **_: pending)
-        monkeypatch.setattr(refresher, "refresh", lambda _engine, **_: None)
+        monkeypatch.setattr(refresher, "refresh", lambda *_, **__: None)
     times = [TIMES[3], TIMES[1], None, TIMES[2], TIMES[1], TIMES[3], None, TIMES[1]]
     ids = [insert(session, [], time) for time in times]
     session.commit()

@@ -127,10 +127,10 @@ def test_changes_made_while_a_request_stores_states_are_stored_too(
     edits = [ChangeKey(Kind.OUTPUT, scenario["out"]), ChangeKey(Kind.CATALOGUE, scenario["plain"])]
     refresh = refresher.refresh
 
-    def edit_after(engine: sa.Engine, **more: Any) -> bool:
-        done = refresh(engine, **more)
+    def edit_after(*arguments: Any, **more: Any) -> bool:
+        done = refresh(*arguments, **more)
         if edits:
-            with engine.connect() as connection:
+            with scenario.engine.connect() as connection:
                 change_log.add(connection, [edits.pop()])
                 connection.commit()
         return done

@@ -133,7 +133,7 @@ def nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch, found: Pending) -> It
     """Let every request find the same things pending, and store nothing of them."""
     with monkeypatch.context() as patch:
         patch.setattr(stored, "pending", lambda _session, **_: found)
-        patch.setattr(refresher, "refresh", lambda _engine, **_: None)
+        patch.setattr(refresher, "refresh", lambda *_, **__: None)
         yield
 
 

@@ -449,5 +449,5 @@ def test_what_could_not_be_stored_is_judged_as_it_is_now(api: Api, monkeypatch: 
     with api.rows() as session:
         for run_id in (masters["linux"], expected["platforms"][0]["run_id"]):
             factories.advance(session, session.get_one(platform.Test, run_id), "completed")
-    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda _engine, **_: False)
+    monkeypatch.setattr("api_v1.verdicts.refresher.refresh", lambda *_, **__: False)
     assert get(api) == expected
