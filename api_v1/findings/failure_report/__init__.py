@@ -36,7 +36,8 @@ from api_v1.hashes import stored_hash
 from api_v1.runs import bases, comparison
 from api_v1.runs.bases import OLDER, Base, Run
 from api_v1.runs.changes import Change
-from api_v1.runs.comparison import Comparison, Narrowing, failed_alike
+from api_v1.runs.comparison import Comparison, failed_alike
+from api_v1.runs.outcomes import Narrowing
 from api_v1.runs.runs import StatusReason
 
 __all__ = ["FailingTest", "Output", "Report", "get"]

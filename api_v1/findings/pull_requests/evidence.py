@@ -19,10 +19,11 @@ from api_v1.findings.pull_requests import verdicts
 from api_v1.findings.pull_requests.masters import NOTHING, Found, Masters, before_each
 from api_v1.findings.pull_requests.pictures import Attempt, Picture, flips
 from api_v1.findings.pull_requests.verdicts import Verdict
-from api_v1.runs import bases, comparison
+from api_v1.runs import bases, outcomes
 from api_v1.runs.bases import Base, Context, Run, Subject
-from api_v1.runs.comparison import Comparison, Narrowing, failed_alike
+from api_v1.runs.comparison import Comparison, failed_alike
 from api_v1.runs.environments import PLATFORMS
+from api_v1.runs.outcomes import Narrowing, Outcomes
 from api_v1.runs.repositories import GITHUB, of_repository
 from api_v1.runs.runs import is_stalled
 from api_v1.verdicts import stored
@@ -186,7 +187,7 @@ def _attempts(
     masters = before_each(session, context, with_results) if with_results else Found()
     base_of = {run_id: found.base for run_id, found in masters.of_run.items() if found.base is not None}
     compared = {run.run_id: run for run in (*runs, *base_of.values())}
-    outcomes = comparison.outcomes(
+    found = outcomes.of_runs(
         session,
         context,
         list(compared.values()),
@@ -195,7 +196,7 @@ def _attempts(
     )
     return {
         run.run_id: Attempt(
-            _compared(context, run, masters.of_run.get(run.run_id, NOTHING), outcomes),
+            _compared(context, run, masters.of_run.get(run.run_id, NOTHING), found),
             masters.of_run.get(run.run_id, NOTHING),
             run.status == RunStatus.RUNNING and is_stalled(rows[run.run_id].timestamp, machine_minutes),
             _cancellation(run, rows[run.run_id]),
@@ -219,9 +220,9 @@ def _narrowing(chosen: _Chosen, base_of: Mapping[int, Run], failing: Mapping[int
     return Narrowing(narrowed, {test for run in chosen.runs for test in failing.get(run.run_id, ())})
 
 
-def _compared(context: Context, run: Run, masters: Masters, outcomes: Mapping[int, comparison.Outcomes]) -> Comparison:
-    there = {} if masters.base is None else outcomes[masters.base.run_id]
-    whole = Comparison(Subject(run, context), Base(masters.base, ""), outcomes[run.run_id], there)
+def _compared(context: Context, run: Run, masters: Masters, found: Mapping[int, Outcomes]) -> Comparison:
+    there = {} if masters.base is None else found[masters.base.run_id]
+    whole = Comparison(Subject(run, context), Base(masters.base, ""), found[run.run_id], there)
     whole.older = failed_alike(whole, masters.older)
     return whole
 
