@@ -29,7 +29,7 @@ from tests.support.platform_copy import PlatformCopy, configure, copy_files, fol
 pytestmark = pytest.mark.skipif(not os.environ.get("SAMPLE_PLATFORM"), reason="SAMPLE_PLATFORM names no checkout")
 
 #: The requirement in the documented change, which here is the built wheel.
-PUBLISHED = "git+https://github.com/OWNER/api_v1@v0.1.0"
+PUBLISHED = "git+https://github.com/OWNER/api_v1@v1.0.0"
 
 GIT = ("git", "-c", "user.name=Maintainer", "-c", "user.email=maintainer@example.org")
 
