@@ -89,9 +89,10 @@ def of_reported_test(test: ReportedTest) -> dict[str, str | None]:
     root = api_root()
     result = None if test.sample_id is None else f"{root}/runs/{test.run_id}/samples/{test.sample_id}"
     query = f"?regression_id={test.regression_id}"
+    output = None if test.output is None or test.output.is_missing else test.output
     return {
         "result": None if result is None else f"{result}{query}",
-        "diff": f"{result}/diff{query}&output_id={test.output.output_id}" if result and test.output else None,
+        "diff": f"{result}/diff{query}&output_id={output.output_id}" if result and output else None,
         "health": None if test.command is None else f"{root}/regression-tests/{test.regression_id}/health",
     }
 

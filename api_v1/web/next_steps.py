@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from api_v1.findings.pull_requests.verdicts import Cause, Verdict
+from api_v1.verdicts.rule import FINISHED
 from api_v1.web.absolute_urls import api_root
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _retry(text: str, platform: Platform) -> Iterator[Step]:
 
 def _compare(platform: Platform) -> Iterator[Step]:
     run_id = platform.run_id
-    yield _step(f"Read what run {run_id} failed of, with the evidence.", f"/runs/{run_id}/failure-report")
+    yield _step(f"Read why run {run_id} failed, with the evidence.", f"/runs/{run_id}/failure-report")
     yield _step(f"See test by test how run {run_id} differs from master.", f"/runs/{run_id}/comparison")
 
 
@@ -57,7 +58,7 @@ def _build_failed(pull_request: PullRequest, platform: Platform) -> Iterator[Ste
 
 
 def _running(_: PullRequest, platform: Platform) -> Iterator[Step]:
-    yield _step(f"Wait for run {platform.run_id}; Retry-After says how long.", f"/runs/{platform.run_id}")
+    yield _step(f"Wait for run {platform.run_id}, and repeat this after Retry-After.", f"/runs/{platform.run_id}?wait=50")
 
 
 def _infrastructure(_: PullRequest, platform: Platform) -> Iterator[Step]:
@@ -75,7 +76,9 @@ def _nothing(pull_request: PullRequest, _: Platform) -> Iterator[Step]:
 
 
 def _incomplete(_: PullRequest, platform: Platform) -> Iterator[Step]:
-    yield from _retry("Complete the picture: retry", platform)
+    ended = any(run.run_id == platform.run_id and run.status in FINISHED for run in platform.runs)
+    what = 'send {"failed_only": true} to retry the missing and failing tests of' if ended else "retry"
+    yield from _retry(f"Complete the picture: {what}", platform)
     if platform.run_id is not None:
         yield _step(f"See where run {platform.run_id} ended.", f"/runs/{platform.run_id}/logs?tail=100")
 
@@ -94,7 +97,7 @@ def _known(pull_request: PullRequest, platform: Platform) -> Iterator[Step]:
     for test in pull_request.tests:
         if test.cause == Cause.KNOWN_FAILURE and test.platform == platform.platform:
             path = f"/regression-tests/{test.regression_id}/health?platform={test.platform}"
-            yield _step(f"See since when test {test.regression_id} fails on master.", path)
+            yield _step(f"See how test {test.regression_id} fared on master, then and since.", path)
 
 
 def _green(pull_request: PullRequest, _: Platform) -> Iterator[Step]:

@@ -36,7 +36,7 @@ STORY = {
         ("known_failures_only", "green"),
         {"linux 15": "known_failure", "linux 17": "known_failure"},
         "Tests that fail, each with the same result as on master: 2 of 22.",
-        "since when test 15 fails on master",
+        "how test 15 fared on master",
     ),
     1733: Told("green", ("green", "green"), {}, "Tests that passed: 22 of 22.", "Nothing failed"),
     1734: Told(
@@ -45,7 +45,7 @@ STORY = {
         {f"{system} {test}": "broken_here" for system in ("linux", "windows") for test in (11, 12)}
         | {"linux 17": "known_failure"},
         "linux: Tests that passed on master and fail here: 2 of 22.",
-        "Read what run 59 failed of",
+        "Read why run 59 failed",
     ),
     1735: Told("infrastructure", ("infrastructure", "green"), {}, "VM creation failed", "It is not the change: retry"),
     1736: Told(
@@ -60,14 +60,14 @@ STORY = {
         ("known_failures_only", "incomplete"),
         {"linux 17": "known_failure"},
         "windows: Tests without a result: 8 of 22.",
-        "Complete the picture: retry",
+        'Complete the picture: send {"failed_only": true} to retry',
     ),
     1738: Told(
         "broken_here",
         ("known_failures_only", "broken_here"),
         {"windows 7": "broken_here", "linux 17": "known_failure"},
         "windows: Tests that passed on master and fail here: 1 of 22.",
-        "Read what run 70 failed of",
+        "Read why run 70 failed",
     ),
     1739: Told(
         "unknown",

@@ -71,6 +71,11 @@ class Output:
     evidence: OutputEvidence
 
     @property
+    def is_missing(self) -> bool:
+        """Whether no store has one of both files, so that there is no diff."""
+        return self.evidence.status is evidence.Status.MISSING
+
+    @property
     def expected_sha(self) -> str | None:
         """The hash of the expected file, None where what is stored is none."""
         return stored_hash(self.expected_hash)
