@@ -95,6 +95,9 @@ def test_there_are_five_questions() -> None:
 
 @pytest.mark.parametrize("path", QUESTIONS)
 def test_each_question_is_answered_by_its_request(server: servers.Gunicorn, headers: dict[str, str], path: str) -> None:
+    if path == "/failure-clusters":
+        # This demo does not end today.
+        path += f"?created_before={server.get('/runs?limit=1', headers).json()['data'][0]['created_at']}"
     answer = server.get(path, headers)
     assert answer.status == 200, answer
     assert answer.json().get("data", True), "nothing to see"
