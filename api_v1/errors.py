@@ -152,7 +152,10 @@ class NotMigrated(ApiError):
     """A table or a column of the API is missing (`details.missing` is its name, if the database gives one)."""
 
     code = "api_not_migrated"
-    message = "Tables of the API are missing or outdated. The operator has to run: flask --app run api-v1 db upgrade"
+    message = (
+        "Tables of the API are missing or outdated. "
+        "The operator has to run, in the platform's folder: python3 -m flask --app api_v1 api-v1 db upgrade"
+    )
 
     def __init__(self, missing: str | None = None) -> None:
         super().__init__(details={"missing": missing} if missing else {}, retry_after=60)

@@ -64,6 +64,30 @@ class _text(FunctionElement[Any]):
     inherit_cache = True
 
 
+class _BinaryValue(sa.types.TypeDecorator[bytes]):
+    """Bytes that are sent as a parameter, or to MySQL as their hex digits.
+
+    As a text they would be of the connection's character set, in which most bytes mean nothing: MySQL refuses to put
+    them into a derived table, and MariaDB makes them question marks.
+    """
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        return dialect.type_descriptor(sa.String() if _is_mysql(dialect) else sa.LargeBinary())
+
+    def process_bind_param(self, value: bytes | None, dialect: sa.Dialect) -> Any:
+        return value.hex() if value is not None and _is_mysql(dialect) else value
+
+
+class _binary(FunctionElement[Any]):
+    """The bytes of a `_BinaryValue`."""
+
+    type = sa.LargeBinary()
+    inherit_cache = True
+
+
 class _date_time(FunctionElement[Any]):
     """A date-time that is sent as a parameter: MySQL takes it for a text unless it is compared with a column."""
 
@@ -102,6 +126,7 @@ for _element, _mysql, _other in (
     (_group_key, "UNHEX(SHA2(CONVERT({} USING utf8mb4), 256))", "CAST({} AS BLOB)"),
     (_date_time, "CAST({} AS DATETIME)", "{}"),
     (_text, "CONVERT(UNHEX({}) USING utf8mb4)", "CAST({} AS TEXT)"),
+    (_binary, "UNHEX({})", "{}"),
 ):
     compiles(_element)(_render(_other))
     for _dialect in ("mysql", "mariadb"):
@@ -117,8 +142,15 @@ def parameter(name: str) -> ColumnElement[Any]:
     return _text(sa.bindparam(name, type_=_Value()))
 
 
+def binary_parameter(name: str) -> ColumnElement[Any]:
+    """Return a bind parameter for bytes; its value is given when the statement is executed."""
+    return _binary(sa.bindparam(name, type_=_BinaryValue()))
+
+
 def literal(value: Any, type_: sa.types.TypeEngine[Any] | None) -> ColumnElement[Any]:
     """Return a value to select, which keeps its type on every database."""
+    if isinstance(type_, sa.LargeBinary):
+        return _binary(sa.literal(value, _BinaryValue()))
     plain = sa.literal(value, type_)
     return _date_time(plain) if isinstance(type_, sa.DateTime) else plain
 

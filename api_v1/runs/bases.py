@@ -374,8 +374,8 @@ def _previous(session: DbSession, subject: Subject) -> Base:
 def _previous_run(source: Sources) -> sa.Select[Any]:
     state = source.state
     of_pull_request = sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request")
-    same = [state[name] == sa.bindparam(name) for name in ("fork_id", "branch_key", "of_pull_request")]
-    return _newest(source, [*same, of_pull_request])
+    same = [state[name] == sa.bindparam(name) for name in ("fork_id", "of_pull_request")]
+    return _newest(source, [*same, state.branch_key == sql.binary_parameter("branch_key"), of_pull_request])
 
 
 def _newest(source: Sources, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:

@@ -29,7 +29,8 @@ def install(app: Flask, prefix: str) -> None:
     inner: Callable[..., Iterable[bytes]] = app.wsgi_app
 
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path: str = environ.get("PATH_INFO", "")
+        # Werkzeug routes by a path with one slash at its beginning, however many were sent.
+        path = "/" + str(environ.get("PATH_INFO", "")).lstrip("/")
         if path == prefix or path.startswith(f"{prefix}/"):
             environ = environ | _checked(environ)
         return inner(environ, start_response)

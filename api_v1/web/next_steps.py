@@ -58,7 +58,7 @@ def _build_failed(pull_request: PullRequest, platform: Platform) -> Iterator[Ste
 
 
 def _running(_: PullRequest, platform: Platform) -> Iterator[Step]:
-    yield _step(f"Wait for run {platform.run_id}, and repeat this after Retry-After.", f"/runs/{platform.run_id}?wait=50")
+    yield _step(f"Wait for run {platform.run_id}, and ask again after Retry-After.", f"/runs/{platform.run_id}?wait=50")
 
 
 def _infrastructure(_: PullRequest, platform: Platform) -> Iterator[Step]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from api_v1 import create_app
 from api_v1.database import platform, sql
+from api_v1.database.tables import RunState
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.fixtures import platform_config
@@ -92,3 +94,19 @@ def test_a_statement_that_is_never_cached_leaves_the_cache_empty() -> None:
         one = sa.select(sa.literal(1)).prefix_with(sql.never_cached())
         assert connection.execute(sa.union_all(one, sa.select(sa.literal(2)))).scalars().all() == [1, 2]
         assert list(engine._compiled_cache or {}) == [cached]
+
+
+def test_bytes_in_a_derived_table_are_the_same_everywhere(connected: sa.Engine) -> None:
+    """Those of most hashes mean nothing in the connection's character set."""
+    value = bytes(range(224, 256))
+    one = sa.select(sql.literal(value, RunState.__table__.c.branch_key.type).label("key"))
+    row = sa.union(one, one).subquery("state").c
+    wanted = row.key == sql.binary_parameter("key")
+    with connected.connect() as connection:
+        assert bytes(connection.scalars(sa.select(row.key).where(wanted), {"key": value}).one()) == value
+
+
+def test_bytes_are_sent_to_mysql_as_hex_digits() -> None:
+    """Which bytes a driver marks as such depends on its version and that of SQLAlchemy."""
+    text = str(sa.select(sql.literal(b"\xff", sa.LargeBinary())).compile(dialect=mysql.dialect()))
+    assert "UNHEX(" in text

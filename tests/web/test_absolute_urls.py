@@ -88,6 +88,14 @@ def test_an_invalid_host_is_refused(each_api: Api) -> None:
             assert response.json["details"] == reason
 
 
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("not a host", 400)])
+def test_slashes_at_the_beginning_count_as_one(api: Api, host: str, status: int) -> None:
+    """As Werkzeug routes them: the operation answers, and the host is checked."""
+    environ = {"PATH_INFO": "//api/v1/system/health", "HTTP_HOST": host}
+    response = api.app.test_client(use_cookies=False).get("/", environ_overrides=environ)
+    assert response.status_code == status, response.text
+
+
 @on_one_database
 def test_the_scheme_is_that_of_the_request(each_api: Api) -> None:
     headers = each_api.bearer()

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
 from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, is_complete, of_master
 from api_v1.runs.references import RunReference
@@ -176,8 +177,9 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
     state, failure, result = source.state, source.failure, TestResult
     # Each result is then found by its key; with a list of tests all results of each run would be read.
     test = sa.orm.aliased(RegressionTest)
-    same = [state[name] == sa.bindparam(name) for name in ("branch_key", "of_pull_request")]
-    same += [
+    same = [
+        state.branch_key == sql.binary_parameter("branch_key"),
+        state.of_pull_request == sa.bindparam("of_pull_request"),
         state.fork_id.in_(sa.bindparam("lineage_forks", expanding=True, type_=sa.Integer)),
         sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request"),
     ]
