@@ -22,10 +22,10 @@ serve: check-serve $(VENV)/installed
 	@$(FLASK) demo seed
 	@$(FLASK) db upgrade
 	@token=$$($(FLASK) token create admin@example.org make-serve-$(PORT) --replace $(SCOPES) 2>/dev/null) && \
-		printf '%s\n' '' 'The API is at $(API); its data is in demo/ (delete that to begin anew).' \
+		printf '%s\n' '' 'The API is at $(API); its data is in demo/ (to begin anew stop it and delete that).' \
 		'In another terminal, ask whether pull request 1734 is to blame for its red tests:' '' \
 		"curl -s -H 'Authorization: Bearer $$token' $(API)/pull-requests/1734" ''
-	@PYTHONPATH=$(PLATFORM) $(VENV)/bin/gunicorn --threads 8 --bind 127.0.0.1:$(PORT) 'api_v1:create_app()'
+	@PYTHONPATH=$(PLATFORM) $(VENV)/bin/gunicorn --threads 8 --graceful-timeout 5 --bind 127.0.0.1:$(PORT) 'api_v1:create_app()'
 
 # What is wrong is said at once, before anything is installed.
 check-serve:

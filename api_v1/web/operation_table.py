@@ -11,7 +11,7 @@ _INTRODUCTION = """\
 # Operations
 
 Which scope a token needs for an operation, and which roles its owner may have. "none" needs no token; "any" needs a
-token with any scope. `flask api-v1 operations` prints this page from the registry of operations.
+token with any scope. `api-v1 operations` prints this page from the registry of operations.
 """
 
 

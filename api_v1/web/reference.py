@@ -13,7 +13,7 @@ _INTRODUCTION = """\
 # Reference
 
 Every operation with its scope, roles, parameters, answers, errors and an example, then every error code and object. All
-paths are below `/api/v1`. `flask api-v1 reference` prints this page from the registry that the API runs on;
+paths are below `/api/v1`. `api-v1 reference` prints this page from the registry that the API runs on;
 `GET /openapi.json` has the same for programs, and docs/operations.md is the table of scopes and roles.
 """
 
