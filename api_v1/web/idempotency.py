@@ -49,7 +49,8 @@ def check_key(key: str) -> None:
         ValidationFailed: it has not.
     """
     if not _KEY.fullmatch(key):
-        raise ValidationFailed({"Idempotency-Key": "Must be one key of 1 to 255 visible ASCII characters, no space, no comma."})
+        reason = "Must be one key of 1 to 255 visible ASCII characters, no space, no comma."
+        raise ValidationFailed({"Idempotency-Key": reason})
 
 
 def hash_request(method: str, path: str, body: Mapping[str, Any]) -> str:
