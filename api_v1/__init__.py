@@ -35,7 +35,7 @@ from api_v1.database.session import db
 from api_v1.files.storage import Storage
 from api_v1.settings import Settings
 from api_v1.verdicts import audit, observer, refresher
-from api_v1.web import absolute_urls, health, hooks, json_logs, metrics, openapi, waiting
+from api_v1.web import absolute_urls, handlers, health, hooks, json_logs, metrics, openapi, waiting
 from api_v1.web.operation import REGISTRY
 from api_v1.web.rate_limits import Limits
 
@@ -155,6 +155,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config["SERVER_NAME"] = None
     app.config["APPLICATION_ROOT"] = app.config.get("APPLICATION_ROOT") or "/"
     _mount(app, DEFAULT_PREFIX, standalone=True)
+    handlers.register_outside(app, DEFAULT_PREFIX)
     hops = app.extensions[NAME].settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, request
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException, TooManyRequests
 
@@ -122,3 +122,14 @@ def register(blueprint: Blueprint) -> None:
         blueprint.register_error_handler(code, handle)
     blueprint.register_error_handler(HTTPException, handle)
     blueprint.register_error_handler(Exception, handle)
+
+
+def register_outside(app: Flask, prefix: str) -> None:
+    """Answer in JSON, too, what is outside of the prefix in an app that has nothing else."""
+
+    def outside(error: HTTPException) -> Response:
+        if error.code == 404:
+            return render(HttpError(404, NotFound.code, f"There is nothing here; the API is at {prefix}."))
+        return render(_from_http(error))
+
+    app.register_error_handler(HTTPException, outside)

@@ -45,3 +45,16 @@ def test_the_index_and_the_document_lead_to_the_documentation(app: object, datab
     index: Any = api.get("/").json
     assert index["links"]["docs"] == docs
     assert api.document["externalDocs"] == {"url": docs}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/", 404), ("GET", "/runs", 404), ("POST", "/api/v2/runs", 404)]
+)
+def test_the_standalone_app_answers_in_json_outside_of_the_prefix(
+    api: Api, method: str, path: str, status: int
+) -> None:
+    response = api.app.test_client(use_cookies=False).open(path, method=method)
+    assert (response.status_code, response.mimetype) == (status, "application/json")
+    body = response.get_json()
+    assert (body["code"], body["details"]) == ("not_found", {})
+    assert "/api/v1" in body["message"]
