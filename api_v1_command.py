@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
 
 
 def main() -> None:
-    """Run the command that the arguments name, with the platform in the current folder."""
+    """Run the command that the arguments name, with the platform in the current folder; `--version` needs none."""
+    if sys.argv[1:] == ["--version"]:
+        print(metadata.version("ccextractor-api-v1"))
+        return
     sys.path.insert(0, os.getcwd())
     try:
         import api_v1

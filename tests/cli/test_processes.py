@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def test_the_command_works_in_a_platforms_folder_by_itself(tmp_path: Path) -> No
         (0, ["Runs: 82 of 82"]),
         (0, ["No live tokens."]),
     ]
+
+
+def test_the_command_tells_its_version_without_a_platform(tmp_path: Path) -> None:
+    done = api_v1(tmp_path, "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, metadata.version("ccextractor-api-v1"))
 
 
 def test_outside_of_a_platforms_folder_the_command_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
