@@ -20,6 +20,9 @@ MEMORY_SIZE = 10_000
 #: The number of files that are read whole at a time, in threads of their own.
 READINGS = 32
 
+#: The offset of a part that nobody asked for.
+ELSEWHERE = -1
+
 
 @dataclass(frozen=True)
 class Digest:
@@ -87,6 +90,9 @@ class Digests:
             return (*self._digest(source, version, start, most), start)
         with self._lock:
             reading = self._readings.get(version)
+            if reading is None and version in self._known:
+                # It was read a moment ago, after `_remembered` had looked.
+                return self._known[version], b"", ELSEWHERE
             if reading is None:
                 if len(self._readings) >= READINGS:
                     raise StoreSilent

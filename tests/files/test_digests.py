@@ -196,6 +196,18 @@ def test_concurrent_requests_share_one_reading() -> None:
     assert len(source.begun) == 1
 
 
+def test_a_file_that_was_read_a_moment_ago_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another request's reading ends between both looks of this one."""
+    memory, source = Digests(), Slow(20)
+    source.free.set()
+    part(memory, slow(source))
+    monkeypatch.setattr(memory, "_remembered", lambda _version: None)
+    assert [part(memory, slow(source), start) for start in (0, 10)] == [
+        (digest_of(CONTENT), CONTENT[start : start + 10]) for start in (0, 10)
+    ]
+    assert len(source.begun) == 1
+
+
 def test_a_failed_reading_fails_for_all_and_is_retried() -> None:
     memory, source = Digests(), Slow(20, error=FileReplaced())
     source.free.set()
