@@ -36,35 +36,7 @@ class _group_key(FunctionElement[Any]):
     inherit_cache = True
 
 
-class _Value(sa.types.TypeDecorator[str]):
-    """A text that is sent as a parameter: as UTF-8 bytes, or to MySQL as their hex digits.
-
-    MySQL would convert bytes to the character set of the connection; hex digits are ASCII, which is the same in all.
-    """
-
-    impl = sa.LargeBinary
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        return dialect.type_descriptor(sa.String() if _is_mysql(dialect) else sa.LargeBinary())
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
-        raw = (value or "").encode()
-        return raw.hex() if _is_mysql(dialect) else raw
-
-
-def _is_mysql(dialect: sa.Dialect) -> bool:
-    return dialect.name in ("mysql", "mariadb")
-
-
-class _text(FunctionElement[Any]):
-    """The text of a `_Value`."""
-
-    type = sa.Text()
-    inherit_cache = True
-
-
-class _BinaryValue(sa.types.TypeDecorator[bytes]):
+class _BinaryValue(sa.types.TypeDecorator[Any]):
     """Bytes that are sent as a parameter, or to MySQL as their hex digits.
 
     As a text they would be of the connection's character set, in which most bytes mean nothing: MySQL refuses to put
@@ -77,8 +49,28 @@ class _BinaryValue(sa.types.TypeDecorator[bytes]):
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         return dialect.type_descriptor(sa.String() if _is_mysql(dialect) else sa.LargeBinary())
 
-    def process_bind_param(self, value: bytes | None, dialect: sa.Dialect) -> Any:
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
         return value.hex() if value is not None and _is_mysql(dialect) else value
+
+
+class _Value(_BinaryValue):
+    """A text that is sent as a parameter: as its UTF-8 bytes, because the connection's character set may lack some."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return super().process_bind_param((value or "").encode(), dialect)
+
+
+def _is_mysql(dialect: sa.Dialect) -> bool:
+    return dialect.name in ("mysql", "mariadb")
+
+
+class _text(FunctionElement[Any]):
+    """The text of a `_Value`."""
+
+    type = sa.Text()
+    inherit_cache = True
 
 
 class _binary(FunctionElement[Any]):

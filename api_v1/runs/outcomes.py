@@ -245,9 +245,9 @@ def _files(source: Sources, runs: int) -> sa.Select[Any]:
         Rows of of_run (None for a file of these runs, else the index of the one that may have been sent it), test_id,
         completed_at, regression_id, output_id, expected, got, wrong, ignored.
     """
-    file, nothing = TestResultFile, (sa.cast(sa.null(), kind) for kind in (sa.Integer, sa.DateTime))
-    of_run, completed_at = nothing
-    own = _file_columns(of_run, file.test_id, completed_at, file).where(_wanted(file), stored_file(file))
+    file, nothing = TestResultFile, sa.null()
+    columns = _file_columns(sa.cast(nothing, sa.Integer), file.test_id, sa.cast(nothing, sa.DateTime), file)
+    own = columns.where(_wanted(file), stored_file(file))
     found = sa.union_all(own, *(_rolling_files(source, index) for index in range(runs))).subquery("found").c
     output = sa.orm.aliased(RegressionTestOutput)
     ignored = sa.select(output.ignore).where(output.id == found.regression_test_output_id).scalar_subquery()

@@ -35,7 +35,7 @@ DEFAULT_BUDGET = 0.25
 PAUSE = 0.02
 
 #: Seconds for which the lock is held, about, while every run is derived anew: readers wait for it.
-LOCKED = 0.1
+HELD = 0.1
 
 #: Number of changes of one test in all runs, or of the sets of all runs, up to which each is worked off by itself. To
 #: derive everything anew takes about as long as ten of them.
@@ -137,7 +137,7 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
         while position:
             start = time.monotonic()
             position = _unless_locked(_derive_below, connection, position, most)
-            most = round(min(max(most * LOCKED / max(time.monotonic() - start, 0.001), CHUNK / 20, 1), CHUNK))
+            most = round(min(max(most * HELD / max(time.monotonic() - start, 0.001), CHUNK / 20, 1), CHUNK))
             # Readers wait for what others change meanwhile.
             _unless_locked(step, connection)
             time.sleep(PAUSE)

@@ -23,7 +23,7 @@ class Masters:
 
     Attributes:
         base: the newest complete run of master on the platform before it; None where there is none.
-        older: those before the base, newest first, each with all of its failures.
+        older: those before the base, newest first, each with its failures as far as they were asked for.
     """
 
     base: Run | None = None
