@@ -252,7 +252,8 @@ def test_one_of_many_requests_that_are_applied_at_once_is_approved(
         found = statuses(answers)
         # They queue for one output. On a slow machine the time of some is used up, but none comes to a deadlock.
         assert found[202] == 1 and found.keys() <= {202, 409, 503}
-        assert "1213" not in served.server.log
+        # As `outages.in_short` logs a deadlock; its number alone may be part of a process id.
+        assert "Error [1213]" not in served.server.log
         assert served.count(BaselineApproval) == served.count(BaselineChange) == 1
         with served.rows() as session:
             assert session.get_one(RegressionTestOutput, case.output_id).correct == case.new
