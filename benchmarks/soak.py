@@ -374,11 +374,18 @@ def slowest(
     begin: float,
     rebuilt: tuple[float, float],
 ) -> None:
-    """Print the slowest requests, and how long the server itself took for each."""
-    print(f"\nThe rebuild ran from {rebuilt[0] - begin:.1f} s to {rebuilt[1] - begin:.1f} s. The slowest requests:\n")
+    """Print the slowest requests and those that failed, and how long the server itself took for each."""
+    calm = sum(one.begin < rebuilt[0] for one in answered) / (rebuilt[0] - begin)
+    beside = sum(rebuilt[0] <= one.begin < rebuilt[1] for one in answered)
+    seconds = min(rebuilt[1], max(one.begin for one in answered)) - rebuilt[0]
+    print(f"\nThe rebuild ran from {rebuilt[0] - begin:.1f} s to {rebuilt[1] - begin:.1f} s:", end=" ")
+    print(f"{calm:.1f} requests/s before it, {beside / seconds:.1f} beside it.")
+    print("The slowest requests, and those that failed:\n")
     print("| at s | server | request | status | ms | ms in the server |")
     print("|---|---|---|---|---|---|")
-    for one in sorted(answered, key=lambda each: -each.seconds)[:SLOWEST]:
+    slow = sorted(answered, key=lambda each: -each.seconds)[:SLOWEST]
+    failed = [one for one in answered if one not in slow and one.outcome.startswith(("0", "5"))]
+    for one in (*slow, *sorted(failed, key=lambda each: each.begin)):
         inside = records[one.server].get(one.request_id)
         print(
             f"| {one.begin - begin:.1f} | {one.server} | {one.path} | {one.outcome} | {one.seconds * 1000:.0f} "

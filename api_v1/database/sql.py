@@ -7,7 +7,10 @@ and names match alike everywhere, both sides are compared as UTF-8 bytes.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
@@ -139,23 +142,61 @@ def binary_parameter(name: str) -> ColumnElement[Any]:
     return _binary(sa.bindparam(name, type_=_BinaryValue()))
 
 
-def literal(value: Any, type_: sa.types.TypeEngine[Any] | None) -> ColumnElement[Any]:
-    """Return a value to select, which keeps its type on every database."""
+def selectable(type_: sa.types.TypeEngine[Any], value: Callable[[], Any]) -> ColumnElement[Any]:
+    """Return a parameter to select, which keeps its type on every database.
+
+    Args:
+        value: returns its value when the statement is executed.
+    """
     if isinstance(type_, sa.LargeBinary):
-        return _binary(sa.literal(value, _BinaryValue()))
-    plain = sa.literal(value, type_)
+        return _binary(sa.bindparam(None, type_=_BinaryValue(), callable_=value))
+    plain = sa.bindparam(None, type_=type_, callable_=value)
     return _date_time(plain) if isinstance(type_, sa.DateTime) else plain
 
 
-class never_cached(ColumnElement[Any]):
-    """A prefix of a select that keeps the whole statement out of SQLAlchemy's cache of compiled statements."""
+class _Rows(FunctionElement[Any]):
+    """Rows in one parameter, a JSON list of lists."""
 
-    inherit_cache = False
+    name = "rows"
+    of_columns: ClassVar[Sequence[sa.Column[Any]]]
 
 
-@compiles(never_cached)
-def _nothing(*_: Any, **__: Any) -> str:
-    return ""
+@functools.cache
+def _rows_of(*columns: sa.Column[Any]) -> type[_Rows]:
+    # The class is what tells statements with other columns apart in SQLAlchemy's cache.
+    return type("_RowsOfColumns", (_Rows,), {"inherit_cache": True, "of_columns": columns})
+
+
+@compiles(_Rows)
+def _json_each(element: Any, compiler: Any, **kw: Any) -> str:
+    columns = (f"json_extract(value, '$[{at}]') AS {column.name}" for at, column in enumerate(element.of_columns))
+    return f"(SELECT {', '.join(columns)} FROM json_each({compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(_Rows, "mysql")
+@compiles(_Rows, "mariadb")
+def _json_table(element: Any, compiler: Any, **kw: Any) -> str:
+    columns = (
+        f"{column.name} {column.type.compile(dialect=compiler.dialect)} PATH '$[{at}]'"
+        for at, column in enumerate(element.of_columns)
+    )
+    return f"JSON_TABLE({compiler.process(element.clauses, **kw)}, '$[*]' COLUMNS ({', '.join(columns)}))"
+
+
+def rows(given: sa.BindParameter[Any], *columns: sa.Column[Any]) -> sa.Select[Any]:
+    """Select rows that are one parameter, so that the text of the statement does not depend on their number.
+
+    Args:
+        given: the parameter; its value is made by `as_rows`.
+        columns: what the columns are called and how they are typed: numbers and `exact` texts.
+    """
+    named = (sa.column(column.name, column.type) for column in columns)
+    return sa.select(*_rows_of(*columns)(given).table_valued(*named, name="given").c)
+
+
+def as_rows(values: Iterable[Iterable[Any]]) -> str:
+    """Return rows as the value of a parameter of `rows`; each in the order of its columns."""
+    return json.dumps([list(row) for row in values])
 
 
 def insert_or_ignore(table: Any) -> sa.Insert:

@@ -83,8 +83,10 @@ def page(session: DbSession, sample_id: int, *, limit: int, offset: int = 0, **f
         names -= {"status"}
     entries = _derived_entries(session, source, tests)
     groups = [group for start in range(SEPARATE) if (group := tests[start::SEPARATE])]
-    query, number = source.built(_statements, len(groups), verdicts_asked, names, frozenset(entries.items()))
+    derived = [key for key, verdict in entries.items() if verdicts_asked is None or verdict in verdicts_asked]
+    query, number = source.built(_statements, len(groups), verdicts_asked, names, bool(derived))
     parameters = {**filters, "tests": tests, **{_group(index): group for index, group in enumerate(groups)}}
+    parameters["derived"] = sql.as_rows(derived)
     if "platform" in filters:
         parameters["platform"] = getattr(TestPlatform, filters["platform"])
     if "repository" in filters:
@@ -177,7 +179,7 @@ def _derived_entries(session: DbSession, source: Sources, tests: Sequence[int]) 
 
 
 def _statements(
-    source: Sources, groups: int, verdicts: tuple[str, ...] | None, names: frozenset[str], derived: frozenset[Any]
+    source: Sources, groups: int, verdicts: tuple[str, ...] | None, names: frozenset[str], derived: bool
 ) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of entries and for their number.
 
@@ -185,17 +187,11 @@ def _statements(
         groups: how many groups of tests the parameters `tests_0` and so on name; `tests` names them all.
         verdicts: the verdicts to filter by, None for any.
         names: the other filters.
-        derived: the entries of runs whose states could not be stored.
+        derived: whether the parameter `derived` has entries of runs whose states could not be stored.
     """
-    keys = sorted(key for key, found in derived if verdicts is None or found in verdicts)
-    more = [_literal(keys)] if keys else []
+    given = sa.bindparam("derived", type_=sa.String())
+    more = [sql.rows(given, _FAILURE.test_id, _FAILURE.regression_id)] if derived else []
     return _page(source, groups, verdicts, names, more), sa.select(_total(source, verdicts, names, more))
-
-
-def _literal(keys: Sequence[tuple[int, int]]) -> sa.Select[Any]:
-    """Select given entries: test_id, regression_id."""
-    rows = (sa.select(sa.literal(run).label("test_id"), sa.literal(test).label("regression_id")) for run, test in keys)
-    return sa.select(sa.union_all(*rows).subquery("derived"))
 
 
 _FAILURE = RunFailure.__table__.c

@@ -76,7 +76,11 @@ class Step:
 
 
 def refresh(
-    engine: sa.Engine, budget: float | None = None, *, changes: Iterable[tuple[str, int]] | None = None
+    engine: sa.Engine,
+    budget: float | None = None,
+    *,
+    changes: Iterable[tuple[str, int]] | None = None,
+    look: bool = False,
 ) -> bool:
     """Store what changed or is missing, until there is nothing left or the budget is used up.
 
@@ -84,8 +88,9 @@ def refresh(
 
     Args:
         budget: seconds; the step that begins within them is finished.
-        changes: kind and target of changes that were seen. If they are given, it is enough that none of them is left in
-            the change log: a run that is being reported changes all the time, and following it would only take time.
+        changes: kind and target of changes that were seen. If they are given, it is enough that none of them is left:
+            a run that is being reported changes all the time, and following it would only take time.
+        look: whether some of them are missing in the change log, so that to look for them takes longer.
 
     Returns:
         Whether nothing was left.
@@ -99,7 +104,7 @@ def refresh(
                     done = step(connection)
                 except Locked:
                     time.sleep(PAUSE)
-                    done = Step(left=_in_the_log(connection))
+                    done = Step(left=_not_stored(connection, look))
                 if done is None:
                     return True
                 if waiting is not None:
@@ -113,9 +118,9 @@ def refresh(
     return False
 
 
-def _in_the_log(connection: sa.Connection) -> Sequence[Any]:
+def _not_stored(connection: sa.Connection, look: bool) -> Sequence[Any]:
     """Return the changes that no refresher has dealt with yet; of those that are gone another one has."""
-    found = connection.execute(_CHANGED).all()
+    found = [*connection.execute(_CHANGED), *(connection.execute(_UNRECORDED) if look else ())]
     connection.rollback()
     return found
 
@@ -140,7 +145,8 @@ def rebuild(engine: sa.Engine, *, everything: bool = False, progress: Callable[[
             most = round(min(max(most * HELD / max(time.monotonic() - start, 0.001), CHUNK / 20, 1), CHUNK))
             # Readers wait for what others change meanwhile.
             _unless_locked(step, connection)
-            time.sleep(PAUSE)
+            # Half of the time, at least, is theirs: they need the lock, and the database's processors.
+            time.sleep(max(PAUSE, time.monotonic() - start))
             tell(position)
         while _unless_locked(step, connection) is not None:
             tell()
@@ -183,11 +189,17 @@ def _next_below(connection: sa.Connection, position: int, most: int) -> Sequence
 
 
 def _delete_states(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Delete stored states, and all failures that have none."""
-    connection.execute(sa.delete(RunState).where(which))
-    known = sa.select(RunState.test_id)
-    for table in state_tables.FAILURES:
-        connection.execute(sa.delete(table).where(table.c.test_id.not_in(known)))
+    """Delete stored states, and all failures that have none.
+
+    They are looked for first: a DELETE locks every row that it looks at, and others would wait for most of them.
+    """
+    state = RunState.__table__
+    known = sa.select(state.c.test_id)
+    orphans = ((table, table.c.test_id.not_in(known)) for table in state_tables.FAILURES)
+    for table, condition in ((state, which), *orphans):
+        found = connection.scalars(sa.select(table.c.test_id).where(condition).distinct()).all()
+        for some in state_tables.chunks(found):
+            connection.execute(sa.delete(table).where(table.c.test_id.in_(some)))
 
 
 def _known(connection: sa.Connection, position: int | None) -> tuple[int, int]:
@@ -255,9 +267,11 @@ _CHANGED = (
 )
 
 
+_UNRECORDED = sa.union_all(*(sa.select(part.limit(CHUNK).subquery()) for part in freshness.unrecorded()))
+
+
 def _unrecorded(connection: sa.Connection) -> list[int]:
-    parts = (sa.select(part.limit(CHUNK).subquery()) for part in freshness.unrecorded())
-    return sorted({row.target for row in connection.execute(sa.union_all(*parts))})[-CHUNK:]
+    return sorted({row.target for row in connection.execute(_UNRECORDED)})[-CHUNK:]
 
 
 def _begin_anew(connection: sa.Connection, row: Any) -> None:

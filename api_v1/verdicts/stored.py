@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -34,15 +36,12 @@ from api_v1.verdicts.rule import FINISHED, RunStatus
 #: Maximum number of runs that are derived for an answer if they cannot be stored; with more the states are unknown.
 DERIVED_AT_MOST = 100
 
-#: Maximum number of failures of such runs that are put into a statement; SQLite takes 500 terms of a UNION.
-FAILURES_AT_MOST = 400
-
 #: Seconds between looks for changes missing in the change log; one look takes longer than most requests in all.
 LOOK_EVERY = 1.0
 
-#: How many times as long as others a reader of failures waits until they are stored: to put those of a run that is
-#: being reported into a statement takes longer than all else.
-PATIENCE = 4
+#: How many times as long as others a reader of failures waits until they are stored: next to rows that are not stored,
+#: databases read our large tables of failures without their indexes.
+PATIENCE = 8
 
 #: Maximum number of refreshes in one request: changes may be added while earlier ones are stored.
 ATTEMPTS = 5
@@ -61,10 +60,12 @@ class Pending:
     Attributes:
         changes: the kind and the target of each change.
         position: the runs from this one on are stored; None when nothing stored can be relied upon.
+        recorded: whether all of the changes are in the change log.
     """
 
     changes: Collection[tuple[str, int]]
     position: int | None
+    recorded: bool = True
 
     @functools.cached_property
     def runs(self) -> Sequence[int]:
@@ -86,21 +87,27 @@ def pending(session: DbSession | sa.Connection, *, look: bool = True) -> Pending
     Args:
         look: whether to look also for changes missing in the change log, as far as that is cheap.
     """
-    found = session.execute(_pending(look)).all()
-    position = next((row.target for row in found if row.kind == _POSITION), None)
-    return Pending({(row.kind, row.target) for row in found if row.kind != _POSITION}, position)
+    by_source: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+    for row in session.execute(_pending(look)):
+        by_source[row.source].add((row.kind, row.target))
+    recorded, unrecorded = by_source[_RECORDED], by_source[_UNRECORDED]
+    position = next((target for _kind, target in by_source[_POSITION]), None)
+    return Pending(recorded | unrecorded, position, recorded >= unrecorded)
 
 
-_POSITION = "position"
+_RECORDED, _UNRECORDED, _POSITION = "recorded", "unrecorded", "position"
 
 
 @functools.cache
 def _pending(look: bool) -> sa.CompoundSelect[Any]:
-    """Select kind and target of all changes, and the position down to which states are stored."""
+    """Select source, kind and target of all changes, and as a target the position down to which states are stored."""
     changed = sa.select(Change.kind, Change.target).where(Change.kind != Kind.GENERATION.value)
-    parts = [changed, *(freshness.unrecorded() if look else ()), _trusted()]
+    unrecorded = freshness.unrecorded() if look else []
+    parts = [(_RECORDED, changed), *((_UNRECORDED, part) for part in unrecorded), (_POSITION, _trusted())]
     most = DERIVED_AT_MOST + 1
-    return sa.union_all(*(sa.select(part.limit(most).subquery()) for part in parts))
+    return sa.union_all(
+        *(sa.select(sa.literal(source).label("source"), part.limit(most).subquery()) for source, part in parts)
+    )
 
 
 def _trusted() -> sa.Select[Any]:
@@ -138,107 +145,219 @@ def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
 # --- What to read ---------------------------------------------------------------------------------
 
 
+class Shape(NamedTuple):
+    """All of an `Overlay` that the text of a statement depends on; `states` is a number of rows."""
+
+    changed: bool = False
+    states: int = 0
+    failures: bool = False
+    outputs: bool = False
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The current rows of the runs that could not be stored, to read instead of their stored ones.
+
+    Attributes:
+        changed: the runs, including those that do not exist any more.
+        states: the states of the others.
+    """
+
+    changed: Sequence[int] = ()
+    states: Sequence[State] = ()
+
+    @functools.cached_property
+    def finished(self) -> Overlay:
+        """The same with the states of finished runs only."""
+        return Overlay(self.changed, [state for state in self.states if state.status in FINISHED])
+
+    @functools.cached_property
+    def shape(self) -> Shape:
+        """What the text of a statement depends on; the number of states is rounded up, so that there are few texts."""
+        failures = [failure for state in self.states for failure in state.failures.values()]
+        slots = 1 << (len(self.states) - 1).bit_length() if self.states else 0
+        return Shape(bool(self.changed), slots, bool(failures), any(one.observed.outputs for one in failures))
+
+    @functools.cached_property
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        return [state.columns() for state in self.states]
+
+    def value(self, slot: int, column: str) -> Any:
+        """Return a value of `RunState`; beyond the states those of run 0, which does not exist."""
+        if slot < len(self._rows):
+            return self._rows[slot][column]
+        return 0 if column == RunState.test_id.key else None
+
+    @functools.cached_property
+    def failures(self) -> str:
+        """The rows of `RunFailure`, as one parameter."""
+        rows = (
+            state_tables.failure_row(state.test_id, *one) for state in self.states for one in state.failures.items()
+        )
+        return sql.as_rows(row.values() for row in rows)
+
+    @functools.cached_property
+    def outputs(self) -> str:
+        """The rows of `RunFailureOutput`, as one parameter."""
+        found = ((state.test_id, *one) for state in self.states for one in state.failures.items())
+        return sql.as_rows(row.values() for one in found for row in state_tables.output_rows(*one))
+
+
+#: Whose values a statement gets when it is executed.
+_current: ContextVar[Overlay] = ContextVar("overlay")
+
+
+class Form(NamedTuple):
+    """All of `Sources` that the text of a statement depends on."""
+
+    complete: bool = True
+    every: Shape = Shape()
+    finished: Shape = Shape()
+    only_finished: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the rows that are read instead of stored ones."""
+        return self.finished if self.only_finished else self.every
+
+
 class Sources:
     """The tables and rows to select the state of runs and their failures from.
 
     Attributes:
-        state: columns of `RunState` to filter, sort and count by; while the states are not known, only those that do
-            not depend on the results of a run.
-        complete: whether it has all columns of `RunState`.
-        derived: the states of runs that could not be stored.
-        failure: columns of `RunFailure`, and `output` those of `RunFailureOutput`; not while the states are not known.
+        complete: whether the stored states can be relied upon, so that `state` has all columns of `RunState`.
     """
 
-    def __init__(self, derived: Sequence[State] = (), *, changed: Sequence[int] = (), complete: bool = True) -> None:
-        """Build the columns to read.
+    def __init__(self, form: Form, overlay: Overlay | None = None) -> None:
+        """Tell what to read.
 
         Args:
-            derived: the current states of runs that could not be stored.
-            changed: the runs that could not be stored, including those that do not exist any more.
-            complete: whether the other states can be relied upon.
+            overlay: None for building a statement, which depends on the form only.
         """
-        self.complete = complete
-        self.derived = derived
-        self._changed = list(changed)
-        self.failure = self._current(RunFailure.__table__, _failure_rows)
-        self.output = self._current(RunFailureOutput.__table__, _output_rows)
-        if not complete:
-            self.state: Any = derivation.facts_of_all().subquery("state").c
-        elif not changed:
-            self.state = RunState.__table__.c
-        else:
-            kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS))
-            self.state = _all(kept.where(RunState.test_id.not_in(self._changed)), literals(derived), "state")
+        self.complete = form.complete
+        self._form = form
+        self._overlay = overlay
 
-    @functools.cached_property
+    @property
+    def state(self) -> Any:
+        """Columns of `RunState` to filter, sort and count by.
+
+        While the states are not known they are only those that do not depend on the results of a run.
+        """
+        if not self.complete:
+            return _facts_of_all()
+        return _states(self._form.shape, self._form.only_finished)
+
+    @property
+    def failure(self) -> Any:
+        """Columns of `RunFailure`; not while the states are not known."""
+        shape, only_finished = self._form.shape, self._form.only_finished
+        return _failures(RunFailure.__table__, shape.changed, shape.failures, only_finished)
+
+    @property
+    def output(self) -> Any:
+        """Columns of `RunFailureOutput`; not while the states are not known."""
+        shape, only_finished = self._form.shape, self._form.only_finished
+        return _failures(RunFailureOutput.__table__, shape.changed, shape.outputs, only_finished)
+
+    @property
+    def derived(self) -> Sequence[State]:
+        """The states of the runs that could not be stored; not for building a statement."""
+        if self._overlay is None:
+            raise TypeError("a statement is built for all states of the same form")
+        return self._overlay.states
+
+    @property
     def finished(self) -> Sources:
         """What to read for a statement that concerns finished runs only.
 
         Most runs that change are running. Without their rows the databases read our tables by index, and need not copy
         them into a temporary table first.
         """
-        if not self._changed or not self.complete:
-            return self
-        return Sources([state for state in self.derived if state.status in FINISHED], changed=self._changed)
-
-    def _current(self, table: sa.Table, rows: Callable[[State], Iterable[Mapping[str, Any]]]) -> Any:
-        """Return the columns of a table of failures, with the rows of the derived states instead of the stored ones."""
-        if not self._changed:
-            return table.c
-        kept = sa.select(table).where(table.c.test_id.not_in(self._changed))
-        current = [_literal_row(row, table.c) for state in self.derived for row in rows(state)]
-        return _all(kept, current, table.name)
+        return Sources(self._form._replace(only_finished=True), self._overlay)
 
     def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
-        """Return `build(sources, *form)`, cached while our tables suffice: to build it takes as long as to run it.
+        """Return `build(sources, *form)`, cached, for the next execution: to build it takes as long as to run it.
 
         Args:
             build: makes statements; what differs between requests are their parameters.
-            form: all that the text of the statements depends on.
+            form: all that the text of the statements depends on, besides what is to be read.
         """
-        if self.complete and not self._changed:
-            return _built(build, *form)
-        return build(self, *form)
+        if self._overlay is not None:
+            _current.set(self._overlay)
+        return _built(build, self._form, *form)
 
     def kept(self, run_id: Any) -> list[sa.ColumnElement[bool]]:
         """Return the conditions under which the stored state of a run is current."""
-        return [run_id.not_in(self._changed)] if self._changed else []
+        return _kept(run_id) if self._form.shape.changed else []
+
+
+@functools.lru_cache(maxsize=1024)
+def _built(build: Callable[..., Any], sources: Form, *form: Hashable) -> Any:
+    return build(Sources(sources), *form)
+
+
+def _kept(run_id: Any) -> list[sa.ColumnElement[bool]]:
+    changed = sa.bindparam(None, type_=sa.Integer, expanding=True, callable_=lambda: list(_current.get().changed))
+    return [run_id.not_in(changed)]
+
+
+@functools.cache
+def _facts_of_all() -> Any:
+    return derivation.facts_of_all().subquery("state").c
+
+
+@functools.cache
+def _states(shape: Shape, only_finished: bool) -> Any:
+    """Return the columns of `RunState`, with the rows of the overlay instead of the stored ones."""
+    if not shape.changed:
+        return RunState.__table__.c
+    kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS)).where(*_kept(RunState.test_id))
+    return _all(kept, _slots(shape.states, only_finished), "state")
+
+
+@functools.cache
+def _failures(table: sa.Table, changed: bool, given: bool, only_finished: bool) -> Any:
+    """Return the columns of a table of failures, with the rows of the overlay instead of the stored ones."""
+    if not changed:
+        return table.c
+    kept = sa.select(table).where(*_kept(table.c.test_id))
+    name = "failures" if table is RunFailure.__table__ else "outputs"
+    rows = sa.bindparam(None, type_=sa.String(), callable_=lambda: getattr(_overlay(only_finished), name))
+    return _all(kept, [sql.rows(rows, *table.c)] if given else [], table.name)
+
+
+def _overlay(only_finished: bool) -> Overlay:
+    return _current.get().finished if only_finished else _current.get()
 
 
 def _all(kept: sa.Select[Any], others: Sequence[sa.Select[Any]], name: str) -> Any:
     """Return the columns of some rows and others; without others databases merge the selection into a query."""
     if not others:
         return kept.subquery(name).c
-    # Statements with literal rows are large, and hardly one is like another.
-    return sa.union_all(kept.prefix_with(sql.never_cached()), *others).subquery(name).c
+    return sa.union_all(kept, *others).subquery(name).c
 
 
-def _failure_rows(state: State) -> Iterable[Mapping[str, Any]]:
-    return (state_tables.failure_row(state.test_id, test, failure) for test, failure in state.failures.items())
+def _slots(number: int, only_finished: bool) -> list[sa.Select[Any]]:
+    """Return the states of the overlay as rows of a statement."""
 
+    def column(slot: int, name: str) -> sa.ColumnElement[Any]:
+        type_ = RunState.__table__.c[name].type
+        return sql.selectable(type_, lambda: _overlay(only_finished).value(slot, name)).label(name)
 
-def _output_rows(state: State) -> Iterable[Mapping[str, Any]]:
-    for test, failure in state.failures.items():
-        yield from state_tables.output_rows(state.test_id, test, failure)
-
-
-def literals(states: Iterable[State]) -> list[sa.Select[Any]]:
-    """Return derived states as rows of a statement."""
-    return [_literal_row(state.columns(), RunState.__table__.c) for state in states]
+    return [sa.select(*(column(slot, name) for name in derivation.STATE_COLUMNS)) for slot in range(number)]
 
 
 def of_states(states: Sequence[State]) -> Any:
-    """Return the columns of `RunState` with derived states (at least one)."""
-    return sa.union_all(*literals(states)).subquery("state").c
+    """Return the columns of `RunState` with derived states (at least one), for the next execution."""
+    overlay = Overlay(states=states)
+    _current.set(overlay)
+    return _only_given(overlay.shape.states)
 
 
-def _literal_row(values: Mapping[str, Any], columns: Any) -> sa.Select[Any]:
-    return sa.select(*(sql.literal(value, columns[name].type).label(name) for name, value in values.items()))
-
-
-@functools.lru_cache(maxsize=1024)
-def _built(build: Callable[..., Any], *form: Hashable) -> Any:
-    return build(Sources(), *form)
+@functools.cache
+def _only_given(number: int) -> Any:
+    return sa.union_all(*_slots(number, only_finished=False)).subquery("state").c
 
 
 def sources(session: DbSession, *, status: str | None = None, failures: bool = False) -> Sources:
@@ -261,7 +380,8 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
         if not found or (not found.unknown and time.monotonic() > end):
             break
         session.rollback()
-        done = refresher.refresh(engine, budget, changes=found.changes if found.position == 0 else None)
+        changes = found.changes if found.position == 0 else None
+        done = refresher.refresh(engine, budget, changes=changes, look=not found.recorded)
         # What changed meanwhile has to be stored as well: rows of a result whose state is not would count as a pass.
         found = pending(session, look=look or found.unknown)
         if not done:
@@ -270,12 +390,12 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
         # Some of the changes are missing in the change log: the next request has to look again.
         _looked.pop(engine, None)
     derived = [] if found.unknown else derivation.derive(session, found.runs)
-    too_many = failures and sum(len(state.failures) for state in derived) > FAILURES_AT_MOST
-    if not found.unknown and not too_many:
-        return Sources(derived, changed=found.runs)
+    if not found.unknown:
+        overlay = Overlay(found.runs, derived)
+        return Sources(Form(True, overlay.shape, overlay.finished.shape), overlay)
     if failures or status in OF_RESULTS:
         raise VerdictsRebuilding(*progress(session, found))
-    return Sources(complete=False)
+    return Sources(Form(complete=False), Overlay())
 
 
 def _is_time_to_look(engine: sa.Engine) -> bool:

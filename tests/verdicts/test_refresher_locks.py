@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from api_v1.database.tables import Refresh
+from api_v1.database.tables import Refresh, RunFailure, RunState
 from api_v1.verdicts import audit, change_log, derivation, refresh_lock, refresher, state_tables
 from api_v1.verdicts.change_log import EVERYTHING, ChangeKey, Kind
 from tests.support.verdict_changes import CHANGES, by_query
@@ -54,6 +54,20 @@ def test_an_audit_does_not_wait_for_another_refresher(server: VerdictScenario) -
         assert not audit.compare_next(server.engine, 100)
         assert time.monotonic() - begin < 5
     assert audit.compare_next(server.engine, 100)
+
+
+def test_the_states_of_a_run_that_is_gone_are_deleted_beside_locks_of_others(server: VerdictScenario) -> None:
+    failure = RunFailure.__table__
+    with server.engine.begin() as connection:
+        connection.execute(sa.insert(RunState).values(test_id=10**6, generation=0))
+        connection.execute(sa.insert(failure).values(test_id=10**6, regression_id=1, verdict="fail"))
+    with (
+        held(server, "SELECT * FROM api_v1_run_failure WHERE test_id = 0 FOR UPDATE"),
+        refresh_lock.connection(server.engine) as connection,
+    ):
+        with refresh_lock.only_refresher(connection):
+            refresher._delete_states(connection, RunState.test_id == 10**6)
+        assert connection.scalar(sa.select(sa.func.count()).where(failure.c.test_id == 10**6)) == 0
 
 
 @pytest.mark.parametrize("everything", [False, True])
