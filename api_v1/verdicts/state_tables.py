@@ -26,14 +26,22 @@ RUNS_AT_ONCE = 1000
 
 
 def replace_states(connection: sa.Connection, runs: Sequence[int], states: Sequence[State], generation: int) -> None:
-    """Store the states of runs and their failures; one without a state does not exist any more, and is deleted."""
+    """Store the states of runs and their failures; one without a state does not exist any more, and is deleted.
+
+    Failures are written where they differ: a run that is being reported is stored again with each message.
+    """
     connection.execute(sa.delete(RunState.__table__).where(RunState.test_id.in_(runs)))
-    for table in FAILURES:
-        connection.execute(sa.delete(table).where(table.c.test_id.in_(runs)))
     if states:
         rows = [state.columns() | {"generation": generation} for state in states]
         connection.execute(sa.insert(RunState.__table__), rows)
-    insert_failures(connection, ((state.test_id, state.failures) for state in states))
+    before = stored_failures(connection, lambda of: of.test_id.in_(runs))
+    after = {state.test_id: state.failures for state in states}
+    differing = [run for run in runs if before.get(run, {}) != dict(after.get(run, {}))]
+    if not differing:
+        return
+    for table in FAILURES:
+        connection.execute(sa.delete(table).where(table.c.test_id.in_(differing)))
+    insert_failures(connection, ((run, after[run]) for run in differing if run in after))
 
 
 def insert_failures(connection: sa.Connection, found: Iterable[tuple[int, Mapping[int, Failure]]]) -> None:
