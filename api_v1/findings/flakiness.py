@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,21 @@ Scores = dict[tuple[str, int], Flakiness]
 
 def flakiness(session: DbSession, context: Context, tests: Sequence[int], platforms: Sequence[str]) -> Scores:
     """Return how flaky tests are on platforms; one statement, however many there are."""
+    query = context.source.built(select_scores, len(platforms))
+    return scores(session.execute(query, parameters(context, tests, platforms)), tests, platforms)
+
+
+def parameters(context: Context, tests: Sequence[int], platforms: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the parameters of `select_scores`."""
     asked: dict[str, Any] = {"tests": list(tests), "forks": context.main_forks}
-    asked |= {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
+    return asked | {f"platform_{index}": getattr(TestPlatform, platform) for index, platform in enumerate(platforms)}
+
+
+def scores(rows: Iterable[Any], tests: Sequence[int], platforms: Sequence[str]) -> Scores:
+    """Return how flaky tests are on platforms, from the rows of `select_scores`."""
     pairs: dict[tuple[str, int], tuple[int, int]] = {}
     flipped = set()
-    for platform, test, *counts in session.execute(context.source.built(_found, len(platforms)), asked):
+    for platform, test, *counts in rows:
         if counts[0] is None:
             flipped.add((platform.value, test))
         else:
@@ -68,7 +78,7 @@ def flakiness(session: DbSession, context: Context, tests: Sequence[int], platfo
 _TESTS = sa.bindparam("tests", expanding=True, type_=sa.Integer)
 
 
-def _found(source: Sources, platforms: int) -> sa.CompoundSelect[Any]:
+def select_scores(source: Sources, platforms: int) -> sa.CompoundSelect[Any]:
     """Select the pairs and flips of tests, and the tests that flipped in master's last runs.
 
     Args:

@@ -139,8 +139,8 @@ STATEMENTS: dict[str, tuple[int, list[Query]]] = {
         ],
     ),
     "compare_run": (8, [*PLAIN, {"base": "previous"}, {"base": "{other_id}"}, {"change": "broken_here"}]),
-    "get_failure_report": (9, [*PLAIN, {"max_bytes": "4096"}]),
-    "get_pull_request": (9, [*PLAIN, {"repository": "CCExtractor/ccextractor"}]),
+    "get_failure_report": (8, [*PLAIN, {"max_bytes": "4096"}]),
+    "get_pull_request": (8, [*PLAIN, {"repository": "CCExtractor/ccextractor"}]),
     "list_audit_log": (6, [*PLAIN, {"action": "run.cancel"}, {"created_after": "2020-01-01T00:00:00Z"}]),
 }
 

@@ -26,7 +26,7 @@ from api_v1.findings.failure_report.evidence import (
 )
 from api_v1.findings.failure_report.facts import Definition, RunFacts
 from api_v1.findings.failure_report.past import End, Past
-from api_v1.findings.flakiness import Flakiness, flakiness
+from api_v1.findings.flakiness import Flakiness
 from api_v1.findings.infrastructure import InfrastructureError
 from api_v1.findings.pull_requests import sentences
 from api_v1.findings.pull_requests.masters import Found, Masters, before_each
@@ -199,7 +199,6 @@ class _Known:
 
     comparison: Comparison
     past: Past
-    scores: Mapping[int, Flakiness]
     picture: Picture
 
     @property
@@ -243,16 +242,12 @@ def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
     narrowing = _narrowing(subject.run, base.run, found)
     whole = comparison.against(session, subject, base, machine_minutes=machine_minutes, narrowing=narrowing)
     failing = [test for test, one in whole.here.items() if one.has_result and not one.passed]
-    before, scores = Past(subject.run), {}
-    if failing:
-        before = past.read(session, subject, failing)
-        on_platform = flakiness(session, subject.context, failing, [subject.run.platform])
-        scores = {test: score for (_, test), score in on_platform.items()}
+    before = past.read(session, subject, failing) if failing else Past(subject.run)
     older = before.masters[1 : 1 + OLDER]
     whole.older = failed_alike(whole, older)
     flaky = {
         test
-        for test, one in scores.items()
+        for test, one in before.scores.items()
         if is_known_to_flip(one.score, flips=one.flips, flips_here=before.flips(test))
     }
     passed = {test: before.passed_in(test) for test in failing}
@@ -262,7 +257,7 @@ def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
         flaky,
         passed_elsewhere={test: run_id for test, run_id in passed.items() if run_id is not None},
     )
-    return _Known(whole, before, scores, picture)
+    return _Known(whole, before, picture)
 
 
 def _narrowing(run: Run, base: Run | None, found: Found) -> Narrowing:
@@ -335,7 +330,7 @@ def _counted(found: Iterable[Change]) -> dict[str, int]:
 
 def _failing_test(known: _Known, failing: Failing, definition: Definition | None, found: Evidence) -> FailingTest:
     test, outcome = failing.regression_id, failing.outcome
-    score = known.scores.get(test, Flakiness())
+    score = known.past.scores.get(test, Flakiness())
     last_pass, first_failure = known.streak(failing)
     if last_pass is not None and last_pass.on_master:
         is_pass = definition is not None and last_pass.run.run_id in definition.passed_in

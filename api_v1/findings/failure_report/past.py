@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
+from api_v1.findings import flakiness
+from api_v1.findings.flakiness import Flakiness
 from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, is_complete, of_master
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.derivation import OUTSIDE
@@ -58,11 +60,13 @@ class Past:
         masters: complete runs of master before the run, newest first, each with those of the tests that failed in it.
         lineage: runs of the same repository, branch, pull request and platform: the run, those before it and later ones
             of the pull request or else of its commit; newest first.
+        scores: how flaky each test is on the run's platform.
     """
 
     run: Run
     masters: Sequence[MasterRun] = field(default_factory=list)
     lineage: Sequence[LineageRun] = field(default_factory=list)
+    scores: Mapping[int, Flakiness] = field(default_factory=dict)
 
     def streak_on_master(self, test: int) -> tuple[RunReference | None, RunReference | None]:
         """Return the run before the present streak of failures on master, and the first run of the streak, if any.
@@ -110,10 +114,9 @@ def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
     is_master = run.by_platform and run.branch == MASTER and run.fork_id in context.main_forks
     forks = context.main_forks if run.fork_id in context.main_forks else [run.fork_id]
     asked: dict[str, Any] = {
-        "forks": context.main_forks,
+        **flakiness.parameters(context, tests, [run.platform]),
         "platform": getattr(TestPlatform, run.platform),
         "run_id": run.run_id,
-        "tests": list(tests),
         "lineage_forks": [fork for fork in forks if fork is not None],
         "pull_request": run.pull_request or 0,
         "most": 1 if is_master and not run.of_pull_request else LINEAGE,
@@ -125,9 +128,12 @@ def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
     lineage: dict[int, RunReference] = {}
     failed: defaultdict[int, dict[int, bool]] = defaultdict(dict)
+    of_scores = []
     rows = session.execute(context.source.built(_results), asked)
-    for of_lineage, run_id, commit, created_at, test, verdict, digest in rows:
-        if of_lineage:
+    for of_lineage, run_id, commit, created_at, test, verdict, digest, *score in rows:
+        if of_lineage is None:
+            of_scores.append((score[0], test, *score[1:]))
+        elif of_lineage:
             lineage.setdefault(run_id, RunReference(run_id, commit, created_at))
             if verdict != OUTSIDE:
                 failed[run_id][test] = verdict in FAILING
@@ -139,6 +145,7 @@ def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
         run,
         [MasterRun(one, digests[one.run_id]) for one in masters.values()],
         [LineageRun(one, failed[one.run_id]) for one in lineage.values()],
+        {test: score for (_, test), score in flakiness.scores(of_scores, tests, [run.platform]).items()},
     )
 
 
@@ -150,9 +157,16 @@ def _results(source: Sources) -> sa.Select[Any]:
 
     Returns:
         Rows of of_lineage, test_id, commit, created_at, regression_id, verdict (None for a pass), observed. A run of
-        master in which none of them failed has a row without a test.
+        master in which none of them failed has a row without a test. Those of `flakiness.select_scores` have
+        regression_id, and after these columns platform, pairs and flips; what a row has not is NULL.
     """
-    found = sa.union_all(_on_master(source.finished), _in_lineage(source)).subquery("found")
+    score = flakiness.select_scores(source, 1).subquery("score").c
+    names = ("platform", "pairs", "flips")
+    none = [sa.type_coerce(sa.null(), score[name].type).label(name) for name in names]
+    runs = [part.add_columns(*none) for part in (_on_master(source.finished), _in_lineage(source))]
+    null = sa.null()
+    scores = sa.select(null, null, null, null, score.regression_id, null, null, *(score[name] for name in names))
+    found = sa.union_all(*runs, scores).subquery("found")
     return sa.select(found).order_by(found.c.test_id.desc())
 
 
