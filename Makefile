@@ -8,7 +8,7 @@ PIP = $(VENV)/bin/pip install --disable-pip-version-check
 PLATFORM := $(abspath $(or $(SAMPLE_PLATFORM),embedded_platform))
 # The requirements of a real platform, where SAMPLE_PLATFORM names one.
 REQUIREMENTS := $(if $(SAMPLE_PLATFORM),-r$(PLATFORM)/requirements.txt)
-FLASK := PYTHONPATH=$(PLATFORM) $(VENV)/bin/flask --app api_v1 api-v1
+API_V1 := PYTHONPATH=$(PLATFORM) $(VENV)/bin/api-v1
 
 API := http://127.0.0.1:$(PORT)/api/v1
 SCOPES := $(addprefix --scope ,runs:read runs:write results:read baselines:write system:read)
@@ -19,9 +19,9 @@ SCOPES := $(addprefix --scope ,runs:read runs:write results:read baselines:write
 # A token for each port: the one of a server that runs on another port stays.
 serve: check-serve $(VENV)/installed
 	@mkdir -p demo
-	@$(FLASK) demo seed
-	@$(FLASK) db upgrade
-	@token=$$($(FLASK) token create admin@example.org make-serve-$(PORT) --replace $(SCOPES) 2>/dev/null) && \
+	@$(API_V1) demo seed
+	@$(API_V1) db upgrade
+	@token=$$($(API_V1) token create admin@example.org make-serve-$(PORT) --replace $(SCOPES) 2>/dev/null) && \
 		printf '%s\n' '' 'The API is at $(API); its data is in demo/ (to begin anew stop it and delete that).' \
 		'In another terminal, ask whether pull request 1734 is to blame for its red tests:' '' \
 		"curl -s -H 'Authorization: Bearer $$token' $(API)/pull-requests/1734" ''

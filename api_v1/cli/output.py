@@ -98,10 +98,12 @@ class _Lines:
         self._label = label
         self._shown_at = float("-inf")
         self._waiting: str | None = None
+        self._last: str | None = None
 
     def count(self, done: int, total: int) -> None:
-        """Print what is done, unless that was printed a moment ago."""
-        self._waiting = f"{self._label}: {done} of {total}"
+        """Print what is done, unless a line or just this was printed a moment ago."""
+        line = f"{self._label}: {done} of {total}"
+        self._waiting = None if line == self._last else line
         if time.monotonic() - self._shown_at >= SECONDS_BETWEEN_LINES:
             self.end()
             self._shown_at = time.monotonic()
@@ -110,4 +112,5 @@ class _Lines:
         """Print the last numbers that were not."""
         if self._waiting is not None:
             click.echo(self._waiting, err=True)
+            self._last = self._waiting
         self._waiting = None

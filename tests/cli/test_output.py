@@ -58,6 +58,14 @@ def test_progress_on_a_terminal_is_a_bar_with_counts(
     assert "4/4" in capsys.readouterr().err
 
 
+def test_the_same_progress_is_told_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0.0)
+    with output.progress("Runs") as show:
+        for done in (1, 2, 2):
+            show(done, 2)
+    assert capsys.readouterr().err.splitlines() == ["Runs: 1 of 2", "Runs: 2 of 2"]
+
+
 def test_nothing_to_do_is_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     with output.progress("Runs"):
         pass

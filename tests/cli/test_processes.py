@@ -68,6 +68,13 @@ def test_the_command_tells_its_version_without_a_platform(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout.strip()) == (0, metadata.version("ccextractor-api-v1"))
 
 
+def test_outside_of_a_platforms_folder_help_says_where_to_ask(tmp_path: Path) -> None:
+    done = api_v1(tmp_path, "--help")
+    assert done.returncode == 1
+    assert done.stdout.startswith("Usage: api-v1 COMMAND [OPTIONS], in the folder of a sample platform")
+    assert done.stderr.startswith("Error: api_v1 needs the sample platform's modules")
+
+
 def test_outside_of_a_platforms_folder_the_command_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
     done = api_v1(tmp_path, "token", "list")
 
