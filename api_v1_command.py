@@ -20,7 +20,9 @@ def main() -> None:
         import api_v1
     except ImportError as missing:
         if "--help" in sys.argv[1:]:
-            print("Usage: api-v1 COMMAND [OPTIONS], in the folder of a sample platform, where --help lists the commands.")
+            print(
+                "Usage: api-v1 COMMAND [OPTIONS], in the folder of a sample platform, where --help lists the commands."
+            )
         sys.exit(f"Error: {missing}")
 
     import click

@@ -13,7 +13,7 @@ from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatfo
 from api_v1.runs.bases import Context, is_complete, of_master
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING, stored_file
-from api_v1.verdicts.stored import Sources
+from api_v1.verdicts.stored import Sources, of_result
 
 #: The newest runs among which repeated ones are looked for.
 RUNS = 2000
@@ -87,7 +87,9 @@ def select_scores(source: Sources, platforms: int) -> sa.CompoundSelect[Any]:
     Returns:
         Rows of platform, regression_id, pairs, flips; both NULL in a row that says that the test flipped on master.
     """
-    return sa.union_all(_pairs(source, platforms), *(_flipped_on(source.finished, index) for index in range(platforms)))
+    return sa.union_all(
+        _pairs(source, platforms), *(_flipped_on(source.completed, index) for index in range(platforms))
+    )
 
 
 def _pairs(source: Sources, platforms: int) -> sa.Select[Any]:
@@ -117,20 +119,19 @@ def _repeated(source: Sources, platforms: int) -> sa.Select[Any]:
         are test_id, expected_rc and failed of the result before it, NULL where there is none.
     """
     named = [sa.bindparam(f"platform_{index}", type_=Test.platform.type) for index in range(platforms)]
-    failure, result = source.failure, TestResult
+    failure, result = source.own_failures, TestResult
     # Each result is then found by its key; with a list of tests all results of each run would be read.
     test = sa.orm.aliased(RegressionTest)
     commit = sa.func.lower(Test.commit).label("commit")
     recent = sa.select(Test.id, Test.platform, commit).order_by(Test.id.desc()).limit(RUNS).subquery("recent").c
     same = sa.func.count().over(partition_by=[recent.commit, recent.platform]).label("same")
     run = sa.select(*recent, same).subquery("counted").c
-    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
     series = [run.platform, run.commit, result.regression_test_id]
 
     def before(value: Any) -> sa.Over[Any]:
         return sa.func.lag(value).over(partition_by=series, order_by=result.test_id)
 
-    return (
+    repeated = (
         sa.select(
             *(run.platform, result.test_id, result.regression_test_id.label("regression_id")),
             *(result.expected_rc, _failed(failure).label("failed"), before(result.test_id).label("before")),
@@ -140,9 +141,9 @@ def _repeated(source: Sources, platforms: int) -> sa.Select[Any]:
         .select_from(run.id.table)
         .join(test, test.id.in_(_TESTS))
         .join(result, sa.and_(result.test_id == run.id, result.regression_test_id == test.id))
-        .outerjoin(failure.test_id.table, own)
         .where(run.same > 1, run.platform.in_(named), _counts(failure))
     )
+    return failure.join_to(repeated, of_result(result))
 
 
 def _failed(failure: Any) -> sa.ColumnElement[int]:
@@ -157,7 +158,7 @@ def _counts(failure: Any) -> sa.ColumnElement[bool]:
 
 def _flipped_on(source: Sources, index: int) -> sa.Select[Any]:
     """Select the tests that both passed and failed in master's last complete runs on a platform."""
-    state, failure, result = source.state, source.failure, TestResult
+    state, failure, result = source.state, source.own_failures, TestResult
     test = sa.orm.aliased(RegressionTest)
     run = (
         sa.select(state.test_id, Test.platform)
@@ -168,15 +169,14 @@ def _flipped_on(source: Sources, index: int) -> sa.Select[Any]:
         .subquery()
         .c
     )
-    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
     nothing = sa.cast(sa.null(), sa.Integer)
-    return (
+    both = (
         sa.select(run.platform, result.regression_test_id, nothing, nothing)
         .select_from(run.test_id.table)
         .join(test, test.id.in_(_TESTS))
         .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
-        .outerjoin(failure.test_id.table, own)
         .where(_counts(failure))
         .group_by(run.platform, result.regression_test_id)
         .having(sa.func.min(_failed(failure)) != sa.func.max(_failed(failure)))
     )
+    return failure.join_to(both, of_result(result))

@@ -139,15 +139,16 @@ def _verdicts(source: Sources, of_master: bool) -> sa.Select[Any]:
 
     What follows from their order is worked out here, because the window functions of MariaDB take far longer.
     """
-    result, failure = TestResult, source.failure
+    result, failure = TestResult, source.own_failures
     run = _recent(source, of_master).subquery("recent").c
-    own = sa.and_(failure.test_id == run.test_id, failure.regression_id == result.regression_test_id)
     of_test = sa.and_(result.test_id == run.test_id, result.regression_test_id == sa.bindparam("regression_id"))
-    return (
-        sa.select(run.platform, run.test_id, failure.verdict)
+    rows = (
+        sa.select(run.platform, run.test_id, failure.verdict.label("verdict"))
         .join(result, of_test)
-        .outerjoin(failure.test_id.table, own)
         .order_by(run.test_id.desc())
+    )
+    return failure.join_to(
+        rows, lambda of: sa.and_(of.test_id == run.test_id, of.regression_id == result.regression_test_id)
     )
 
 

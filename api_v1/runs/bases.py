@@ -272,7 +272,7 @@ def masters(
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, platform), "before": before, "most": most}
     runs: dict[int, RunReference] = {}
     digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
-    rows = session.execute(context.source.finished.built(_masters), {**asked, "tests": list(tests)})
+    rows = session.execute(context.source.completed.built(_masters), {**asked, "tests": list(tests)})
     for run_id, commit, created_at, test, digest in rows:
         runs.setdefault(run_id, RunReference(run_id, commit, created_at))
         if test is not None:
@@ -286,7 +286,7 @@ def _masters(source: Sources) -> sa.Select[Any]:
     Returns:
         Rows of test_id, commit, created_at, regression_id, observed; newest run first.
     """
-    state, failure = source.state, source.failure
+    state, failure = source.state, source.own_failures
     run = (
         sa.select(state.test_id, Test.commit, state.created_at)
         .join(Test, Test.id == state.test_id)
@@ -297,15 +297,10 @@ def _masters(source: Sources) -> sa.Select[Any]:
         .subquery("run")
         .c
     )
-    failed = sa.and_(
-        failure.test_id == run.test_id,
-        failure.regression_id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)),
-        failure.verdict.in_(FAILING),
-    )
-    return (
-        sa.select(*run, failure.regression_id, failure.observed)
-        .outerjoin(failure.test_id.table, failed)
-        .order_by(run.test_id.desc())
+    tests = sa.bindparam("tests", expanding=True, type_=sa.Integer)
+    return failure.join_to(
+        sa.select(*run, failure["regression_id"], failure["observed"]).order_by(run.test_id.desc()),
+        lambda of: sa.and_(of.test_id == run.test_id, of.regression_id.in_(tests), of.verdict.in_(FAILING)),
     )
 
 
@@ -342,7 +337,7 @@ def choose(session: DbSession, subject: Subject, asked: str = MASTER) -> Base:
 def _of_master(session: DbSession, subject: Subject) -> Base:
     run, context = subject.run, subject.context
     asked = {"forks": context.main_forks, "platform": getattr(TestPlatform, run.platform), "before": run.run_id}
-    row = session.execute(context.source.finished.built(_newest_master), asked).first()
+    row = session.execute(context.source.completed.built(_newest_master), asked).first()
     return of_newest_master(subject, None if row is None else run_of(row))
 
 
@@ -358,7 +353,7 @@ def _newest_master(source: Sources) -> sa.Select[Any]:
 
 def _previous(session: DbSession, subject: Subject) -> Base:
     run = subject.run
-    query = subject.context.source.finished.built(_previous_run)
+    query = subject.context.source.completed.built(_previous_run)
     asked = {
         "platform": getattr(TestPlatform, run.platform),
         "before": run.run_id,

@@ -28,7 +28,7 @@ from api_v1.runs.changes import File, Outcome
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import RunStatus, Verdict, mismatch, stored_file
 from api_v1.verdicts.run_sets import in_a_category
-from api_v1.verdicts.stored import Sources
+from api_v1.verdicts.stored import Sources, of_result
 
 #: Runs of the main repository among which the one is looked for whose outputs a worker was sent as baselines.
 ROLLING = 3
@@ -122,19 +122,15 @@ def _members(source: Sources) -> sa.CompoundSelect[Any]:
         Rows of test_id, regression_id, counts (whether it belongs to the set if it has no result), has_result,
         exit_code, expected_rc, verdict (None for a pass).
     """
-    result, failure = TestResult, source.failure
-    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
-    with_result = (
-        sa.select(
-            result.test_id,
-            result.regression_test_id.label("regression_id"),
-            sa.true().label("counts"),
-            sa.true().label("has_result"),
-            *(result.exit_code, result.expected_rc, failure.verdict),
-        )
-        .outerjoin(failure.test_id.table, own)
-        .where(_wanted(result))
-    )
+    result, failure = TestResult, source.own_failures
+    with_result = sa.select(
+        result.test_id,
+        result.regression_test_id.label("regression_id"),
+        sa.true().label("counts"),
+        sa.true().label("has_result"),
+        *(result.exit_code, result.expected_rc, failure.verdict.label("verdict")),
+    ).where(_wanted(result))
+    with_result = failure.join_to(with_result, of_result(result))
     return sa.union_all(with_result, _recorded_without_result(), _expected_without_result())
 
 
@@ -201,7 +197,7 @@ def _stored_files(
     files: FilesOfRuns = defaultdict(dict)
     candidates: list[list[Any]] = [[] for _ in runs]
     for of_run, run, completed_at, test, output, *file in session.execute(
-        context.source.finished.built(_files, len(runs)), parameters
+        context.source.completed.built(_files, len(runs)), parameters
     ):
         if of_run is None:
             files[run, test][output] = _file(*file)

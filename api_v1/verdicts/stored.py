@@ -167,9 +167,9 @@ class Overlay:
     states: Sequence[State] = ()
 
     @functools.cached_property
-    def finished(self) -> Overlay:
-        """The same with the states of finished runs only."""
-        return Overlay(self.changed, [state for state in self.states if state.status in FINISHED])
+    def completed(self) -> Overlay:
+        """The same with the states of completed runs only."""
+        return Overlay(self.changed, [state for state in self.states if state.status in OF_RESULTS])
 
     @functools.cached_property
     def shape(self) -> Shape:
@@ -212,13 +212,13 @@ class Form(NamedTuple):
 
     complete: bool = True
     every: Shape = Shape()
-    finished: Shape = Shape()
-    only_finished: bool = False
+    completed: Shape = Shape()
+    only_completed: bool = False
 
     @property
     def shape(self) -> Shape:
         """The shape of the rows that are read instead of stored ones."""
-        return self.finished if self.only_finished else self.every
+        return self.completed if self.only_completed else self.every
 
 
 class Sources:
@@ -246,19 +246,24 @@ class Sources:
         """
         if not self.complete:
             return _facts_of_all()
-        return _states(self._form.shape, self._form.only_finished)
+        return _states(self._form.shape, self._form.only_completed)
 
     @property
     def failure(self) -> Any:
         """Columns of `RunFailure`; not while the states are not known."""
-        shape, only_finished = self._form.shape, self._form.only_finished
-        return _failures(RunFailure.__table__, shape.changed, shape.failures, only_finished)
+        shape, only_completed = self._form.shape, self._form.only_completed
+        return _failures(RunFailure.__table__, shape.changed, shape.failures, only_completed)
+
+    @property
+    def own_failures(self) -> OwnFailures:
+        """Columns of `RunFailure`, to join to other rows."""
+        return _own_failures(self._form.shape, self._form.only_completed)
 
     @property
     def output(self) -> Any:
         """Columns of `RunFailureOutput`; not while the states are not known."""
-        shape, only_finished = self._form.shape, self._form.only_finished
-        return _failures(RunFailureOutput.__table__, shape.changed, shape.outputs, only_finished)
+        shape, only_completed = self._form.shape, self._form.only_completed
+        return _failures(RunFailureOutput.__table__, shape.changed, shape.outputs, only_completed)
 
     @property
     def derived(self) -> Sequence[State]:
@@ -268,13 +273,13 @@ class Sources:
         return self._overlay.states
 
     @property
-    def finished(self) -> Sources:
-        """What to read for a statement that concerns finished runs only.
+    def completed(self) -> Sources:
+        """What to read for a statement that concerns completed runs only.
 
-        Most runs that change are running. Without their rows the databases read our tables by index, and need not copy
-        them into a temporary table first.
+        Most runs that change are running or were canceled. Without their rows the databases read our tables by index,
+        and need not copy them into a temporary table first.
         """
-        return Sources(self._form._replace(only_finished=True), self._overlay)
+        return Sources(self._form._replace(only_completed=True), self._overlay)
 
     def built(self, build: Callable[..., Any], *form: Hashable) -> Any:
         """Return `build(sources, *form)`, cached, for the next execution: to build it takes as long as to run it.
@@ -290,6 +295,64 @@ class Sources:
     def kept(self, run_id: Any) -> list[sa.ColumnElement[bool]]:
         """Return the conditions under which the stored state of a run is current."""
         return _kept(run_id) if self._form.shape.changed else []
+
+
+def whole(failure: Any) -> sa.FromClause:
+    """Return the table of columns of `RunFailure`."""
+    table: sa.FromClause = failure.test_id.table
+    return table
+
+
+class OwnFailures:
+    """The failures that belong to the rows of a query, for an outer join.
+
+    Stored ones and those of the overlay are joined one after the other, because the stored ones are then found by their
+    key: of a union of both, databases would make a temporary table first. Each run's are only in one of them.
+    """
+
+    def __init__(self, stored: Any, given: Any | None, is_kept: Sequence[sa.ColumnElement[bool]]) -> None:
+        self._stored = stored
+        self._given = given
+        self._is_kept = is_kept
+
+    def __getitem__(self, name: str) -> sa.ColumnElement[Any]:
+        """Return a column; NULL for a row that has no failure."""
+        if self._given is None:
+            return self._stored[name]  # type: ignore[no-any-return]
+        return sa.func.coalesce(self._given[name], self._stored[name])
+
+    @property
+    def verdict(self) -> sa.ColumnElement[Any]:
+        """The verdict; NULL for a row that has no failure."""
+        return self["verdict"]
+
+    def join_to(
+        self,
+        query: sa.Select[Any],
+        own: Callable[[Any], sa.ColumnElement[bool]],
+        narrow: Callable[[Any], sa.FromClause] = whole,
+    ) -> sa.Select[Any]:
+        """Join the failures to a query.
+
+        Args:
+            own: given columns of `RunFailure`, returns when a failure is of a row; it names the run.
+            narrow: given the same, returns their table, joined with others that leave some out.
+        """
+        query = query.outerjoin(narrow(self._stored), sa.and_(own(self._stored), *self._is_kept))
+        return query if self._given is None else query.outerjoin(narrow(self._given), own(self._given))
+
+
+def of_result(result: Any) -> Callable[[Any], sa.ColumnElement[bool]]:
+    """Return when a failure is that of a result, for `OwnFailures.join_to`."""
+    return lambda of: sa.and_(of.test_id == result.test_id, of.regression_id == result.regression_test_id)
+
+
+@functools.cache
+def _own_failures(shape: Shape, only_completed: bool) -> OwnFailures:
+    table = RunFailure.__table__
+    # DISTINCT makes MariaDB keep them in a table with a key; else it would go through all of them for each row.
+    given = _given_rows(table, only_completed).distinct().subquery("given_failures").c if shape.failures else None
+    return OwnFailures(table.c, given, _kept(table.c.test_id) if shape.changed else [])
 
 
 @functools.lru_cache(maxsize=1024)
@@ -308,27 +371,32 @@ def _facts_of_all() -> Any:
 
 
 @functools.cache
-def _states(shape: Shape, only_finished: bool) -> Any:
+def _states(shape: Shape, only_completed: bool) -> Any:
     """Return the columns of `RunState`, with the rows of the overlay instead of the stored ones."""
     if not shape.changed:
         return RunState.__table__.c
     kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS)).where(*_kept(RunState.test_id))
-    return _all(kept, _slots(shape.states, only_finished), "state")
+    return _all(kept, _slots(shape.states, only_completed), "state")
 
 
 @functools.cache
-def _failures(table: sa.Table, changed: bool, given: bool, only_finished: bool) -> Any:
+def _failures(table: sa.Table, changed: bool, given: bool, only_completed: bool) -> Any:
     """Return the columns of a table of failures, with the rows of the overlay instead of the stored ones."""
     if not changed:
         return table.c
     kept = sa.select(table).where(*_kept(table.c.test_id))
+    return _all(kept, [_given_rows(table, only_completed)] if given else [], table.name)
+
+
+def _given_rows(table: sa.Table, only_completed: bool) -> sa.Select[Any]:
+    """Select the rows of the overlay for a table of failures."""
     name = "failures" if table is RunFailure.__table__ else "outputs"
-    rows = sa.bindparam(None, type_=sa.String(), callable_=lambda: getattr(_overlay(only_finished), name))
-    return _all(kept, [sql.rows(rows, *table.c)] if given else [], table.name)
+    rows = sa.bindparam(None, type_=sa.String(), callable_=lambda: getattr(_overlay(only_completed), name))
+    return sql.rows(rows, *table.c)
 
 
-def _overlay(only_finished: bool) -> Overlay:
-    return _current.get().finished if only_finished else _current.get()
+def _overlay(only_completed: bool) -> Overlay:
+    return _current.get().completed if only_completed else _current.get()
 
 
 def _all(kept: sa.Select[Any], others: Sequence[sa.Select[Any]], name: str) -> Any:
@@ -338,12 +406,12 @@ def _all(kept: sa.Select[Any], others: Sequence[sa.Select[Any]], name: str) -> A
     return sa.union_all(kept, *others).subquery(name).c
 
 
-def _slots(number: int, only_finished: bool) -> list[sa.Select[Any]]:
+def _slots(number: int, only_completed: bool) -> list[sa.Select[Any]]:
     """Return the states of the overlay as rows of a statement."""
 
     def column(slot: int, name: str) -> sa.ColumnElement[Any]:
         type_ = RunState.__table__.c[name].type
-        return sql.selectable(type_, lambda: _overlay(only_finished).value(slot, name)).label(name)
+        return sql.selectable(type_, lambda: _overlay(only_completed).value(slot, name)).label(name)
 
     return [sa.select(*(column(slot, name) for name in derivation.STATE_COLUMNS)) for slot in range(number)]
 
@@ -357,7 +425,7 @@ def of_states(states: Sequence[State]) -> Any:
 
 @functools.cache
 def _only_given(number: int) -> Any:
-    return sa.union_all(*_slots(number, only_finished=False)).subquery("state").c
+    return sa.union_all(*_slots(number, only_completed=False)).subquery("state").c
 
 
 def sources(session: DbSession, *, status: str | None = None, failures: bool = False) -> Sources:
@@ -392,7 +460,7 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
     derived = [] if found.unknown else derivation.derive(session, found.runs)
     if not found.unknown:
         overlay = Overlay(found.runs, derived)
-        return Sources(Form(True, overlay.shape, overlay.finished.shape), overlay)
+        return Sources(Form(True, overlay.shape, overlay.completed.shape), overlay)
     if failures or status in OF_RESULTS:
         raise VerdictsRebuilding(*progress(session, found))
     return Sources(Form(complete=False), Overlay())

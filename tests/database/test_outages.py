@@ -7,9 +7,11 @@ from typing import Any
 
 import pymysql
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import exc
 
 from api_v1.database import outages
+from api_v1.database.locked_tables import readable
 from api_v1.database.platform import FailedToSpawnDBSession
 from api_v1.errors import DatabaseUnavailable
 from api_v1.web.errors import headers_of, status_of
@@ -192,3 +194,22 @@ def test_the_log_has_numbers_and_no_parameters() -> None:
     error = exc.OperationalError("SELECT :secret", {"secret": "hunter2"}, mysql(1205, "hunter2"))
     assert outages.in_short(error) == "OperationalError [1205]"
     assert outages.in_short(exc.TimeoutError("hunter2")) == "TimeoutError"
+
+
+def test_a_probe_of_all_tables_finds_a_missing_column_of_ours(engine: sa.Engine, app: object) -> None:
+    """As after an older version's `db downgrade`: health has to say so, before an operation reads the column."""
+
+    def rename(old: str, new: str) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE api_v1_run_creation RENAME COLUMN {old} TO {new}")
+
+    rename("retry_of", "no_longer")
+    try:
+        with engine.connect() as connection, pytest.raises(exc.DBAPIError) as raised:
+            connection.execute(readable())
+    finally:
+        rename("no_longer", "retry_of")
+    found = outages.explain(raised.value)
+    assert found is not None and found.code == "api_not_migrated"
+    with engine.connect() as connection:
+        assert connection.execute(readable()).all() == []

@@ -29,7 +29,7 @@ from api_v1.runs.bases import Subject
 from api_v1.runs.runs import StatusReason, is_stalled, status_reason
 from api_v1.verdicts import stored
 from api_v1.verdicts.rule import RunStatus, Verdict, stored_file
-from api_v1.verdicts.stored import Sources
+from api_v1.verdicts.stored import Sources, of_result
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _definitions(source: Sources) -> sa.Select[Any]:
         *(file.regression_test_output_id.label("output_id"), output.correct_extension),
     )
     return (
-        sa.select(*columns, _passes(source.finished).label("passed_in"))
+        sa.select(*columns, _passes(source.completed).label("passed_in"))
         .outerjoin(Sample, Sample.id == test.sample_id)
         .outerjoin(result, sa.and_(result.test_id == this, result.regression_test_id == test.id))
         .outerjoin(file, sa.and_(file.test_id == this, file.regression_test_id == test.id, stored_file(file)))
@@ -173,16 +173,10 @@ def _definitions(source: Sources) -> sa.Select[Any]:
 
 def _passes(source: Sources) -> sa.ScalarSelect[Any]:
     """Select, as one text, those of the parameter `runs` in which the test passed, possibly with a warning."""
-    result, failure = sa.orm.aliased(TestResult), source.failure
-    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
-    return (
-        sa.select(sa.func.group_concat(result.test_id))
-        .outerjoin(failure.test_id.table, own)
-        .where(
-            result.regression_test_id == RegressionTest.id,
-            result.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)),
-            sa.func.coalesce(failure.verdict, Verdict.PASS.value) == Verdict.PASS.value,
-        )
-        .correlate(RegressionTest)
-        .scalar_subquery()
+    result, failure = sa.orm.aliased(TestResult), source.own_failures
+    passes = sa.select(sa.func.group_concat(result.test_id)).where(
+        result.regression_test_id == RegressionTest.id,
+        result.test_id.in_(sa.bindparam("runs", expanding=True, type_=sa.Integer)),
+        sa.func.coalesce(failure.verdict, Verdict.PASS.value) == Verdict.PASS.value,
     )
+    return failure.join_to(passes, of_result(result)).correlate(RegressionTest).scalar_subquery()

@@ -21,7 +21,7 @@ from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, is_complete, of_m
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING
-from api_v1.verdicts.stored import Sources
+from api_v1.verdicts.stored import Sources, of_result
 
 #: Complete runs of master before the run that are looked at.
 MASTERS = 50
@@ -163,7 +163,7 @@ def _results(source: Sources) -> sa.Select[Any]:
     score = flakiness.select_scores(source, 1).subquery("score").c
     names = ("platform", "pairs", "flips")
     none = [sa.type_coerce(sa.null(), score[name].type).label(name) for name in names]
-    runs = [part.add_columns(*none) for part in (_on_master(source.finished), _in_lineage(source))]
+    runs = [part.add_columns(*none) for part in (_on_master(source.completed), _in_lineage(source))]
     null = sa.null()
     scores = sa.select(null, null, null, null, score.regression_id, null, null, *(score[name] for name in names))
     found = sa.union_all(*runs, scores).subquery("found")
@@ -171,7 +171,7 @@ def _results(source: Sources) -> sa.Select[Any]:
 
 
 def _on_master(source: Sources) -> sa.Select[Any]:
-    state, failure = source.state, source.failure
+    state, failure = source.state, source.own_failures
     run = (
         _runs(source)
         .where(*of_master(state), *is_complete(state), state.test_id < sa.bindparam("run_id"))
@@ -180,15 +180,15 @@ def _on_master(source: Sources) -> sa.Select[Any]:
         .subquery("master")
         .c
     )
-    failing = sa.and_(failure.test_id == run.test_id, failure.regression_id.in_(_TESTS), failure.verdict.in_(FAILING))
-    columns = (failure.regression_id, failure.verdict, failure.observed)
-    return sa.select(sa.literal(value=False).label("of_lineage"), *run, *columns).outerjoin(
-        failure.test_id.table, failing
+    columns = [failure[name].label(name) for name in ("regression_id", "verdict", "observed")]
+    return failure.join_to(
+        sa.select(sa.literal(value=False).label("of_lineage"), *run, *columns),
+        lambda of: sa.and_(of.test_id == run.test_id, of.regression_id.in_(_TESTS), of.verdict.in_(FAILING)),
     )
 
 
 def _in_lineage(source: Sources) -> sa.Select[Any]:
-    state, failure, result = source.state, source.failure, TestResult
+    state, failure, result = source.state, source.own_failures, TestResult
     # Each result is then found by its key; with a list of tests all results of each run would be read.
     test = sa.orm.aliased(RegressionTest)
     same = [
@@ -208,15 +208,13 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
     later = of_lineage.where(state.test_id > this, of_commit)
     later = later.order_by(state.test_id).limit(LATER)
     run = sa.union_all(*(sa.select(part.subquery()) for part in (before, later))).subquery("lineage").c
-    own = sa.and_(failure.test_id == result.test_id, failure.regression_id == result.regression_test_id)
-    columns = (result.regression_test_id, failure.verdict, failure.observed)
-    return (
-        sa.select(sa.literal(value=True), *run, *columns)
+    results = (
+        sa.select(sa.literal(value=True), *run, result.regression_test_id, failure.verdict, failure["observed"])
         .select_from(run.test_id.table)
         .join(test, test.id.in_(_TESTS))
         .join(result, sa.and_(result.test_id == run.test_id, result.regression_test_id == test.id))
-        .outerjoin(failure.test_id.table, own)
     )
+    return failure.join_to(results, of_result(result))
 
 
 def _runs(source: Sources) -> sa.Select[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from api_v1.runs import bases
 from api_v1.runs.bases import OLDER, Context, MasterRun, Run
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.rule import FAILING
-from api_v1.verdicts.stored import Sources
+from api_v1.verdicts.stored import Sources, whole
 
 
 @dataclass(frozen=True)
@@ -89,29 +89,38 @@ def _found(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSe
         runs of master have the id, the commit, the time and the platform, and of each failure these two; those of the
         named runs have the id and these two. What a row has not is NULL: a row of all columns takes long to read.
     """
-    state, failure = source.finished.state, source.finished.failure
-    base, master = (_before_each(source.finished, runs, most) for most in (1, 1 + older))
-    failures = failure.test_id.table
-    if alike:
-        named = source.failure.test_id.table.alias("named").c
-        # A derived table: of a subquery with IN in the condition of an outer join MySQL 9.7 loses the conditions.
-        tests = _named(sa.select(named.regression_id).distinct(), named).subquery("tests")
-        failures = failures.join(tests, tests.c.regression_id == failure.regression_id)
+    state, failure = source.completed.state, source.completed.own_failures
+    base, master = (_before_each(source.completed, runs, most) for most in (1, 1 + older))
     of_bases = bases.select_runs(state).join(base.test_id.table, base.test_id == state.test_id)
     of_bases = of_bases.add_columns(*(sa.null().label(name) for name in _FAILURE))
     columns = list(of_bases.selected_columns.keys())
-    of_masters = (
-        sa.select(*_only(columns, state.test_id, Test.commit, state.created_at, Test.platform, *_failed(failure)))
+    failed = [failure[name].label(name) for name in _FAILURE]
+    of_masters = failure.join_to(
+        sa.select(*_only(columns, state.test_id, Test.commit, state.created_at, Test.platform, *failed))
         .select_from(master.test_id.table)
         .join(state.test_id.table, state.test_id == master.test_id)
-        .join(Test, Test.id == master.test_id)
-        .outerjoin(failures, sa.and_(failure.test_id == master.test_id, failure.verdict.in_(FAILING)))
+        .join(Test, Test.id == master.test_id),
+        lambda of: sa.and_(of.test_id == master.test_id, of.verdict.in_(FAILING)),
+        _of_tests_failing_in(source) if alike else whole,
     )
     own = source.failure
     return sa.union_all(of_bases, of_masters, _named(sa.select(*_only(columns, own.test_id, *_failed(own))), own))
 
 
 _FAILURE = ("regression_id", "observed")
+
+
+def _of_tests_failing_in(source: Sources) -> Callable[[Any], sa.FromClause]:
+    """Return what narrows failures to those of tests that failed in one of the named runs."""
+    named = source.failure.test_id.table.alias("named").c
+    # A derived table: of a subquery with IN in the condition of an outer join MySQL 9.7 loses the conditions.
+    tests = _named(sa.select(named.regression_id).distinct(), named)
+
+    def narrow(failure: Any) -> sa.FromClause:
+        of_failure = tests.subquery()
+        return whole(failure).join(of_failure, of_failure.c.regression_id == failure.regression_id)
+
+    return narrow
 
 
 def _failed(failure: Any) -> list[Any]:
@@ -140,7 +149,7 @@ def _masters_before(source: Sources, index: int, most: int) -> sa.Select[Any]:
     """Select the newest complete runs of master before a run: test_id.
 
     Args:
-        source: for finished runs.
+        source: for completed runs.
     """
     state = source.state
     return (
