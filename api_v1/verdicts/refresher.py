@@ -75,19 +75,13 @@ class Step:
     left: Sequence[Any] = ()
 
 
-def refresh(
-    engine: sa.Engine,
-    budget: float | None = None,
-    *,
-    changes: Iterable[tuple[str, int]] | None = None,
-    look: bool = False,
-) -> bool:
+def refresh(engine: sa.Engine, *, changes: Iterable[tuple[str, int]] | None = None, look: bool = False) -> bool:
     """Store what changed or is missing, until there is nothing left or the budget is used up.
 
-    A state that cannot be stored is logged; the answer is given without it.
+    The step that begins within the budget is finished. A state that cannot be stored is logged; the answer is given
+    without it.
 
     Args:
-        budget: seconds; the step that begins within them is finished.
         changes: kind and target of changes that were seen. If they are given, it is enough that none of them is left:
             a run that is being reported changes all the time, and following it would only take time.
         look: whether some of them are missing in the change log, so that to look for them takes longer.
@@ -95,7 +89,7 @@ def refresh(
     Returns:
         Whether nothing was left.
     """
-    end = time.monotonic() + (_budget if budget is None else budget)
+    end = time.monotonic() + _budget
     waiting = None if changes is None else set(changes)
     try:
         with refresh_lock.connection(engine) as connection:

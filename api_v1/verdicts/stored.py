@@ -39,10 +39,6 @@ DERIVED_AT_MOST = 100
 #: Seconds between looks for changes missing in the change log; one look takes longer than most requests in all.
 LOOK_EVERY = 1.0
 
-#: How many times as long as others a reader of failures waits until they are stored: next to rows that are not stored,
-#: databases read our large tables of failures without their indexes.
-PATIENCE = 8
-
 #: Maximum number of refreshes in one request: changes may be added while earlier ones are stored.
 ATTEMPTS = 5
 
@@ -145,13 +141,15 @@ def _may_expect_more(run_id: Any) -> sa.ColumnElement[bool]:
 # --- What to read ---------------------------------------------------------------------------------
 
 
+#: The numbers of rows of states that statements have: there are few, because each text is built and compiled once.
+SLOTS = (0, 4, 16, DERIVED_AT_MOST)
+
+
 class Shape(NamedTuple):
-    """All of an `Overlay` that the text of a statement depends on; `states` is a number of rows."""
+    """All of an `Overlay` that the text of a statement depends on; `slots` is one of `SLOTS`."""
 
     changed: bool = False
-    states: int = 0
-    failures: bool = False
-    outputs: bool = False
+    slots: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,10 +171,9 @@ class Overlay:
 
     @functools.cached_property
     def shape(self) -> Shape:
-        """What the text of a statement depends on; the number of states is rounded up, so that there are few texts."""
-        failures = [failure for state in self.states for failure in state.failures.values()]
-        slots = 1 << (len(self.states) - 1).bit_length() if self.states else 0
-        return Shape(bool(self.changed), slots, bool(failures), any(one.observed.outputs for one in failures))
+        """What the text of a statement depends on."""
+        number = len(self.states)
+        return Shape(bool(self.changed), next((slots for slots in SLOTS if slots >= number), number))
 
     @functools.cached_property
     def _rows(self) -> Sequence[Mapping[str, Any]]:
@@ -251,8 +248,7 @@ class Sources:
     @property
     def failure(self) -> Any:
         """Columns of `RunFailure`; not while the states are not known."""
-        shape, only_completed = self._form.shape, self._form.only_completed
-        return _failures(RunFailure.__table__, shape.changed, shape.failures, only_completed)
+        return _failures(RunFailure.__table__, self._form.shape, self._form.only_completed)
 
     @property
     def own_failures(self) -> OwnFailures:
@@ -262,8 +258,7 @@ class Sources:
     @property
     def output(self) -> Any:
         """Columns of `RunFailureOutput`; not while the states are not known."""
-        shape, only_completed = self._form.shape, self._form.only_completed
-        return _failures(RunFailureOutput.__table__, shape.changed, shape.outputs, only_completed)
+        return _failures(RunFailureOutput.__table__, self._form.shape, self._form.only_completed)
 
     @property
     def derived(self) -> Sequence[State]:
@@ -351,7 +346,7 @@ def of_result(result: Any) -> Callable[[Any], sa.ColumnElement[bool]]:
 def _own_failures(shape: Shape, only_completed: bool) -> OwnFailures:
     table = RunFailure.__table__
     # DISTINCT makes MariaDB keep them in a table with a key; else it would go through all of them for each row.
-    given = _given_rows(table, only_completed).distinct().subquery("given_failures").c if shape.failures else None
+    given = _given_rows(table, only_completed).distinct().subquery("given_failures").c if shape.slots else None
     return OwnFailures(table.c, given, _kept(table.c.test_id) if shape.changed else [])
 
 
@@ -376,16 +371,16 @@ def _states(shape: Shape, only_completed: bool) -> Any:
     if not shape.changed:
         return RunState.__table__.c
     kept = sa.select(*(RunState.__table__.c[name] for name in derivation.STATE_COLUMNS)).where(*_kept(RunState.test_id))
-    return _all(kept, _slots(shape.states, only_completed), "state")
+    return _all(kept, _slots(shape.slots, only_completed), "state")
 
 
 @functools.cache
-def _failures(table: sa.Table, changed: bool, given: bool, only_completed: bool) -> Any:
+def _failures(table: sa.Table, shape: Shape, only_completed: bool) -> Any:
     """Return the columns of a table of failures, with the rows of the overlay instead of the stored ones."""
-    if not changed:
+    if not shape.changed:
         return table.c
     kept = sa.select(table).where(*_kept(table.c.test_id))
-    return _all(kept, [_given_rows(table, only_completed)] if given else [], table.name)
+    return _all(kept, [_given_rows(table, only_completed)] if shape.slots else [], table.name)
 
 
 def _given_rows(table: sa.Table, only_completed: bool) -> sa.Select[Any]:
@@ -420,7 +415,7 @@ def of_states(states: Sequence[State]) -> Any:
     """Return the columns of `RunState` with derived states (at least one), for the next execution."""
     overlay = Overlay(states=states)
     _current.set(overlay)
-    return _only_given(overlay.shape.states)
+    return _only_given(overlay.shape.slots)
 
 
 @functools.cache
@@ -442,14 +437,13 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
     """
     engine = session.get_bind().engine
     look = _is_time_to_look(engine)
-    budget = refresher.budget() * (PATIENCE if failures else 1)
-    found, end = pending(session, look=look), time.monotonic() + budget
+    found, end = pending(session, look=look), time.monotonic() + refresher.budget()
     for _ in range(ATTEMPTS):
         if not found or (not found.unknown and time.monotonic() > end):
             break
         session.rollback()
         changes = found.changes if found.position == 0 else None
-        done = refresher.refresh(engine, budget, changes=changes, look=not found.recorded)
+        done = refresher.refresh(engine, changes=changes, look=not found.recorded)
         # What changed meanwhile has to be stored as well: rows of a result whose state is not would count as a pass.
         found = pending(session, look=look or found.unknown)
         if not done:
