@@ -96,9 +96,9 @@ def test_the_runs_of_a_pull_request_are_found_by_an_index(session: DbSession) ->
     read(session)
     sa.event.remove(engine, "before_cursor_execute", note)
     [(statement, parameters)] = [one for one in sent if "api_v1_run_state.pull_request = " in one[0]]
-    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN FORMAT=JSON"
     plan = session.connection().exec_driver_sql(f"{explain} {statement}", parameters).all()
-    assert any("api_v1_run_state_pull_request" in str(row) for row in plan), plan
+    assert any("api_v1_run_state_pull_request" in str(value) for row in plan for value in row), plan
 
 
 # --- Case by case ---------------------------------------------------------------------------------
