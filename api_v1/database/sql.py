@@ -83,6 +83,13 @@ class _binary(FunctionElement[Any]):
     inherit_cache = True
 
 
+class json_list(FunctionElement[Any]):
+    """An aggregate: the values of a group as a JSON list, with null for NULL."""
+
+    type = sa.String()
+    inherit_cache = True
+
+
 class _date_time(FunctionElement[Any]):
     """A date-time that is sent as a parameter: MySQL takes it for a text unless it is compared with a column."""
 
@@ -122,6 +129,7 @@ for _element, _mysql, _other in (
     (_date_time, "CAST({} AS DATETIME)", "{}"),
     (_text, "CONVERT(UNHEX({}) USING utf8mb4)", "CAST({} AS TEXT)"),
     (_binary, "UNHEX({})", "{}"),
+    (json_list, "JSON_ARRAYAGG({})", "json_group_array({})"),
 ):
     compiles(_element)(_render(_other))
     for _dialect in ("mysql", "mariadb"):

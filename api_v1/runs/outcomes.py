@@ -192,7 +192,7 @@ def _stored_files(
     parameters |= narrowing.parameters
     for index, run in enumerate(runs):
         values = {"run": run.run_id, "at": run.begun_at, "platform": getattr(TestPlatform, run.platform)}
-        values["whole"] = run.run_id not in narrowing.runs
+        values["whole"] = int(run.run_id not in narrowing.runs)
         parameters |= {f"{name}_{index}": value for name, value in values.items()}
     files: FilesOfRuns = defaultdict(dict)
     candidates: list[list[Any]] = [[] for _ in runs]
@@ -244,22 +244,36 @@ def _files(source: Sources, runs: int) -> sa.Select[Any]:
     file, nothing = TestResultFile, sa.null()
     columns = _file_columns(sa.cast(nothing, sa.Integer), file.test_id, sa.cast(nothing, sa.DateTime), file)
     own = columns.where(_wanted(file), stored_file(file))
-    found = sa.union_all(own, *(_rolling_files(source, index) for index in range(runs))).subquery("found").c
+    found = sa.union_all(own, _uploads(source, runs)).subquery("found").c
     output = sa.orm.aliased(RegressionTestOutput)
     ignored = sa.select(output.ignore).where(output.id == found.regression_test_output_id).scalar_subquery()
     return sa.select(*found, mismatch(found).label("wrong"), ignored.label("ignored"))
 
 
-def _rolling_files(source: Sources, index: int) -> sa.Select[Any]:
-    """Select what the last commit runs of the main repository had uploaded when a run began testing.
+def _uploads(source: Sources, runs: int) -> sa.Select[Any]:
+    """Select what the last commit runs of the main repository had uploaded when each run began testing.
 
     The platform sends its workers the outputs of the newest completed one, whatever its branch and its result. A run
     that uploaded nothing is there, too. Of the uploads are left out what `_wanted` leaves out of the run's own files.
     """
-    state, file = source.state, sa.orm.aliased(TestResultFile)
-    at = sa.bindparam(f"at_{index}", type_=sa.DateTime)
-    last = (
-        sa.select(state.test_id, state.completed_at)
+    last = sa.union_all(*(sa.select(_last_runs(source, index).subquery()) for index in range(runs))).subquery("last").c
+    file = sa.orm.aliased(TestResultFile)
+    wanted = sa.or_(last.is_whole == 1, file.regression_test_id.in_(_ids("tests")))
+    uploaded = sa.and_(file.test_id == last.test_id, file.got.is_not(None), wanted, stored_file(file))
+    columns = _file_columns(last.of_run, last.test_id, last.completed_at, file)
+    return columns.select_from(last.test_id.table).outerjoin(file, uploaded)
+
+
+def _last_runs(source: Sources, index: int) -> sa.Select[Any]:
+    """Select the last commit runs of the main repository that had completed when a run began testing.
+
+    Args:
+        index: which of the runs it is, that parameters tell of.
+    """
+    state, at = source.state, sa.bindparam(f"at_{index}", type_=sa.DateTime)
+    whole = sa.bindparam(f"whole_{index}", type_=sa.Integer)
+    return (
+        sa.select(sa.literal(index).label("of_run"), whole.label("is_whole"), state.test_id, state.completed_at)
         .join(Test, Test.id == state.test_id)
         .where(
             state.fork_id.in_(_ids("forks")),
@@ -272,13 +286,7 @@ def _rolling_files(source: Sources, index: int) -> sa.Select[Any]:
         )
         .order_by(state.started_at.desc(), state.test_id.desc())
         .limit(ROLLING)
-        .subquery()
-        .c
     )
-    wanted = sa.or_(sa.bindparam(f"whole_{index}", type_=sa.Boolean), file.regression_test_id.in_(_ids("tests")))
-    uploaded = sa.and_(file.test_id == last.test_id, file.got.is_not(None), wanted, stored_file(file))
-    columns = _file_columns(sa.literal(index), last.test_id, last.completed_at, file)
-    return columns.select_from(last.test_id.table).outerjoin(file, uploaded)
 
 
 def _file_columns(of_run: Any, run_id: Any, completed_at: Any, file: Any) -> sa.Select[Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database import sql
 from api_v1.database.platform import DbSession, Test, TestPlatform
 from api_v1.runs import bases
 from api_v1.runs.bases import OLDER, Context, MasterRun, Run
@@ -54,26 +55,32 @@ def before_each(
     parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
     for index, run in enumerate(runs):
         parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
-    newest: dict[int, Run] = {}
-    masters: dict[int, tuple[str, RunReference]] = {}
-    digests: defaultdict[int, dict[int, str | None]] = defaultdict(dict)
+    masters: list[Run] = []
+    digests: dict[int, dict[int, str | None]] = {}
     for row in session.execute(context.source.built(_found, len(runs), older, alike), parameters):
+        digests[row.test_id] = _digests(row.failures)
         if row.status is not None:
-            newest[row.test_id] = bases.run_of(row)
-        elif row.platform is not None and row.test_id not in masters:
-            masters[row.test_id] = (row.platform.value, RunReference(row.test_id, row.commit, row.created_at))
-        if row.regression_id is not None:
-            digests[row.test_id][row.regression_id] = row.observed
-    newest_first = [masters[run_id] for run_id in sorted(masters, reverse=True)]
+            masters.append(bases.run_of(row))
+    masters.sort(key=lambda master: master.run_id, reverse=True)
 
     def before(run: Run) -> Masters:
-        found = [one for platform, one in newest_first if platform == run.platform and one.run_id < run.run_id]
+        found = [one for one in masters if one.platform == run.platform and one.run_id < run.run_id]
         if not found:
             return NOTHING
         base, *others = found[: 1 + older]
-        return Masters(newest[base.run_id], [MasterRun(one, digests.get(one.run_id, {})) for one in others])
+        return Masters(base, [MasterRun(_reference(one), digests[one.run_id]) for one in others])
 
     return Found({run.run_id: before(run) for run in runs}, digests)
+
+
+def _reference(run: Run) -> RunReference:
+    return RunReference(run.run_id, run.commit, run.created_at)
+
+
+def _digests(failures: str) -> dict[int, str | None]:
+    """Return the digests of what was observed, by test."""
+    pairs = (pair.split(":") for pair in json.loads(failures) if pair is not None)
+    return {int(test): digest or None for test, digest in pairs}
 
 
 def _found(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSelect[Any]:
@@ -85,29 +92,29 @@ def _found(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSe
         alike: whether to leave out failures of master of tests that did not fail in one of the named runs.
 
     Returns:
-        Rows of `bases.select_runs` with regression_id and observed. Those of bases have all but the last two; those of
-        runs of master have the id, the commit, the time and the platform, and of each failure these two; those of the
-        named runs have the id and these two. What a row has not is NULL: a row of all columns takes long to read.
+        Rows of `bases.select_runs` with failures, a JSON list of test and digest. Of the named runs there are only the
+        id and the failures; the rest is NULL. A row for each failure would take longer to read than all else.
     """
-    state, failure = source.completed.state, source.completed.own_failures
-    base, master = (_before_each(source.completed, runs, most) for most in (1, 1 + older))
-    of_bases = bases.select_runs(state).join(base.test_id.table, base.test_id == state.test_id)
-    of_bases = of_bases.add_columns(*(sa.null().label(name) for name in _FAILURE))
-    columns = list(of_bases.selected_columns.keys())
-    failed = [failure[name].label(name) for name in _FAILURE]
-    of_masters = failure.join_to(
-        sa.select(*_only(columns, state.test_id, Test.commit, state.created_at, Test.platform, *failed))
+    state, failure, own = source.completed.state, source.completed.own_failures, source.failure
+    master = _before_each(source.completed, runs, 1 + older)
+    of_master = failure.join_to(
+        sa.select(master.test_id, sql.json_list(_pair(failure)).label("failures"))
         .select_from(master.test_id.table)
-        .join(state.test_id.table, state.test_id == master.test_id)
-        .join(Test, Test.id == master.test_id),
+        .group_by(master.test_id),
         lambda of: sa.and_(of.test_id == master.test_id, of.verdict.in_(FAILING)),
         _of_tests_failing_in(source) if alike else whole,
     )
-    own = source.failure
-    return sa.union_all(of_bases, of_masters, _named(sa.select(*_only(columns, own.test_id, *_failed(own))), own))
+    failed = of_master.subquery("failed").c
+    masters = bases.select_runs(state).join(failed.test_id.table, failed.test_id == state.test_id)
+    masters = masters.add_columns(failed.failures)
+    own_failures = (own.test_id, sql.json_list(_pair(own)).label("failures"))
+    named = _named(sa.select(*_only(masters.selected_columns.keys(), *own_failures)), own).group_by(own.test_id)
+    return sa.union_all(masters, named)
 
 
-_FAILURE = ("regression_id", "observed")
+def _pair(failure: Any) -> sa.ColumnElement[str]:
+    """Return a failure as one text: the test and the digest."""
+    return sa.cast(failure["regression_id"], sa.String(11)) + ":" + sa.func.coalesce(failure["observed"], "")
 
 
 def _of_tests_failing_in(source: Sources) -> Callable[[Any], sa.FromClause]:
@@ -121,10 +128,6 @@ def _of_tests_failing_in(source: Sources) -> Callable[[Any], sa.FromClause]:
         return whole(failure).join(of_failure, of_failure.c.regression_id == failure.regression_id)
 
     return narrow
-
-
-def _failed(failure: Any) -> list[Any]:
-    return [failure[name] for name in _FAILURE]
 
 
 def _only(names: Sequence[str], *columns: Any) -> list[Any]:
