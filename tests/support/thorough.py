@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 #: How many random scenarios a property is tried on; `make verify` tries more.
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "5"))
 
 #: Marks what `make verify` runs and `make test` does not.
 thorough = pytest.mark.thorough
