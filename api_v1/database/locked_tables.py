@@ -7,7 +7,6 @@ are refused immediately, until all tables can be read again.
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import connections, outages
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import Base, probing_engine
 from api_v1.errors import DatabaseUnavailable
 
@@ -23,7 +23,7 @@ PAUSE = 0.5
 TRY_SECONDS = 1.3
 
 
-@functools.cache
+@built_once
 def readable() -> Any:
     """Select no rows from every table: this fails if one is missing, locked, or not readable by our account.
 

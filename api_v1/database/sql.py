@@ -7,7 +7,6 @@ and names match alike everywhere, both sides are compared as UTF-8 bytes.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
@@ -16,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
+
+from api_v1.database.built_once import built_once
 
 
 class _bytes(FunctionElement[Any]):
@@ -169,7 +170,7 @@ class _Rows(FunctionElement[Any]):
     of_columns: ClassVar[Sequence[sa.Column[Any]]]
 
 
-@functools.cache
+@built_once
 def _rows_of(*columns: sa.Column[Any]) -> type[_Rows]:
     # The class is what tells statements with other columns apart in SQLAlchemy's cache.
     return type("_RowsOfColumns", (_Rows,), {"inherit_cache": True, "of_columns": columns})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.built_once import built_once
 from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, RegressionTest, RegressionTestOutput, Sample, TestResult, TestResultFile
 from api_v1.files.bucket import CONTENT_SECONDS
@@ -79,7 +79,7 @@ def page(
     return Page([_artifact(storage, run_id, row, found, in_set) for row in rows], total)
 
 
-@functools.cache
+@built_once
 def _matches(host: str, of_type: bool, left_out: frozenset[str]) -> PagedQuery:
     entries = _entries(host, left_out).subquery("entries").c
     query = sa.select(*entries).order_by(entries.rank, entries.sample_id, entries.regression_id, entries.output_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from api_v1.access import keys
 from api_v1.access.keys import Purpose
 from api_v1.access.redaction import Redactor
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import DbSession, Sample, Test, TestProgress
 from api_v1.errors import ApiError
 from api_v1.files import logs
@@ -80,7 +80,7 @@ def of_sample(
 _SAMPLE = (Sample.id, Sample.sha, Sample.extension, Sample.original_name)
 
 
-@functools.cache
+@built_once
 def _facts() -> sa.Select[Any]:
     """Select the worker's token of a run, the time of its first progress (null if there is none), and our key."""
     first = (
@@ -95,12 +95,12 @@ def _facts() -> sa.Select[Any]:
     return sa.select(Test.token, first.label("first_progress_at"), key).where(Test.id == RUN_ID)
 
 
-@functools.cache
+@built_once
 def _facts_with_sample() -> sa.Select[Any]:
     return _facts().add_columns(*_SAMPLE).join(Sample, Sample.id == sa.bindparam("sample_id"))
 
 
-@functools.cache
+@built_once
 def _samples(phase: Phase) -> sa.Select[Any]:
     """Select the samples of a run's set of tests."""
     tests = run_sets.tests(phase).subquery("tests")

@@ -13,7 +13,6 @@ An output without a recorded baseline is no error.
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.built_once import built_once
 from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession
 from api_v1.paging import Page
@@ -34,7 +34,7 @@ from api_v1.verdicts.narrowing import to_run
 from api_v1.verdicts.rule import Deviation, Phase, deviations
 
 
-@functools.cache
+@built_once
 def error_items(phase: Phase) -> sa.CompoundSelect[Any]:
     """Select the errors of the run that the parameter `run_id` names.
 
@@ -102,14 +102,14 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
     return Page([_error_item(run_id, row, when) for row in rows], total)
 
 
-@functools.cache
+@built_once
 def _matches(phase: Phase, filters: frozenset[str]) -> PagedQuery:
     error = _errors(phase).c
     matches = sa.select(*error).where(*(error[name] == sa.bindparam(name) for name in filters))
     return PagedQuery(matches.order_by(error.regression_id, error.output_id, error.type))
 
 
-@functools.cache
+@built_once
 def _errors(phase: Phase) -> sa.Subquery:
     return error_items(phase).subquery("errors")
 

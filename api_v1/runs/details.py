@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.access.redaction import Redactor
+from api_v1.database.built_once import built_once
 from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import (
     Category,
@@ -120,7 +121,7 @@ def mark(session: DbSession, run_id: int) -> Mark:
     return Mark(header.progress_id, header.phase.finished)
 
 
-@functools.cache
+@built_once
 def _reports(of_status: bool) -> PagedQuery:
     matches = sa.select(TestProgress.timestamp, TestProgress.status, TestProgress.message)
     matches = matches.where(TestProgress.test_id == RUN_ID).order_by(TestProgress.id)
@@ -176,7 +177,7 @@ def config(session: DbSession, run_id: int) -> Config:
     )
 
 
-@functools.cache
+@built_once
 def _labelled_tests(phase: Phase) -> sa.Select[Any]:
     """Select the tests of a run's set with each of their categories, in order, in one statement."""
     tests, links = run_sets.tests(phase), regression_test_category.c

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import (
     Category,
     DbSession,
@@ -81,7 +81,7 @@ def _tags() -> sa.Select[Any]:
     )
 
 
-@functools.cache
+@built_once
 def _labels(with_tags: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
     return sa.union_all(_categories(), _tags()) if with_tags else _categories()
 

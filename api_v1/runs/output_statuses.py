@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import DbSession, RegressionTestOutput, TestResultFile
 from api_v1.hashes import stored_hash
 from api_v1.verdicts.narrowing import REGRESSION_IDS, RUN_ID
@@ -45,7 +45,7 @@ def of_tests(session: DbSession, run_id: int, tests: Mapping[int, bool]) -> dict
     return outputs
 
 
-@functools.cache
+@built_once
 def _with_files() -> sa.CompoundSelect[Any]:
     """Select the outputs of regression tests, each with the run's file, and the files of outputs of other tests.
 

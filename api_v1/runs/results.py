@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.built_once import built_once
 from api_v1.database.paged_query import PagedQuery
 from api_v1.database.platform import DbSession, RegressionTest, Sample, Test, TestProgress, TestResult, TestResultFile
 from api_v1.database.tables import RunState
@@ -87,7 +87,7 @@ def header(session: DbSession, run_id: int) -> RunHeader:
     )
 
 
-@functools.cache
+@built_once
 def _header() -> sa.Select[Any]:
     newest = sa.select(sa.func.max(TestProgress.id)).where(TestProgress.test_id == Test.id).correlate(Test)
     return (
@@ -107,7 +107,7 @@ def _header() -> sa.Select[Any]:
     )
 
 
-@functools.cache
+@built_once
 def members(phase: Phase) -> sa.Select[Any]:
     """Select the tests of the set of the run that the parameter `run_id` names, each with its status.
 
@@ -147,13 +147,13 @@ def count_running(session: DbSession, run_id: int) -> int:
     return session.scalar(_running(), {"run_id": run_id}) or 0
 
 
-@functools.cache
+@built_once
 def _running() -> sa.Select[Any]:
     rows = _rows(Phase.RUNNING)
     return sa.select(sa.func.count()).select_from(rows).where(rows.c.status == Verdict.RUNNING.value)
 
 
-@functools.cache
+@built_once
 def _rows(phase: Phase) -> sa.Subquery:
     return members(phase).subquery("rows")
 
@@ -175,7 +175,7 @@ def page(session: DbSession, run_id: int, *, limit: int, offset: int = 0, **filt
     return Page(_results(session, run_id, rows), total)
 
 
-@functools.cache
+@built_once
 def _matches(phase: Phase, filters: frozenset[str]) -> PagedQuery:
     row = _rows(phase).c
     rules: dict[str, Callable[[str], sa.ColumnElement[bool]]] = {
@@ -217,7 +217,7 @@ def failing_samples(session: DbSession, run_id: int, phase: Phase) -> frozenset[
     return frozenset(sample for sample in found if sample is not None)
 
 
-@functools.cache
+@built_once
 def _failing_samples(phase: Phase) -> sa.Select[Any]:
     row = _rows(phase).c
     return sa.select(row.sample_id).where(row.status.in_(FAILING)).distinct()
@@ -245,7 +245,7 @@ def _missing_in_run(session: DbSession, run_id: int, sample_id: int, regression_
     return NotInside("regression_test", regression_id, text)
 
 
-@functools.cache
+@built_once
 def _of_one_sample(phase: Phase) -> sa.Select[Any]:
     return sa.select(_rows(phase)).where(_rows(phase).c.sample_id == sa.bindparam("sample_id"))
 

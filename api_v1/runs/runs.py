@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 
 from api_v1.access.redaction import Redactor
 from api_v1.database import sql
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import DbSession, Fork, Test, TestFork, TestPlatform, TestProgress, TestType, User
 from api_v1.database.tables import RunCreation, RunState, now
 from api_v1.date_times import iso
@@ -170,12 +170,12 @@ def created_at(session: DbSession, run_id: int) -> datetime:
     return row.created_at  # type: ignore[no-any-return]
 
 
-@functools.cache
+@built_once
 def _facts() -> sa.Select[Any]:
     return derivation.facts(lambda run: run == sa.bindparam("run_id"))
 
 
-@functools.cache
+@built_once
 def _stored() -> sa.Select[Any]:
     """Select the stored run that the parameter `run_id` names, and whether its state is current."""
     # A run without its own creation time inherits its neighbour's, so its row may be out of date until a refresh.

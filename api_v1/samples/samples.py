@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import (
     DbSession,
     OutputType,
@@ -166,7 +166,7 @@ _COLUMNS = (SampleRow.id, SampleRow.sha, SampleRow.original_name, SampleRow.exte
 _ONE = sa.select(*_COLUMNS).where(SampleRow.id == sa.bindparam("sample_id"))
 
 
-@functools.cache
+@built_once
 def _listing(filters: frozenset[str], active: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of samples and for their number; the filters' values are parameters."""
     used = sa.exists().where(RegressionTest.sample_id == SampleRow.id, RegressionTest.active.is_(True))
@@ -316,7 +316,7 @@ def _outputs(session: DbSession, regression_id: int) -> list[ExpectedOutput]:
     ]
 
 
-@functools.cache
+@built_once
 def _definitions(filters: frozenset[str]) -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Build the statements for a page of tests and for their number; the filters' values are parameters."""
     test = RegressionTest

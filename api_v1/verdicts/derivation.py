@@ -7,7 +7,6 @@ selects the few that deviate, and this module combines the numbers by the rule (
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import DbSession, Test, TestProgress, TestResult, TestStatus, TestType
 from api_v1.database.sql import epoch, group_key
 from api_v1.database.tables import RunCreation
@@ -147,12 +147,12 @@ def count(failures: Iterable[Failure], last: str | None, *, results: int, total:
     }
 
 
-@functools.cache
+@built_once
 def _facts_of_some() -> sa.Select[Any]:
     return facts(to_runs)
 
 
-@functools.cache
+@built_once
 def _deviations_of_some() -> sa.CompoundSelect[Any]:
     return deviations(to_runs)
 
@@ -241,7 +241,7 @@ def _neighbour_time(run: Any) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(earlier, later, epoch())
 
 
-@functools.cache
+@built_once
 def _result_counts() -> sa.Select[Any]:
     result = TestResult
     return sa.select(result.test_id, sa.func.count()).where(to_runs(result.test_id)).group_by(result.test_id)

@@ -5,13 +5,13 @@ To derive all those runs anew would take too long. Their numbers are shifted by 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections import defaultdict
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import CustomizedTest, RegressionTestOutput, TestResultFile
 from api_v1.database.tables import RunFailure, RunState
 from api_v1.verdicts import change_log, failure_details, run_sets, state_tables
@@ -36,7 +36,7 @@ def judge_output(connection: sa.Connection, output_id: int) -> None:
         judge_test(connection, test)
 
 
-@functools.cache
+@built_once
 def _deviations_of_test() -> sa.CompoundSelect[Any]:
     return deviations(lambda _run, test: test == _TEST_ID)
 

@@ -11,7 +11,6 @@ read the whole history; a property test compares each with the rule.
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import CustomizedTest, DbSession, RegressionTest, TestResult, regression_test_category
 from api_v1.verdicts.narrowing import RUN_ID, Narrow, to_run, to_runs
 from api_v1.verdicts.rule import Phase
@@ -84,7 +84,7 @@ def is_outside(regression_ids: Any) -> sa.ColumnElement[bool]:
 # --- The set of one run ---------------------------------------------------------------------------
 
 
-@functools.cache
+@built_once
 def tests(phase: Phase) -> sa.Select[Any]:
     """Select the tests of the set of the run that the parameter `run_id` names, as they are stored.
 
@@ -157,7 +157,7 @@ def recorded_sets(session: DbSession | sa.Connection, ids: Sequence[int]) -> dic
     }
 
 
-@functools.cache
+@built_once
 def _recorded_sizes() -> sa.Select[Any]:
     custom = CustomizedTest
     return (
@@ -167,7 +167,7 @@ def _recorded_sizes() -> sa.Select[Any]:
     )
 
 
-@functools.cache
+@built_once
 def _absent_of_recorded() -> sa.Select[Any]:
     """Select the tests of recorded sets that have no result, and whether they count: test_id, regression_id, counts."""
     custom = CustomizedTest
@@ -192,7 +192,7 @@ def outside(
     return found
 
 
-@functools.cache
+@built_once
 def _results_outside() -> sa.Select[Any]:
     custom, result = CustomizedTest, TestResult
     own = sa.and_(custom.test_id == result.test_id, custom.regression_id == result.regression_test_id)
@@ -211,7 +211,7 @@ def expected_tests(session: DbSession | sa.Connection) -> dict[int, int | None]:
     return dict(session.execute(_expected_tests()).tuples().all())
 
 
-@functools.cache
+@built_once
 def _expected_tests() -> sa.Select[Any]:
     """Select the tests that a run without a recorded set has to execute: id, first_run (that has a result of it)."""
     # Grouped, because an index then gives the first run of each test; asked test by test, its whole history is read.
@@ -242,7 +242,7 @@ def missing_of_unrecorded(session: DbSession | sa.Connection, ids: Sequence[int]
     }
 
 
-@functools.cache
+@built_once
 def _expected_results() -> sa.Select[Any]:
     result = TestResult
     return (

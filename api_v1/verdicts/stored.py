@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from api_v1.database import sql
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import DbSession, Test
 from api_v1.database.tables import Change, Refresh, RunFailure, RunFailureOutput, RunState
 from api_v1.date_times import iso
@@ -94,7 +95,7 @@ def pending(session: DbSession | sa.Connection, *, look: bool = True) -> Pending
 _RECORDED, _UNRECORDED, _POSITION = "recorded", "unrecorded", "position"
 
 
-@functools.cache
+@built_once
 def _pending(look: bool) -> sa.CompoundSelect[Any]:
     """Select source, kind and target of all changes, and as a target the position down to which states are stored."""
     changed = sa.select(Change.kind, Change.target).where(Change.kind != Kind.GENERATION.value)
@@ -342,7 +343,7 @@ def of_result(result: Any) -> Callable[[Any], sa.ColumnElement[bool]]:
     return lambda of: sa.and_(of.test_id == result.test_id, of.regression_id == result.regression_test_id)
 
 
-@functools.cache
+@built_once
 def _own_failures(shape: Shape, only_completed: bool) -> OwnFailures:
     table = RunFailure.__table__
     # DISTINCT makes MariaDB keep them in a table with a key; else it would go through all of them for each row.
@@ -350,7 +351,7 @@ def _own_failures(shape: Shape, only_completed: bool) -> OwnFailures:
     return OwnFailures(table.c, given, _kept(table.c.test_id) if shape.changed else [])
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.partial(built_once, most=1024)
 def _built(build: Callable[..., Any], sources: Form, *form: Hashable) -> Any:
     return build(Sources(sources), *form)
 
@@ -360,12 +361,12 @@ def _kept(run_id: Any) -> list[sa.ColumnElement[bool]]:
     return [run_id.not_in(changed)]
 
 
-@functools.cache
+@built_once
 def _facts_of_all() -> Any:
     return derivation.facts_of_all().subquery("state").c
 
 
-@functools.cache
+@built_once
 def _states(shape: Shape, only_completed: bool) -> Any:
     """Return the columns of `RunState`, with the rows of the overlay instead of the stored ones."""
     if not shape.changed:
@@ -374,7 +375,7 @@ def _states(shape: Shape, only_completed: bool) -> Any:
     return _all(kept, _slots(shape.slots, only_completed), "state")
 
 
-@functools.cache
+@built_once
 def _failures(table: sa.Table, shape: Shape, only_completed: bool) -> Any:
     """Return the columns of a table of failures, with the rows of the overlay instead of the stored ones."""
     if not shape.changed:
@@ -418,7 +419,7 @@ def of_states(states: Sequence[State]) -> Any:
     return _only_given(overlay.shape.slots)
 
 
-@functools.cache
+@built_once
 def _only_given(number: int) -> Any:
     return sa.union_all(*_slots(number, only_completed=False)).subquery("state").c
 
