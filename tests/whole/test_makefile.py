@@ -84,11 +84,12 @@ def checkout(tmp_path: Path) -> Path:
     scripts = tmp_path / ".venv" / "bin"
     scripts.mkdir(parents=True)
     (scripts / "python").symlink_to(sys.executable)
-    for name in ("flask", "gunicorn"):
+    for name, module in (("api-v1", "api_v1_command"), ("gunicorn", "gunicorn")):
         script = scripts / name
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m {name} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m {module} "$@"\n')
         script.chmod(0o755)
-    for name in ("Makefile", "setup.cfg", "requirements.txt", "demo-requirements.txt", "api_v1", "embedded_platform"):
+    sources = ("api_v1", "api_v1_command.py", "embedded_platform")
+    for name in ("Makefile", "setup.cfg", "requirements.txt", "demo-requirements.txt", *sources):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv" / "installed").touch()
     return tmp_path
