@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from api_v1.database import connections, outages
 from api_v1.database.built_once import built_once
 from api_v1.database.platform import Base, probing_engine
+from api_v1.database.tables import own_tables
 from api_v1.errors import DatabaseUnavailable
 
 #: Seconds between two attempts to read all tables, and the time limit of each attempt.
@@ -29,15 +30,10 @@ def readable() -> Any:
 
     So it does if one of ours lacks a column. What the platform's models have, of its tables, may be more than is read.
     """
-    one, tables = sa.literal(1), Base.metadata.sorted_tables
-    return sa.union_all(*(sa.select(one).select_from(table).where(one == 0, _names_own(table)) for table in tables))
-
-
-def _names_own(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return a condition that names all columns of a table of ours."""
-    assert isinstance(table, sa.Table)
-    is_own = table.name.startswith("api_v1_")
-    return sa.or_(*(column.is_(None) for column in table.c)) if is_own else sa.true()
+    one, own = sa.literal(1), own_tables()
+    none = (sa.select(one).select_from(table).where(one == 0) for table in Base.metadata.sorted_tables)
+    of_columns = (sa.select(one).where(one == 0, sa.or_(*(column.is_(None) for column in table.c))) for table in own)
+    return sa.union_all(*none, *of_columns)
 
 
 class LockedTables:

@@ -86,6 +86,11 @@ class Run:
         return self.status in FINISHED
 
     @property
+    def reference(self) -> RunReference:
+        """How an answer about something else names it."""
+        return RunReference(self.run_id, self.commit, self.created_at)
+
+    @property
     def begun_at(self) -> datetime:
         """When it began testing, as far as its rows tell."""
         return self.started_at or self.completed_at or self.created_at

@@ -452,9 +452,8 @@ def sources(session: DbSession, *, status: str | None = None, failures: bool = F
     if found:
         # Some of the changes are missing in the change log: the next request has to look again.
         _looked.pop(engine, None)
-    derived = [] if found.unknown else derivation.derive(session, found.runs)
     if not found.unknown:
-        overlay = Overlay(found.runs, derived)
+        overlay = Overlay(found.runs, derivation.derive(session, found.runs))
         return Sources(Form(True, overlay.shape, overlay.completed.shape), overlay)
     if failures or status in OF_RESULTS:
         raise VerdictsRebuilding(*progress(session, found))

@@ -17,8 +17,8 @@ from limits.storage import Storage as Counters
 
 from api_v1.database import connections, outages
 from api_v1.database.locked_tables import readable
-from api_v1.database.platform import Base, probing_engine, repository
-from api_v1.database.tables import now
+from api_v1.database.platform import probing_engine, repository
+from api_v1.database.tables import now, own_tables
 from api_v1.errors import DatabaseUnavailable
 from api_v1.files import deadline
 from api_v1.files.circuit_breaker import HALF_OPEN, CircuitOpen
@@ -208,9 +208,8 @@ def _writable(dialect: sa.Dialect) -> list[str]:
     """
     if dialect.name == "sqlite":
         return []
-    ours = [table for table in Base.metadata.sorted_tables if table.name.startswith("api_v1_")]
     changes = []
-    for table in ours:
+    for table in own_tables():
         column = next(iter(table.columns)).name
         changes += [
             f"EXPLAIN INSERT INTO {table.name} ({column}) VALUES (0)",

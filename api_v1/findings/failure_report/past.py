@@ -79,7 +79,7 @@ class Past:
 
     def streak_here(self, test: int) -> tuple[RunReference | None, RunReference]:
         """Return the last run of the lineage in which a test passed, if any, and the first failure after it."""
-        first = RunReference(self.run.run_id, self.run.commit, self.run.created_at)
+        first = self.run.reference
         for one in self.lineage:
             if one.run.run_id >= self.run.run_id or test not in one.failed:
                 continue

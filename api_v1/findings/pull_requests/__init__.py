@@ -12,7 +12,7 @@ from api_v1.database.platform import DbSession
 from api_v1.findings.flakiness import Flakiness
 from api_v1.findings.pull_requests import evidence, sentences
 from api_v1.findings.pull_requests.evidence import Commit, Evidence
-from api_v1.findings.pull_requests.pictures import Failing, Flipped, Picture, first_failure, reference
+from api_v1.findings.pull_requests.pictures import Failing, Flipped, Picture, first_failure
 from api_v1.findings.pull_requests.verdicts import Cause
 from api_v1.runs.references import RunReference
 
@@ -166,7 +166,7 @@ def get(
         verdict=head.verdict,
         is_final=head.is_final,
         because=sentences.of_commit(head.verdict, head.pictures),
-        head=reference(head.runs[0]),
+        head=head.runs[0].reference,
         platforms=[_platform(picture) for picture in head.pictures],
         tests=[_failing_test(known, one) for one in failing[:TESTS]],
         test_count=len(failing),
@@ -202,7 +202,7 @@ def _platform(picture: Picture) -> Platform:
         run_id=None if picture.decisive is None else picture.decisive.run_id,
         runs=[RunState(one.run.run_id, one.run.status) for one in picture.attempts[:LISTED_RUNS]],
         run_count=len(picture.attempts),
-        base=None if picture.base is None else reference(picture.base),
+        base=None if picture.base is None else picture.base.reference,
     )
 
 
@@ -238,7 +238,7 @@ def _flipped_test(flipped: Flipped) -> FlippedTest:
 
 def _earlier_commit(commit: Commit) -> EarlierCommit:
     return EarlierCommit(
-        run=reference(commit.runs[0]),
+        run=commit.runs[0].reference,
         verdict=commit.verdict,
         because=sentences.of_commit(commit.verdict, commit.pictures),
         run_ids=[run.run_id for run in commit.runs[:LISTED_RUNS]],

@@ -13,7 +13,6 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, Test, TestPlatform
 from api_v1.runs import bases
 from api_v1.runs.bases import OLDER, Context, MasterRun, Run
-from api_v1.runs.references import RunReference
 from api_v1.verdicts.rule import FAILING
 from api_v1.verdicts.stored import Sources, whole
 
@@ -68,13 +67,9 @@ def before_each(
         if not found:
             return NOTHING
         base, *others = found[: 1 + older]
-        return Masters(base, [MasterRun(_reference(one), digests[one.run_id]) for one in others])
+        return Masters(base, [MasterRun(one.reference, digests[one.run_id]) for one in others])
 
     return Found({run.run_id: before(run) for run in runs}, digests)
-
-
-def _reference(run: Run) -> RunReference:
-    return RunReference(run.run_id, run.commit, run.created_at)
 
 
 def _digests(failures: str) -> dict[int, str | None]:

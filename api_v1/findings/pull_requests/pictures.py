@@ -274,7 +274,7 @@ def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> RunReference
     """
     test, base = failing.regression_id, failing.attempt.base
     if failing.is_known_on_master and base is not None:
-        first = reference(base)
+        first = base.reference
         for master in failing.attempt.masters.older:
             if test not in master.digests:
                 break
@@ -288,9 +288,4 @@ def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> RunReference
         if outcome.passed:
             break
         run = attempt.run
-    return reference(run)
-
-
-def reference(run: Run) -> RunReference:
-    """Return how an answer names a run."""
-    return RunReference(run.run_id, run.commit, run.created_at)
+    return run.reference
