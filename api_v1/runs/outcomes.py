@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database.built_once import built_once
 from api_v1.database.platform import (
     CustomizedTest,
     DbSession,
@@ -24,7 +25,7 @@ from api_v1.database.platform import (
     TestResultFile,
 )
 from api_v1.runs.bases import Context, Run
-from api_v1.runs.changes import File, Outcome
+from api_v1.runs.changes import File, Files, Outcome
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import RunStatus, Verdict, mismatch, stored_file
 from api_v1.verdicts.run_sets import in_a_category
@@ -47,11 +48,6 @@ class Narrowing:
     runs: Collection[int] = ()
     tests: Collection[int] = ()
 
-    @property
-    def parameters(self) -> dict[str, list[int]]:
-        """The values of the parameters of `_wanted`."""
-        return {"narrowed": list(self.runs), "tests": list(self.tests)}
-
 
 NOT_NARROWED = Narrowing()
 
@@ -71,18 +67,16 @@ def of_runs(
         machine_minutes: for how long the platform lets a worker's machine live.
         narrowing: which results to leave out; the tests without a result are all returned.
     """
-    files, rolling = _stored_files(session, context, runs, machine_minutes, narrowing)
+    members, uploaders = _read(session, context, runs, machine_minutes, narrowing)
+    files = _stored_files(session, uploaders, narrowing)
     by_id = {run.run_id: run for run in runs}
     found: dict[int, dict[int, Outcome]] = {run.run_id: {} for run in runs}
-    # There are many rows, and to ask each by the names of its columns takes longer than all else.
-    for run, test, counts, has_result, exit_code, expected_rc, verdict in session.execute(
-        context.source.built(_members), {**_asked(runs), **narrowing.parameters}
-    ):
+    for run, test, counts, has_result, exit_code, expected_rc, verdict in members:
         if verdict == OUTSIDE or not counts:
             continue
         of_test = files.get((run, test), {})
         if has_result:
-            sent = [each[test] for each in rolling[run] if test in each]
+            sent = [_uploaded(files[uploader, test]) for uploader in uploaders[run] if (uploader, test) in files]
             found[run][test] = Outcome(verdict or Verdict.PASS.value, True, exit_code, expected_rc, of_test, sent)
         else:
             absent = _absent_verdict(by_id[run], has_files=bool(of_test))
@@ -98,8 +92,56 @@ def _absent_verdict(run: Run, *, has_files: bool) -> str:
     return str((Verdict.RUNNING if is_running else Verdict.NOT_STARTED).value)
 
 
-def _asked(runs: Sequence[Run]) -> dict[str, list[int]]:
-    asked: dict[str, list[int]] = {"runs": [run.run_id for run in runs]}
+# --- The tests of runs ----------------------------------------------------------------------------
+
+#: The columns of a test of a run's set: test_id, regression_id, counts (whether it belongs to the set if it has no
+#: result), has_result, exit_code, expected_rc, verdict (None for a pass).
+_Member = Sequence[Any]
+
+#: The runs whose uploads the worker of each run may have been sent as baselines, newest first.
+_Uploaders = Mapping[int, Sequence[int]]
+
+
+def _read(
+    session: DbSession, context: Context, runs: Sequence[Run], machine_minutes: int, narrowing: Narrowing
+) -> tuple[list[_Member], _Uploaders]:
+    """Return the tests of the sets of runs, and whose uploads their workers may have been sent as baselines."""
+    parameters = _asked(runs, narrowing) | {"forks": context.main_forks}
+    for index, run in enumerate(runs):
+        values = {"run": run.run_id, "platform": getattr(TestPlatform, run.platform), "at": run.begun_at}
+        values["sent_after"] = run.begun_at - timedelta(minutes=machine_minutes)
+        parameters |= {f"{name}_{index}": value for name, value in values.items()}
+    members: list[_Member] = []
+    completed: list[dict[int, bool]] = [{} for _ in runs]
+    # There are many rows, and to ask each by the names of its columns takes longer than all else.
+    for of_run, *member in session.execute(context.source.built(_rows, len(runs)), parameters):
+        if of_run is None:
+            members.append(member)
+        else:
+            uploader, _, before_sending, *_ = member
+            completed[of_run][uploader] = bool(before_sending)
+    return members, {run.run_id: list(_sent(found)) for run, found in zip(runs, completed, strict=True)}
+
+
+def _sent(completed: Mapping[int, bool]) -> Iterator[int]:
+    """Yield the runs that may have been master's last one when a run's worker was sent its baselines, newest first.
+
+    That was at some time within the life of the machine before it began testing. Which run was the last is told by the
+    ids, of those that had completed.
+
+    Args:
+        completed: the last runs that had completed when it began testing, each with whether it had so before the
+            machine can have lived.
+    """
+    for run_id in sorted(completed, reverse=True):
+        yield run_id
+        if completed[run_id]:
+            return
+
+
+def _asked(runs: Sequence[Run], narrowing: Narrowing) -> dict[str, Any]:
+    ids = {run.run_id for run in runs}
+    asked = _parameters(ids.difference(narrowing.runs), ids.intersection(narrowing.runs), narrowing)
     asked |= {"recorded": [], "finished": [], "unfinished": []}
     for run in runs:
         # Most runs have a result of each test; to look for others takes as long as to read the results.
@@ -109,41 +151,60 @@ def _asked(runs: Sequence[Run]) -> dict[str, list[int]]:
     return asked
 
 
+def _parameters(whole: Iterable[int], narrowed: Iterable[int], narrowing: Narrowing) -> dict[str, Any]:
+    """Return the values of the parameters of `_wanted`."""
+    return {"whole": sorted(whole), "narrowed": sorted(narrowed), "tests": sorted(narrowing.tests)}
+
+
 def _ids(name: str) -> Any:
     return sa.bindparam(name, expanding=True, type_=sa.Integer)
 
 
-def _members(source: Sources) -> sa.CompoundSelect[Any]:
-    """Select the tests of the sets of the runs that the parameter `runs` names.
+def _rows(source: Sources, runs: int) -> sa.CompoundSelect[Any]:
+    """Select the tests of the sets of runs, and the runs whose uploads may have been sent to the worker of each.
 
     Those in `recorded`, `finished` and `unfinished` have tests without a result; the latter two have no recorded set.
 
     Returns:
-        Rows of test_id, regression_id, counts (whether it belongs to the set if it has no result), has_result,
-        exit_code, expected_rc, verdict (None for a pass).
+        Rows of of_run, and a `_Member`. For an uploading run of_run is the index of the run that it may have been sent
+        to, test_id its id, and counts whether it had completed before the worker's machine can have lived.
     """
     result, failure = TestResult, source.own_failures
     with_result = sa.select(
+        sa.cast(sa.null(), sa.Integer).label("of_run"),
         result.test_id,
         result.regression_test_id.label("regression_id"),
         sa.true().label("counts"),
         sa.true().label("has_result"),
         *(result.exit_code, result.expected_rc, failure.verdict.label("verdict")),
-    ).where(_wanted(result))
-    with_result = failure.join_to(with_result, of_result(result))
-    return sa.union_all(with_result, _recorded_without_result(), _expected_without_result())
+    )
+    return sa.union_all(
+        *(failure.join_to(part, of_result(result)) for part in _wanted(with_result, result)),
+        _recorded_without_result(),
+        _expected_without_result(),
+        *(sa.select(_last_runs(source.completed, index).subquery()) for index in range(runs)),
+    )
 
 
-def _wanted(row: Any) -> sa.ColumnElement[bool]:
-    """Be true for a result or a file of the runs, of those in `narrowed` only for the tests in `tests`."""
-    narrowed = sa.or_(row.test_id.not_in(_ids("narrowed")), row.regression_test_id.in_(_ids("tests")))
-    return sa.and_(row.test_id.in_(_ids("runs")), narrowed)
+def _wanted(rows: sa.Select[Any], row: Any) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Narrow results or files to those of the runs in `whole`, and to those of the tests in `tests` in `narrowed`.
+
+    The latter are then found by their keys; of one condition for both, databases would read all rows of each run.
+    """
+    run, test = sa.orm.aliased(Test), sa.orm.aliased(RegressionTest)
+    narrowed = (
+        rows.select_from(run)
+        .join(test, test.id.in_(_ids("tests")))
+        .join(row, sa.and_(row.test_id == run.id, row.regression_test_id == test.id))
+        .where(run.id.in_(_ids("narrowed")))
+    )
+    return rows.select_from(row).where(row.test_id.in_(_ids("whole"))), narrowed
 
 
 def _without_result(run_id: Any, regression_id: Any, counts: Any) -> sa.Select[Any]:
-    nothing = (sa.cast(sa.null(), sa.Integer).label(name) for name in ("exit_code", "expected_rc"))
+    nothing = sa.cast(sa.null(), sa.Integer)
     verdict = sa.cast(sa.null(), sa.String(14)).label("verdict")
-    return sa.select(run_id, regression_id, counts, sa.false(), *nothing, verdict)
+    return sa.select(nothing, run_id, regression_id, counts, sa.false(), nothing, nothing, verdict)
 
 
 def _recorded_without_result() -> sa.Select[Any]:
@@ -175,105 +236,22 @@ def _expected_without_result() -> sa.Select[Any]:
     )
 
 
-# --- Their files ----------------------------------------------------------------------------------
-
-#: The files of runs: by run and test, then by output.
-FilesOfRuns = defaultdict[tuple[int, int], dict[int, File]]
-
-#: What a worker may have been sent as baselines: uploads by test, then by output; of each run that may be meant.
-Rolling = Sequence[Mapping[int, Mapping[int, File]]]
-
-
-def _stored_files(
-    session: DbSession, context: Context, runs: Sequence[Run], machine_minutes: int, narrowing: Narrowing
-) -> tuple[FilesOfRuns, dict[int, Rolling]]:
-    """Return the files of runs, and what their workers may have been sent as baselines."""
-    parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
-    parameters |= narrowing.parameters
-    for index, run in enumerate(runs):
-        values = {"run": run.run_id, "at": run.begun_at, "platform": getattr(TestPlatform, run.platform)}
-        values["whole"] = int(run.run_id not in narrowing.runs)
-        parameters |= {f"{name}_{index}": value for name, value in values.items()}
-    files: FilesOfRuns = defaultdict(dict)
-    candidates: list[list[Any]] = [[] for _ in runs]
-    for of_run, run, completed_at, test, output, *file in session.execute(
-        context.source.completed.built(_files, len(runs)), parameters
-    ):
-        if of_run is None:
-            files[run, test][output] = _file(*file)
-        else:
-            candidates[of_run].append((run, completed_at, test, output, file))
-    sent = (_sent(run, found, machine_minutes) for run, found in zip(runs, candidates, strict=True))
-    return files, {run.run_id: list(each) for run, each in zip(runs, sent, strict=True)}
-
-
-def _file(expected: str, got: str | None, wrong: bool | None, ignored: bool | None) -> File:
-    return File(expected, got, not wrong, ignored is not None and not ignored)
-
-
-def _sent(run: Run, rows: Iterable[Any], machine_minutes: int) -> Iterator[dict[int, dict[int, File]]]:
-    """Yield the uploads of each run that may have been master's last one when a run's worker was sent its baselines.
-
-    That was at some time within the life of the machine before it began testing. Which run was the last is told by the
-    ids, of those that had completed.
-
-    Args:
-        rows: the uploads of the last runs that had completed when it began testing.
-    """
-    uploads: dict[int, dict[int, dict[int, File]]] = {}
-    completed: dict[int, datetime] = {}
-    for run_id, completed_at, test, output, file in rows:
-        completed[run_id] = completed_at
-        of_run = uploads.setdefault(run_id, {})
-        if output is not None:
-            of_run.setdefault(test, {})[output] = _file(*file)
-    sent_after = run.begun_at - timedelta(minutes=machine_minutes)
-    for run_id in sorted(uploads, reverse=True):
-        yield uploads[run_id]
-        if completed[run_id] <= sent_after:
-            return
-
-
-def _files(source: Sources, runs: int) -> sa.Select[Any]:
-    """Select the files of the runs that the parameter `runs` names, and what was uploaded by the runs before each.
-
-    Returns:
-        Rows of of_run (None for a file of these runs, else the index of the one that may have been sent it), test_id,
-        completed_at, regression_id, output_id, expected, got, wrong, ignored.
-    """
-    file, nothing = TestResultFile, sa.null()
-    columns = _file_columns(sa.cast(nothing, sa.Integer), file.test_id, sa.cast(nothing, sa.DateTime), file)
-    own = columns.where(_wanted(file), stored_file(file))
-    found = sa.union_all(own, _uploads(source, runs)).subquery("found").c
-    output = sa.orm.aliased(RegressionTestOutput)
-    ignored = sa.select(output.ignore).where(output.id == found.regression_test_output_id).scalar_subquery()
-    return sa.select(*found, mismatch(found).label("wrong"), ignored.label("ignored"))
-
-
-def _uploads(source: Sources, runs: int) -> sa.Select[Any]:
-    """Select what the last commit runs of the main repository had uploaded when each run began testing.
-
-    The platform sends its workers the outputs of the newest completed one, whatever its branch and its result. A run
-    that uploaded nothing is there, too. Of the uploads are left out what `_wanted` leaves out of the run's own files.
-    """
-    last = sa.union_all(*(sa.select(_last_runs(source, index).subquery()) for index in range(runs))).subquery("last").c
-    file = sa.orm.aliased(TestResultFile)
-    wanted = sa.or_(last.is_whole == 1, file.regression_test_id.in_(_ids("tests")))
-    uploaded = sa.and_(file.test_id == last.test_id, file.got.is_not(None), wanted, stored_file(file))
-    columns = _file_columns(last.of_run, last.test_id, last.completed_at, file)
-    return columns.select_from(last.test_id.table).outerjoin(file, uploaded)
-
-
 def _last_runs(source: Sources, index: int) -> sa.Select[Any]:
     """Select the last commit runs of the main repository that had completed when a run began testing.
+
+    The platform sends its workers the outputs of the newest completed one, whatever its branch and its result.
 
     Args:
         index: which of the runs it is, that parameters tell of.
     """
     state, at = source.state, sa.bindparam(f"at_{index}", type_=sa.DateTime)
-    whole = sa.bindparam(f"whole_{index}", type_=sa.Integer)
+    before_sending = state.completed_at <= sa.bindparam(f"sent_after_{index}", type_=sa.DateTime)
+    nothing = [sa.cast(sa.null(), sa.Integer).label(name) for name in ("has_result", "exit_code", "expected_rc")]
     return (
-        sa.select(sa.literal(index).label("of_run"), whole.label("is_whole"), state.test_id, state.completed_at)
+        sa.select(
+            *(sa.literal(index).label("of_run"), state.test_id, sa.cast(sa.null(), sa.Integer).label("regression_id")),
+            *(before_sending.label("counts"), *nothing, sa.cast(sa.null(), sa.String(14)).label("verdict")),
+        )
         .join(Test, Test.id == state.test_id)
         .where(
             state.fork_id.in_(_ids("forks")),
@@ -289,10 +267,42 @@ def _last_runs(source: Sources, index: int) -> sa.Select[Any]:
     )
 
 
-def _file_columns(of_run: Any, run_id: Any, completed_at: Any, file: Any) -> sa.Select[Any]:
-    return sa.select(
-        of_run.label("of_run"),
-        run_id.label("test_id"),
-        completed_at.label("completed_at"),
-        *(file.regression_test_id, file.regression_test_output_id, file.expected, file.got),
-    )
+# --- Their files ----------------------------------------------------------------------------------
+
+#: The files of runs: by run and test, then by output.
+FilesOfRuns = defaultdict[tuple[int, int], dict[int, File]]
+
+
+def _stored_files(session: DbSession, uploaders: _Uploaders, narrowing: Narrowing) -> FilesOfRuns:
+    """Return the files of runs, and the uploads of the runs that may have been sent to their workers."""
+    whole: set[int] = set()
+    narrowed: set[int] = set()
+    for run, others in uploaders.items():
+        (narrowed if run in narrowing.runs else whole).update((run, *others))
+    asked = _parameters(whole, narrowed - whole, narrowing) | {"own": list(uploaders)}
+    files: FilesOfRuns = defaultdict(dict)
+    for run, test, output, expected, got, wrong, ignored in session.execute(_files(), asked):
+        files[run, test][output] = File(expected, got, not wrong, ignored is not None and not ignored)
+    return files
+
+
+def _uploaded(files: Files) -> Files:
+    """Return those files of a test that its worker uploaded."""
+    return {output: file for output, file in files.items() if file.got is not None}
+
+
+@built_once
+def _files() -> sa.Select[Any]:
+    """Select the files of the runs that the parameter `own` names, and what was uploaded by others.
+
+    Returns:
+        Rows of test_id, regression_id, output_id, expected, got, wrong, ignored.
+    """
+    file = TestResultFile
+    columns = (file.test_id, file.regression_test_id, file.regression_test_output_id, file.expected, file.got)
+    asked = sa.or_(file.test_id.in_(_ids("own")), file.got.is_not(None))
+    parts = (part.where(asked, stored_file(file)) for part in _wanted(sa.select(*columns), file))
+    found = sa.union_all(*parts).subquery("found").c
+    output = sa.orm.aliased(RegressionTestOutput)
+    ignored = sa.select(output.ignore).where(output.id == found.regression_test_output_id).scalar_subquery()
+    return sa.select(*found, mismatch(found).label("wrong"), ignored.label("ignored"))

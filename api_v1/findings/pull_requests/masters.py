@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +52,9 @@ def before_each(
         alike: whether of the runs of master only those failures are wanted that are of tests failing in `runs` as well.
     """
     parameters: dict[str, Any] = {"runs": [run.run_id for run in runs], "forks": context.main_forks}
-    for index, run in enumerate(runs):
-        parameters |= {f"before_{index}": run.run_id, f"platform_{index}": getattr(TestPlatform, run.platform)}
+    for index, (run, since) in enumerate(_stretches(runs)):
+        values = {"platform": getattr(TestPlatform, run.platform), "before": run.run_id, "since": since}
+        parameters |= {f"{name}_{index}": value for name, value in values.items()}
     masters: list[Run] = []
     digests: dict[int, dict[int, str | None]] = {}
     for row in session.execute(context.source.built(_found, len(runs), older, alike), parameters):
@@ -72,6 +73,18 @@ def before_each(
     return Found({run.run_id: before(run) for run in runs}, digests)
 
 
+def _stretches(runs: Iterable[Run]) -> Iterator[tuple[Run, int]]:
+    """Yield each run with the one before it on its platform (0: none), from which on masters are looked for.
+
+    The newest masters before a run are the newest of its stretch, followed by those of the stretches before it. So most
+    are read once, though each run has nearly the same ones as the run before it.
+    """
+    before: dict[str, int] = {}
+    for run in sorted(runs, key=lambda run: run.run_id):
+        yield run, before.get(run.platform, 0)
+        before[run.platform] = run.run_id
+
+
 def _digests(failures: str) -> dict[int, str | None]:
     """Return the digests of what was observed, by test."""
     pairs = (pair.split(":") for pair in json.loads(failures) if pair is not None)
@@ -82,7 +95,7 @@ def _found(source: Sources, runs: int, older: int, alike: bool) -> sa.CompoundSe
     """Select the newest runs of master before each run that the parameter `runs` names, and the failures of all.
 
     Args:
-        runs: of how many runs there are the parameters `before_0`, `platform_0` and so on.
+        runs: of how many runs there are the parameters `platform_0`, `before_0`, `since_0` and so on.
         older: how many runs of master before the base of each.
         alike: whether to leave out failures of master of tests that did not fail in one of the named runs.
 
@@ -132,9 +145,9 @@ def _only(names: Sequence[str], *columns: Any) -> list[Any]:
 
 
 def _before_each(source: Sources, runs: int, most: int) -> Any:
-    """Return the columns of the newest complete runs of master before each of some runs: test_id."""
-    windows = (sa.select(_masters_before(source, index, most).subquery()) for index in range(runs))
-    return sa.union(*windows).subquery().c
+    """Return the columns of the newest complete runs of master in the stretch before each of some runs: test_id."""
+    stretches = (sa.select(_masters_before(source, index, most).subquery()) for index in range(runs))
+    return sa.union_all(*stretches).subquery().c
 
 
 def _named(query: sa.Select[Any], failure: Any) -> sa.Select[Any]:
@@ -144,7 +157,7 @@ def _named(query: sa.Select[Any], failure: Any) -> sa.Select[Any]:
 
 
 def _masters_before(source: Sources, index: int, most: int) -> sa.Select[Any]:
-    """Select the newest complete runs of master before a run: test_id.
+    """Select the newest complete runs of master in the stretch before a run: test_id.
 
     Args:
         source: for completed runs.
@@ -154,7 +167,8 @@ def _masters_before(source: Sources, index: int, most: int) -> sa.Select[Any]:
         sa.select(state.test_id)
         .join(Test, Test.id == state.test_id)
         .where(*bases.of_master(state), *bases.is_complete(state))
-        .where(Test.platform == sa.bindparam(f"platform_{index}"), state.test_id < sa.bindparam(f"before_{index}"))
+        .where(Test.platform == sa.bindparam(f"platform_{index}"))
+        .where(state.test_id < sa.bindparam(f"before_{index}"), state.test_id >= sa.bindparam(f"since_{index}"))
         .order_by(state.test_id.desc())
         .limit(most)
     )
