@@ -87,9 +87,7 @@ def select_scores(source: Sources, platforms: int) -> sa.CompoundSelect[Any]:
     Returns:
         Rows of platform, regression_id, pairs, flips; both NULL in a row that says that the test flipped on master.
     """
-    return sa.union_all(
-        _pairs(source, platforms), *(_flipped_on(source.completed, index) for index in range(platforms))
-    )
+    return sa.union_all(_pairs(source, platforms), _flipped(source.completed, platforms))
 
 
 def _pairs(source: Sources, platforms: int) -> sa.Select[Any]:
@@ -156,19 +154,12 @@ def _counts(failure: Any) -> sa.ColumnElement[bool]:
     return sa.func.coalesce(failure.verdict, "") != OUTSIDE
 
 
-def _flipped_on(source: Sources, index: int) -> sa.Select[Any]:
+def _flipped(source: Sources, platforms: int) -> sa.Select[Any]:
     """Select the tests that both passed and failed in master's last complete runs on a platform."""
-    state, failure, result = source.state, source.own_failures, TestResult
+    failure, result = source.own_failures, TestResult
     test = sa.orm.aliased(RegressionTest)
-    run = (
-        sa.select(state.test_id, Test.platform)
-        .join(Test, Test.id == state.test_id)
-        .where(*of_master(state), *is_complete(state), Test.platform == sa.bindparam(f"platform_{index}"))
-        .order_by(state.test_id.desc())
-        .limit(LATELY)
-        .subquery()
-        .c
-    )
+    runs = sa.union_all(*(sa.select(_last_masters(source, index).subquery()) for index in range(platforms)))
+    run = runs.subquery("last").c
     nothing = sa.cast(sa.null(), sa.Integer)
     both = (
         sa.select(run.platform, result.regression_test_id, nothing, nothing)
@@ -180,3 +171,15 @@ def _flipped_on(source: Sources, index: int) -> sa.Select[Any]:
         .having(sa.func.min(_failed(failure)) != sa.func.max(_failed(failure)))
     )
     return failure.join_to(both, of_result(result))
+
+
+def _last_masters(source: Sources, index: int) -> sa.Select[Any]:
+    """Select master's last complete runs on a platform: test_id, platform."""
+    state = source.state
+    return (
+        sa.select(state.test_id, Test.platform)
+        .join(Test, Test.id == state.test_id)
+        .where(*of_master(state), *is_complete(state), Test.platform == sa.bindparam(f"platform_{index}"))
+        .order_by(state.test_id.desc())
+        .limit(LATELY)
+    )

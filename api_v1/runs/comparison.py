@@ -109,7 +109,11 @@ class Comparison:
     @functools.cached_property
     def uncertain(self) -> set[int]:
         """The tests of which another reading of the rows gives another change."""
-        return {test for test in self.changes if not changes.is_certain(self.here.get(test), self.there.get(test))}
+        return {test for test in self.changes if not self.is_certain(test)}
+
+    def is_certain(self, test: int) -> bool:
+        """Tell whether every reading of the rows gives the same change of a test."""
+        return changes.is_certain(self.here.get(test), self.there.get(test))
 
     def of(self, *wanted: Change) -> list[int]:
         """Return the tests of some changes, in the order of their ids."""
@@ -222,7 +226,7 @@ def _row(whole: Comparison, definition: Any) -> Row:
         sample_id=definition.sample_id,
         command=definition.command,
         change=whole.changes[test],
-        certain=test not in whole.uncertain,
+        certain=whole.is_certain(test),
         status=None if here is None else here.verdict,
         base_status=None if base is None else base.verdict,
         exit_code=None if here is None else here.exit_code,

@@ -94,7 +94,7 @@ class Failing:
     @property
     def is_certain(self) -> bool:
         """Whether that is certain."""
-        return self.regression_id not in self.attempt.comparison.uncertain
+        return self.attempt.comparison.is_certain(self.regression_id)
 
     @property
     def older_master(self) -> RunReference | None:
@@ -158,7 +158,7 @@ class Picture:
         comparison = attempt.comparison
         evidence = Evidence(
             comparison.changes[test],
-            certain=test not in comparison.uncertain,
+            certain=comparison.is_certain(test),
             failed_on_older_master=test in comparison.older,
             passed_too=passed_in is not None,
             is_flaky=test in self.flaky,
