@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult, TestResultFile
-from api_v1.runs.bases import Context, is_complete, of_master
+from api_v1.runs.bases import Context, select_masters
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING, stored_file
 from api_v1.verdicts.stored import Sources, of_result
@@ -158,8 +158,9 @@ def _flipped(source: Sources, platforms: int) -> sa.Select[Any]:
     """Select the tests that both passed and failed in master's last complete runs on a platform."""
     failure, result = source.own_failures, TestResult
     test = sa.orm.aliased(RegressionTest)
-    runs = sa.union_all(*(sa.select(_last_masters(source, index).subquery()) for index in range(platforms)))
-    run = runs.subquery("last").c
+    columns = (source.state.test_id, Test.platform)
+    last = (select_masters(source, *columns, most=LATELY, platform=f"platform_{index}") for index in range(platforms))
+    run = sa.union_all(*(sa.select(runs.subquery()) for runs in last)).subquery("last").c
     nothing = sa.cast(sa.null(), sa.Integer)
     both = (
         sa.select(run.platform, result.regression_test_id, nothing, nothing)
@@ -171,15 +172,3 @@ def _flipped(source: Sources, platforms: int) -> sa.Select[Any]:
         .having(sa.func.min(_failed(failure)) != sa.func.max(_failed(failure)))
     )
     return failure.join_to(both, of_result(result))
-
-
-def _last_masters(source: Sources, index: int) -> sa.Select[Any]:
-    """Select master's last complete runs on a platform: test_id, platform."""
-    state = source.state
-    return (
-        sa.select(state.test_id, Test.platform)
-        .join(Test, Test.id == state.test_id)
-        .where(*of_master(state), *is_complete(state), Test.platform == sa.bindparam(f"platform_{index}"))
-        .order_by(state.test_id.desc())
-        .limit(LATELY)
-    )

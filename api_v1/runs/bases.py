@@ -265,6 +265,25 @@ def is_complete(state: Any) -> list[sa.ColumnElement[bool]]:
     return [state.status.in_(COMPLETE), state.absent == 0]
 
 
+def select_masters(source: Sources, *columns: Any, most: Any, platform: str = "platform") -> sa.Select[Any]:
+    """Select complete runs of master on a platform, the newest first.
+
+    Args:
+        source: for completed runs.
+        columns: what to select, of their states and the platform's rows.
+        most: how many.
+        platform: the name of the parameter that holds the platform.
+    """
+    state = source.state
+    return (
+        sa.select(*columns)
+        .join(Test, Test.id == state.test_id)
+        .where(*of_master(state), *is_complete(state), Test.platform == sa.bindparam(platform))
+        .order_by(state.test_id.desc())
+        .limit(most)
+    )
+
+
 def masters(
     session: DbSession, context: Context, *, platform: str, before: int, tests: Sequence[int], most: int = OLDER
 ) -> list[MasterRun]:
@@ -292,16 +311,10 @@ def _masters(source: Sources) -> sa.Select[Any]:
         Rows of test_id, commit, created_at, regression_id, observed; newest run first.
     """
     state, failure = source.state, source.own_failures
-    run = (
-        sa.select(state.test_id, Test.commit, state.created_at)
-        .join(Test, Test.id == state.test_id)
-        .where(*of_master(state), *is_complete(state), Test.platform == sa.bindparam("platform"))
-        .where(state.test_id < sa.bindparam("before"))
-        .order_by(state.test_id.desc())
-        .limit(sa.bindparam("most", type_=sa.Integer))
-        .subquery("run")
-        .c
+    newest = select_masters(
+        source, state.test_id, Test.commit, state.created_at, most=sa.bindparam("most", type_=sa.Integer)
     )
+    run = newest.where(state.test_id < sa.bindparam("before")).subquery("run").c
     tests = sa.bindparam("tests", expanding=True, type_=sa.Integer)
     return failure.join_to(
         sa.select(*run, failure["regression_id"], failure["observed"]).order_by(run.test_id.desc()),

@@ -17,7 +17,7 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
 from api_v1.findings import flakiness
 from api_v1.findings.flakiness import Flakiness
-from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, is_complete, of_master
+from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, select_masters
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING
@@ -172,14 +172,8 @@ def _results(source: Sources) -> sa.Select[Any]:
 
 def _on_master(source: Sources) -> sa.Select[Any]:
     state, failure = source.state, source.own_failures
-    run = (
-        _runs(source)
-        .where(*of_master(state), *is_complete(state), state.test_id < sa.bindparam("run_id"))
-        .order_by(state.test_id.desc())
-        .limit(MASTERS)
-        .subquery("master")
-        .c
-    )
+    masters = select_masters(source, *_reference(state), most=MASTERS)
+    run = masters.where(state.test_id < sa.bindparam("run_id")).subquery("master").c
     columns = [failure[name].label(name) for name in ("regression_id", "verdict", "observed")]
     return failure.join_to(
         sa.select(sa.literal(value=False).label("of_lineage"), *run, *columns),
@@ -192,12 +186,13 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
     # Each result is then found by its key; with a list of tests all results of each run would be read.
     test = sa.orm.aliased(RegressionTest)
     same = [
+        Test.platform == sa.bindparam("platform"),
         state.branch_key == sql.binary_parameter("branch_key"),
         state.of_pull_request == sa.bindparam("of_pull_request"),
         state.fork_id.in_(sa.bindparam("lineage_forks", expanding=True, type_=sa.Integer)),
         sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request"),
     ]
-    of_lineage = _runs(source).where(*same)
+    of_lineage = sa.select(*_reference(state)).join(Test, Test.id == state.test_id).where(*same)
     this = sa.bindparam("run_id", type_=sa.Integer)
     before = (
         of_lineage.where(state.test_id <= this)
@@ -217,8 +212,6 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
     return failure.join_to(results, of_result(result))
 
 
-def _runs(source: Sources) -> sa.Select[Any]:
-    """Select the runs of the platform: test_id, commit, created_at."""
-    state = source.state
-    columns = sa.select(state.test_id, Test.commit, state.created_at).join(Test, Test.id == state.test_id)
-    return columns.where(Test.platform == sa.bindparam("platform"))
+def _reference(state: Any) -> tuple[Any, ...]:
+    """Return the columns of a run: test_id, commit, created_at."""
+    return state.test_id, Test.commit, state.created_at

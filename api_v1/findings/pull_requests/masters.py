@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from api_v1.database import sql
-from api_v1.database.platform import DbSession, Test, TestPlatform
+from api_v1.database.platform import DbSession, TestPlatform
 from api_v1.runs import bases
 from api_v1.runs.bases import OLDER, Context, MasterRun, Run
 from api_v1.verdicts.rule import FAILING
@@ -163,12 +163,6 @@ def _masters_before(source: Sources, index: int, most: int) -> sa.Select[Any]:
         source: for completed runs.
     """
     state = source.state
-    return (
-        sa.select(state.test_id)
-        .join(Test, Test.id == state.test_id)
-        .where(*bases.of_master(state), *bases.is_complete(state))
-        .where(Test.platform == sa.bindparam(f"platform_{index}"))
-        .where(state.test_id < sa.bindparam(f"before_{index}"), state.test_id >= sa.bindparam(f"since_{index}"))
-        .order_by(state.test_id.desc())
-        .limit(most)
-    )
+    masters = bases.select_masters(source, state.test_id, most=most, platform=f"platform_{index}")
+    of_stretch = (state.test_id >= sa.bindparam(f"since_{index}"), state.test_id < sa.bindparam(f"before_{index}"))
+    return masters.where(*of_stretch)
