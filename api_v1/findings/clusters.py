@@ -68,6 +68,7 @@ def page(
     offset: int = 0,
     platform: str | None = None,
     repository: str | None = None,
+    regression_id: int | None = None,
 ) -> Page[Cluster]:
     """Return a page of the clusters of failures in runs of a period, those of the most pull requests first.
 
@@ -84,7 +85,9 @@ def page(
         asked["platform"] = getattr(TestPlatform, platform)
     if repository is not None:
         asked["of_forks"] = context.forks_of(repository)
-    query = context.source.built(_clusters, platform is not None, repository is not None)
+    if regression_id is not None:
+        asked["regression_id"] = regression_id
+    query = context.source.built(_clusters, platform is not None, repository is not None, regression_id is not None)
     rows, total = query.fetch(session, limit, offset, asked)
     tests = {row.id: row for row in session.execute(_TESTS, {"tests": [row.regression_id for row in rows]})}
     ids = [run for row in rows for run in (row.first_run, row.last_run)]
@@ -93,10 +96,13 @@ def page(
     return Page([_cluster(row, tests, runs) for row in rows], total)
 
 
-def _clusters(source: Sources, of_platform: bool, of_repository: bool) -> PagedQuery:
-    """Build the statement for a page of clusters; after, before, platform and the repository's forks are parameters."""
+def _clusters(source: Sources, of_platform: bool, of_repository: bool, of_test: bool) -> PagedQuery:
+    """Build the statement for a page of clusters; what they are narrowed to are parameters."""
     runs = _runs(source, of_platform, of_repository)
-    failure = sa.union_all(_outputs(source, runs), _verdicts(source, runs)).subquery("failure").c
+    parts = [_outputs(source, runs), _verdicts(source, runs)]
+    if of_test:
+        parts = [part.where(part.selected_columns.regression_id == sa.bindparam("regression_id")) for part in parts]
+    failure = sa.union_all(*parts).subquery("failure").c
     key = (failure.kind, failure.regression_id, failure.output_id, failure.hash, failure.exit_code)
     pull_requests = sa.func.count(failure.pull_request.distinct()).label("pull_requests")
     number = sa.func.count().label("runs")

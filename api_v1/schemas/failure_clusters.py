@@ -15,6 +15,7 @@ from api_v1.schemas.common import (
     RunReference,
     Truncated,
     entity_id,
+    id_filter,
     platform_filter,
     repository,
 )
@@ -33,10 +34,11 @@ KINDS = {
 
 
 class ClusterQuery(PageQuery, Period):
-    """Which runs count: those of a period, by default of the last 14 days."""
+    """Which runs count: those of a period, by default of the last 14 days; and which failures."""
 
     platform = platform_filter()
     repository = repository()
+    regression_id = id_filter("regression test")
 
     @post_load
     def complete_period(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

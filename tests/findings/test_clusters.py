@@ -57,6 +57,9 @@ def test_clusters_are_those_that_brute_force_finds(session: DbSession, scenario:
         found = every(session, **filters)
         assert [facts(one) for one in found] == expected(scenario, runs)
         assert every(session, limit=2, **filters) == found
+        for test in {one.regression_id for one in found}:
+            of_test = [one for one in found if one.regression_id == test]
+            assert every(session, regression_id=test, **filters) == of_test
 
 
 def facts(cluster: Cluster) -> tuple[Any, ...]:
@@ -143,6 +146,17 @@ def test_one_failure_in_many_pull_requests_is_one_cluster(api: Api) -> None:
     }
 
 
+def test_a_regression_test_narrows_the_clusters_and_one_that_has_none_gives_none(api: Api) -> None:
+    with api.rows() as session:
+        tests = [factories.regression_test(session) for _ in range(3)]
+        run = factories.run(session, *DONE, tests=tests, created_at=now() - timedelta(days=1))
+        for test in tests[:2]:
+            factories.result(session, run, test, exit_code=1)
+        ids = [test.id for test in tests]
+    for test, found in zip((*ids, 2**31 - 1), ([ids[0]], [ids[1]], [], []), strict=True):
+        assert [one["regression_id"] for one in get(api, regression_id=str(test))["data"]] == found
+
+
 @pytest.mark.parametrize(("days", "found"), [(13, 1), (15, 0)])
 def test_the_last_fourteen_days_count_by_default(days: int, found: int, api: Api) -> None:
     with api.rows() as session:
@@ -160,6 +174,7 @@ def test_the_last_fourteen_days_count_by_default(days: int, found: int, api: Api
         ({"created_after": "2026-01-02T00:00:00Z", "created_before": "2026-01-01T00:00:00Z"}, "created_after"),
         ({"platform": "mac"}, "platform"),
         ({"repository": "no slash"}, "repository"),
+        ({"regression_id": "first"}, "regression_id"),
     ],
 )
 def test_periods_and_filters_that_make_no_sense_are_refused(query: dict[str, str], field: str, api: Api) -> None:
