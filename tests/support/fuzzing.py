@@ -308,7 +308,8 @@ def _with_what_exists(case: Any, places: Sequence[Place]) -> None:
         if isinstance(container, dict):
             container.update({name: place[name] for name in container.keys() & place.keys() if _is_id(container[name])})
     if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
-        case.body.update({name: value for name, value in _existing(case.body).items() if name in case.body})
+        # Not in place: it may be the document's own example.
+        case.body = case.body | {name: value for name, value in _existing(case.body).items() if name in case.body}
 
 
 def _is_id(value: object) -> bool:
