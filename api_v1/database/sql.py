@@ -91,6 +91,13 @@ class json_list(FunctionElement[Any]):
     inherit_cache = True
 
 
+class _each(FunctionElement[Any]):
+    """The numbers of a JSON list, as rows."""
+
+    name = "each"
+    inherit_cache = True
+
+
 class _date_time(FunctionElement[Any]):
     """A date-time that is sent as a parameter: MySQL takes it for a text unless it is compared with a column."""
 
@@ -131,6 +138,7 @@ for _element, _mysql, _other in (
     (_text, "CONVERT(UNHEX({}) USING utf8mb4)", "CAST({} AS TEXT)"),
     (_binary, "UNHEX({})", "{}"),
     (json_list, "JSON_ARRAYAGG({})", "json_group_array({})"),
+    (_each, "JSON_TABLE({}, '$[*]' COLUMNS (value INTEGER PATH '$'))", "json_each({})"),
 ):
     compiles(_element)(_render(_other))
     for _dialect in ("mysql", "mariadb"):
@@ -206,6 +214,14 @@ def rows(given: sa.BindParameter[Any], *columns: sa.Column[Any]) -> sa.Select[An
 def as_rows(values: Iterable[Iterable[Any]]) -> str:
     """Return rows as the value of a parameter of `rows`; each in the order of its columns."""
     return json.dumps([list(row) for row in values])
+
+
+def each(numbers: ColumnElement[Any]) -> Any:
+    """Return a table to join to rows that have a JSON list of numbers: a row, with the column value, for each of them.
+
+    It refers to the row that it is joined to.
+    """
+    return _each(numbers).table_valued(sa.column("value", sa.Integer), name="each")
 
 
 def insert_or_ignore(table: Any) -> sa.Insert:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,6 +59,7 @@ def of_runs(
     *,
     machine_minutes: int,
     narrowing: Narrowing = NOT_NARROWED,
+    masters: Sequence[Run] = (),
 ) -> dict[int, dict[int, Outcome]]:
     """Return the tests of the sets of some runs, by run: in two statements, however many there are.
 
@@ -66,8 +67,9 @@ def of_runs(
         runs: of any platform.
         machine_minutes: for how long the platform lets a worker's machine live.
         narrowing: which results to leave out; the tests without a result are all returned.
+        masters: complete runs of master that are known; with them there is less to search.
     """
-    members, uploaders = _read(session, context, runs, machine_minutes, narrowing)
+    members, uploaders = _read(session, context, runs, machine_minutes, narrowing, masters)
     files = _stored_files(session, uploaders, narrowing)
     by_id = {run.run_id: run for run in runs}
     found: dict[int, dict[int, Outcome]] = {run.run_id: {} for run in runs}
@@ -103,13 +105,18 @@ _Uploaders = Mapping[int, Sequence[int]]
 
 
 def _read(
-    session: DbSession, context: Context, runs: Sequence[Run], machine_minutes: int, narrowing: Narrowing
+    session: DbSession,
+    context: Context,
+    runs: Sequence[Run],
+    machine_minutes: int,
+    narrowing: Narrowing,
+    masters: Sequence[Run],
 ) -> tuple[list[_Member], _Uploaders]:
     """Return the tests of the sets of runs, and whose uploads their workers may have been sent as baselines."""
     parameters = _asked(runs, narrowing) | {"forks": context.main_forks}
     for index, run in enumerate(runs):
         values = {"run": run.run_id, "platform": getattr(TestPlatform, run.platform), "at": run.begun_at}
-        values["sent_after"] = run.begun_at - timedelta(minutes=machine_minutes)
+        values |= {"since": _since(run, masters), "sent_after": run.begun_at - timedelta(minutes=machine_minutes)}
         parameters |= {f"{name}_{index}": value for name, value in values.items()}
     members: list[_Member] = []
     completed: list[dict[int, bool]] = [{} for _ in runs]
@@ -121,6 +128,21 @@ def _read(
             uploader, _, before_sending, *_ = member
             completed[of_run][uploader] = bool(before_sending)
     return members, {run.run_id: list(_sent(found)) for run, found in zip(runs, completed, strict=True)}
+
+
+def _since(run: Run, masters: Iterable[Run]) -> datetime:
+    """Return a time after which the last runs that had completed when a run began testing have started.
+
+    It is that of one of master if enough are known, else the earliest time: of an index MySQL looks at many pages to
+    estimate how many rows are before a time, which takes longer than to read the few that are wanted.
+    """
+    starts = [
+        one.started_at
+        for one in masters
+        if (one.platform == run.platform and one.run_id != run.run_id)
+        and (one.started_at and one.completed_at and max(one.started_at, one.completed_at) <= run.begun_at)
+    ]
+    return sorted(starts)[-ROLLING] if len(starts) >= ROLLING else datetime.min  # noqa: DTZ901 - as stored
 
 
 def _sent(completed: Mapping[int, bool]) -> Iterator[int]:
@@ -257,6 +279,7 @@ def _last_runs(source: Sources, index: int) -> sa.Select[Any]:
             state.of_pull_request == sa.false(),
             Test.platform == sa.bindparam(f"platform_{index}"),
             state.status.in_(COMPLETED),
+            state.started_at >= sa.bindparam(f"since_{index}", type_=sa.DateTime),
             state.started_at <= at,
             state.completed_at <= at,
             state.test_id != sa.bindparam(f"run_{index}"),

@@ -117,3 +117,16 @@ def test_rows_in_a_parameter_are_the_same_everywhere(connected: sa.Engine) -> No
         assert found == given and isinstance(found[0][5], bool)
         assert connection.scalars(named, {"given": sql.as_rows(given)}).all() == [1]
         assert connection.execute(all_of_them, {"given": sql.as_rows([])}).all() == []
+
+
+def test_numbers_of_a_json_list_are_rows_of_the_row_that_has_it_everywhere(connected: sa.Engine) -> None:
+    table = RunFailure.__table__
+    rows = [(run, test, "fail", 0, None, False, None) for run in (7, 8) for test in (1, 2, 3) if (run, test) != (8, 2)]
+    given = sql.rows(sa.bindparam("given"), *table.c).subquery("rows").c
+    lists = sa.select(given.test_id, sql.json_list(given.regression_id).label("tests")).group_by(given.test_id)
+    of_run = lists.subquery("lists").c
+    test = sql.each(of_run.tests)
+    each = sa.select(of_run.test_id, test.c.value).select_from(of_run.test_id.table).join(test, sa.true())
+    with connected.connect() as connection:
+        found = connection.execute(each, {"given": sql.as_rows(rows)}).tuples().all()
+    assert sorted(found) == [row[:2] for row in rows]

@@ -184,20 +184,21 @@ def _attempts(
     """
     runs = chosen.runs
     with_results = [run for run in runs if run.total > run.absent]
-    masters = before_each(session, context, with_results) if with_results else Found()
-    base_of = {run_id: found.base for run_id, found in masters.of_run.items() if found.base is not None}
+    on_master = before_each(session, context, with_results) if with_results else Found()
+    base_of = {run_id: found.base for run_id, found in on_master.of_run.items() if found.base is not None}
     compared = {run.run_id: run for run in (*runs, *base_of.values())}
     found = outcomes.of_runs(
         session,
         context,
         list(compared.values()),
         machine_minutes=machine_minutes,
-        narrowing=_narrowing(chosen, base_of, masters.failing),
+        narrowing=_narrowing(chosen, base_of, on_master.failing),
+        masters=on_master.runs,
     )
     return {
         run.run_id: Attempt(
-            _compared(context, run, masters.of_run.get(run.run_id, NOTHING), found),
-            masters.of_run.get(run.run_id, NOTHING),
+            _compared(context, run, on_master.of_run.get(run.run_id, NOTHING), found),
+            on_master.of_run.get(run.run_id, NOTHING),
             run.status == RunStatus.RUNNING and is_stalled(rows[run.run_id].timestamp, machine_minutes),
             _cancellation(run, rows[run.run_id]),
         )

@@ -36,9 +36,10 @@ NOTHING = Masters()
 
 @dataclass(frozen=True)
 class Found:
-    """What each run is compared with, and the tests that failed in it."""
+    """What each run is compared with, all those runs of master, and the tests that failed in each."""
 
     of_run: Mapping[int, Masters] = field(default_factory=dict)
+    runs: Sequence[Run] = ()
     failing: Mapping[int, Iterable[int]] = field(default_factory=dict)
 
 
@@ -70,7 +71,7 @@ def before_each(
         base, *others = found[: 1 + older]
         return Masters(base, [MasterRun(one.reference, digests[one.run_id]) for one in others])
 
-    return Found({run.run_id: before(run) for run in runs}, digests)
+    return Found({run.run_id: before(run) for run in runs}, masters, digests)
 
 
 def _stretches(runs: Iterable[Run]) -> Iterator[tuple[Run, int]]:
