@@ -78,7 +78,8 @@ def of_runs(
             continue
         of_test = files.get((run, test), {})
         if has_result:
-            sent = [_uploaded(files[uploader, test]) for uploader in uploaders[run] if (uploader, test) in files]
+            uploads = (_uploaded(files.get((uploader, test), {})) for uploader in uploaders[run])
+            sent = [upload for upload in uploads if upload]
             found[run][test] = Outcome(verdict or Verdict.PASS.value, True, exit_code, expected_rc, of_test, sent)
         else:
             absent = _absent_verdict(by_id[run], has_files=bool(of_test))
