@@ -29,7 +29,7 @@ from api_v1.runs.changes import File, Files, Outcome
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import RunStatus, Verdict, mismatch, stored_file
 from api_v1.verdicts.run_sets import in_a_category
-from api_v1.verdicts.stored import Sources, of_result
+from api_v1.verdicts.stored import OwnFailures, Sources, of_result
 
 #: Runs of the main repository among which the one is looked for whose outputs a worker was sent as baselines.
 ROLLING = 3
@@ -165,13 +165,19 @@ def _sent(completed: Mapping[int, bool]) -> Iterator[int]:
 def _asked(runs: Sequence[Run], narrowing: Narrowing) -> dict[str, Any]:
     ids = {run.run_id for run in runs}
     asked = _parameters(ids.difference(narrowing.runs), ids.intersection(narrowing.runs), narrowing)
-    asked |= {"recorded": [], "finished": [], "unfinished": []}
+    asked |= {"skipped": [], "recorded": [], "finished": [], "unfinished": []}
     for run in runs:
         # Most runs have a result of each test; to look for others takes as long as to read the results.
         if run.absent:
-            kind = "recorded" if run.recorded else "finished" if run.is_finished else "unfinished"
-            asked[kind].append(run.run_id)
+            asked[_kind(run)].append(run.run_id)
     return asked
+
+
+def _kind(run: Run) -> str:
+    """Return the parameter for a run with tests without a result: where these are found."""
+    if run.recorded:
+        return "skipped" if run.is_finished else "recorded"
+    return "finished" if run.is_finished else "unfinished"
 
 
 def _parameters(whole: Iterable[int], narrowed: Iterable[int], narrowing: Narrowing) -> dict[str, Any]:
@@ -186,7 +192,8 @@ def _ids(name: str) -> Any:
 def _rows(source: Sources, runs: int) -> sa.CompoundSelect[Any]:
     """Select the tests of the sets of runs, and the runs whose uploads may have been sent to the worker of each.
 
-    Those in `recorded`, `finished` and `unfinished` have tests without a result; the latter two have no recorded set.
+    Those in `skipped`, `recorded`, `finished` and `unfinished` have tests without a result; the first and the third are
+    over, the first two have a recorded set.
 
     Returns:
         Rows of of_run, and a `_Member`. For an uploading run of_run is the index of the run that it may have been sent
@@ -203,6 +210,7 @@ def _rows(source: Sources, runs: int) -> sa.CompoundSelect[Any]:
     )
     return sa.union_all(
         *(failure.join_to(part, of_result(result)) for part in _wanted(with_result, result)),
+        _skipped(failure),
         _recorded_without_result(),
         _expected_without_result(),
         *(sa.select(_last_runs(source.completed, index).subquery()) for index in range(runs)),
@@ -227,6 +235,12 @@ def _without_result(run_id: Any, regression_id: Any, counts: Any) -> sa.Select[A
     nothing = sa.cast(sa.null(), sa.Integer)
     verdict = sa.cast(sa.null(), sa.String(14)).label("verdict")
     return sa.select(nothing, run_id, regression_id, counts, sa.false(), nothing, nothing, verdict)
+
+
+def _skipped(failure: OwnFailures) -> sa.Select[Any]:
+    rows = _without_result(Test.id, failure["regression_id"], sa.true()).select_from(Test)
+    rows = rows.where(Test.id.in_(_ids("skipped")), failure.verdict == Verdict.SKIPPED.value)
+    return failure.join_to(rows, lambda of: of.test_id == Test.id)
 
 
 def _recorded_without_result() -> sa.Select[Any]:
