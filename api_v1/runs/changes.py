@@ -36,6 +36,10 @@ class Change(StrEnum):
     FAILING_DIFFERENTLY = "failing_differently"
 
 
+#: The changes of a test that failed in the base as well.
+FAILING_IN_BOTH = (Change.FAILING_IDENTICALLY, Change.FAILING_DIFFERENTLY)
+
+
 class File(NamedTuple):
     """The stored file of an output in a run.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -35,6 +36,11 @@ def completed(session: DbSession, commits: Iterable[StoredCommit]) -> Mapping[St
 def stored_commit(text: str) -> str | None:
     """Return a stored text if it is a commit, in full or abbreviated, else None."""
     return text if _COMMIT.fullmatch(text) else None
+
+
+def is_commit(text: Any) -> sa.ColumnElement[bool]:
+    """Be true for a text in lower case that is a commit, in full or abbreviated."""
+    return sa.and_(sa.func.length(text).between(SHORTEST, FULL), ~text.regexp_match("[^0-9a-f]"))
 
 
 def _is_abbreviated(commit: str) -> bool:

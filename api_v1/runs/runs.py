@@ -17,7 +17,7 @@ from api_v1.database.tables import RunCreation, RunState, now
 from api_v1.date_times import iso
 from api_v1.errors import NotFound
 from api_v1.paging import Page, paginate
-from api_v1.runs.commits import FULL, SHORTEST, abbreviated_runs, completed
+from api_v1.runs.commits import abbreviated_runs, completed, is_commit
 from api_v1.runs.repositories import of_repository, repository_name
 from api_v1.verdicts import derivation, stored
 from api_v1.verdicts.rule import RunStatus, run_errors
@@ -283,12 +283,7 @@ def _has_commit(state: Any, name: str) -> sa.ColumnElement[bool]:
 def _begins_with(state: Any, name: str) -> sa.ColumnElement[bool]:
     """Be true for the runs whose stored commit begins with the parameter; other texts than commits are none."""
     key = state.commit_key
-    return sa.and_(
-        key >= sa.bindparam(f"{name}_key"),
-        key < sa.bindparam(f"{name}_end"),
-        sa.func.length(key).between(SHORTEST, FULL),
-        ~key.regexp_match("[^0-9a-f]"),
-    )
+    return sa.and_(key >= sa.bindparam(f"{name}_key"), key < sa.bindparam(f"{name}_end"), is_commit(key))
 
 
 def _abbreviated(state: Any, name: str, filters: frozenset[str]) -> list[sa.ColumnElement[bool]]:

@@ -80,9 +80,10 @@ class ReportJudge(Judge):
         by_itself = not (run.owned or run.authored or run.pull_request)
         return by_itself and run.branch == "master" and run.fork in MAIN_FORKS
 
-    def commits(self) -> list[str]:
-        """The commits whose flips are those of the change itself."""
-        return super().commits() if self.run.pull_request else [self.run.sha]
+    def own_commits(self) -> set[str]:
+        """The commits of the change itself."""
+        of_number = {run.sha for run in self.scenario.runs if run.pull_request == self.run.pull_request}
+        return of_number if self.run.pull_request else {self.run.sha}
 
     def verdict(self) -> str:
         """What the run says by itself."""

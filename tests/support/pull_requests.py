@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 import sqlalchemy as sa
@@ -263,7 +263,7 @@ class Judge:
     def cause(self, test: int, run: Run, runs: Sequence[Run]) -> str:
         """Why a test fails."""
         change, certain, _, older, passed = self.facts(test, run, runs)
-        if change == "failing_identically" and certain:
+        if change == "failing_identically" and certain and not self.failed_first(test, run, runs):
             return "known_failure"
         if self.is_flaky(test, run.host):
             return "flaky"
@@ -271,15 +271,28 @@ class Judge:
             return "broken_here"
         return "unknown"
 
+    def failed_first(self, test: int, run: Run, runs: Sequence[Run]) -> bool:
+        """Whether a test failed in an earlier run of the commit while it did not fail on master.
+
+        Args:
+            runs: those of the commit that have a result of the test.
+        """
+        for other in runs:
+            base = self.base(other)
+            if other.id < run.id and base is not None and self.failed(other, test):
+                on_master = test in self.judged[base.id] and self.failed(base, test)
+                if not on_master:
+                    return True
+        return False
+
+    def own_commits(self) -> set[str]:
+        """The commits of runs of a pull request with this number, in any repository."""
+        return {run.sha for run in self.scenario.runs if run.pull_request == NUMBER}
+
     def is_flaky(self, test: int, host: str) -> bool:
-        """Whether a test is known to flip, not only in this pull request."""
-        pairs, flips = triage_scenarios.flake_counts(self.scenario, test, host)
-        here = 0
-        for commit in self.commits():
-            runs = [run for run in self.runs() if run.sha == commit and run.host == host]
-            runs = [run for run in runs if test in self.judged[run.id]]
-            here += sum(self.failed(one, test) != self.failed(other, test) for one, other in pairwise(runs))
-        return pairs >= PAIRS_NEEDED and flips / pairs >= 0.1 and flips > here
+        """Whether a test is known to flip by runs of other commits."""
+        pairs, flips = triage_scenarios.flake_counts(self.scenario, test, host, besides=self.own_commits())
+        return pairs >= PAIRS_NEEDED and flips / pairs >= 0.1
 
     def first_failure(self, test: int, run: Run) -> int:
         """The first run of the present streak: of master if it failed in the base as well, else of the pull request."""

@@ -6,7 +6,7 @@ that results are often observed alike, and baselines were approved between the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -278,10 +278,14 @@ def expected_hashes(scenario: Scenario, run: Run, test_id: int) -> dict[int, str
     return {file.output: file.expected for file in scenario.files(run, scenario.test(test_id))}
 
 
-def flake_counts(scenario: Scenario, test_id: int, host: str) -> tuple[int, int]:
-    """The adjacent pairs of results of one commit of which the same was expected, and how many of them are flips."""
+def flake_counts(scenario: Scenario, test_id: int, host: str, besides: Set[str] = frozenset()) -> tuple[int, int]:
+    """The adjacent pairs of results of one commit of which the same was expected, and how many of them are flips.
+
+    Args:
+        besides: commits that do not count.
+    """
     pairs = flips = 0
-    for commit in {run.sha for run in scenario.runs}:
+    for commit in {run.sha for run in scenario.runs} - besides:
         same = [run for run in scenario.runs if run.sha == commit and run.host == host]
         same = [run for run in same if with_result(scenario, run, test_id)]
         for one, other in pairwise(same):

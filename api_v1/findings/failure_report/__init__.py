@@ -245,17 +245,15 @@ def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
     before = past.read(session, subject, failing) if failing else Past(subject.run)
     older = before.masters[1 : 1 + OLDER]
     whole.older = failed_alike(whole, older)
-    flaky = {
-        test
-        for test, one in before.scores.items()
-        if is_known_to_flip(one.score, flips=one.flips, flips_here=before.flips(test))
-    }
+    flaky = {test for test, one in before.scores.items() if is_known_to_flip(one)}
     passed = {test: before.passed_in(test) for test in failing}
+    broken = {test: before.broken_in(test) for test in failing}
     picture = Picture(
         subject.run.platform,
         [Attempt(whole, Masters(whole.base.run, older), run.is_stalled, run.message)],
         flaky,
         passed_elsewhere={test: run_id for test, run_id in passed.items() if run_id is not None},
+        broken_elsewhere={test: run_id for test, run_id in broken.items() if run_id is not None},
     )
     return _Known(whole, before, picture)
 

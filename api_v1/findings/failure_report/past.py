@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
 from api_v1.findings import flakiness
-from api_v1.findings.flakiness import Flakiness
+from api_v1.findings.flakiness import Flakiness, OwnCommits
 from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, select_masters
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.derivation import OUTSIDE
@@ -96,16 +95,14 @@ class Past:
         """Return the newest run of the commit in which a test passed."""
         return next((one.run.run_id for one in self._same_commit if one.failed.get(test) is False), None)
 
-    def flips(self, test: int) -> int:
-        """Count the flips of a test that do not show that it flips without the change.
-
-        These are in the runs of the same pull request; of a run of no pull request, in those of its commit.
-        """
-        by_commit: defaultdict[str, list[bool]] = defaultdict(list)
-        for one in self.lineage if self.run.of_pull_request else self._same_commit:
-            if test in one.failed:
-                by_commit[one.commit].append(one.failed[test])
-        return sum(one != other for found in by_commit.values() for one, other in pairwise(found))
+    def broken_in(self, test: int) -> int | None:
+        """Return the newest earlier run of the commit in which a test failed, and did not in master's run before it."""
+        for one in self._same_commit:
+            if one.run.run_id < self.run.run_id and one.failed.get(test):
+                base = next((master for master in self.masters if master.run.run_id < one.run.run_id), None)
+                if base is not None and test not in base.digests:
+                    return one.run.run_id
+        return None
 
 
 def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
@@ -114,7 +111,7 @@ def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
     is_master = run.by_platform and run.branch == MASTER and run.fork_id in context.main_forks
     forks = context.main_forks if run.fork_id in context.main_forks else [run.fork_id]
     asked: dict[str, Any] = {
-        **flakiness.parameters(context, tests, [run.platform]),
+        **flakiness.parameters(context, tests, [run.platform], OwnCommits(run.pull_request, [run.commit])),
         "platform": getattr(TestPlatform, run.platform),
         "run_id": run.run_id,
         "lineage_forks": [fork for fork in forks if fork is not None],
@@ -158,14 +155,14 @@ def _results(source: Sources) -> sa.Select[Any]:
     Returns:
         Rows of of_lineage, test_id, commit, created_at, regression_id, verdict (None for a pass), observed. A run of
         master in which none of them failed has a row without a test. Those of `flakiness.select_scores` have
-        regression_id, and after these columns platform, pairs and flips; what a row has not is NULL.
+        regression_id, and their other columns after these; what a row has not is NULL.
     """
     score = flakiness.select_scores(source, 1).subquery("score").c
-    names = ("platform", "pairs", "flips")
-    none = [sa.type_coerce(sa.null(), score[name].type).label(name) for name in names]
+    own = [column for column in score if column is not score.regression_id]
+    none = [sa.type_coerce(sa.null(), column.type).label(column.name) for column in own]
     runs = [part.add_columns(*none) for part in (_on_master(source.completed), _in_lineage(source))]
     null = sa.null()
-    scores = sa.select(null, null, null, null, score.regression_id, null, null, *(score[name] for name in names))
+    scores = sa.select(null, null, null, null, score.regression_id, null, null, *own)
     found = sa.union_all(*runs, scores).subquery("found")
     return sa.select(found).order_by(found.c.test_id.desc())
 

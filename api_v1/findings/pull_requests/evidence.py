@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,13 +14,14 @@ from api_v1.access.redaction import Redactor
 from api_v1.database import sql
 from api_v1.database.platform import DbSession, Fork, RegressionTest, Test, TestProgress
 from api_v1.errors import NotFound
-from api_v1.findings.flakiness import Scores, flakiness
+from api_v1.findings.flakiness import OwnCommits, Scores, flakiness
 from api_v1.findings.pull_requests import verdicts
 from api_v1.findings.pull_requests.masters import NOTHING, Found, Masters, before_each
-from api_v1.findings.pull_requests.pictures import Attempt, Picture, flips
+from api_v1.findings.pull_requests.pictures import Attempt, Picture
 from api_v1.findings.pull_requests.verdicts import Verdict
 from api_v1.runs import bases, outcomes
 from api_v1.runs.bases import Base, Context, Run, Subject
+from api_v1.runs.commits import FULL, stored_commit
 from api_v1.runs.comparison import Comparison, failed_alike
 from api_v1.runs.environments import PLATFORMS
 from api_v1.runs.outcomes import Narrowing, Outcomes
@@ -30,8 +31,8 @@ from api_v1.verdicts import stored
 from api_v1.verdicts.rule import RunStatus
 from api_v1.verdicts.stored import Sources
 
-#: The newest runs of a pull request that are looked at, and those of its head and of each earlier commit.
-RUNS, HEAD_RUNS, EARLIER_RUNS = 200, 40, 10
+#: The newest runs of a pull request that are looked at, and those of its head and of each earlier commit on a platform.
+RUNS, HEAD_RUNS, EARLIER_RUNS = 200, 20, 5
 
 #: The earlier commits that are looked at.
 EARLIER = 5
@@ -108,7 +109,7 @@ def read(session: DbSession, number: int, *, repository: str, main_repository: s
     context = Context(main_repository, source, {main_repository.lower(): forks})
     chosen = _commits([bases.run_of(row) for row in rows])
     attempts = _attempts(session, context, chosen, {row.test_id: row for row in rows}, machine_minutes)
-    return _evidence(session, context, chosen, attempts)
+    return _evidence(session, context, number, chosen, attempts)
 
 
 def _runs(source: Sources, main_repository: str) -> sa.Select[Any]:
@@ -131,10 +132,14 @@ def _runs(source: Sources, main_repository: str) -> sa.Select[Any]:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The runs of each commit that are looked at, both the newest first."""
+    """The runs of each commit that are looked at, both the newest first.
+
+    Attributes:
+        cut: of which commits (their index) on which platforms there may be others.
+    """
 
     commits: Sequence[Sequence[Run]]
-    cut: Collection[int]
+    cut: Collection[tuple[int, str]]
     has_more: bool
 
     @property
@@ -156,19 +161,33 @@ def _commits(runs: Sequence[Run]) -> _Chosen:
         runs: the newest first.
     """
     by_commit: defaultdict[str, list[Run]] = defaultdict(list)
+    full = {run.commit.lower(): run.commit for run in runs if len(run.commit) == FULL}
     for run in runs:
-        by_commit[run.commit.lower()].append(run)
+        commit = _in_full(run.commit, full)
+        by_commit[commit.lower()].append(replace(run, commit=commit))
     commits = list(by_commit.values())
     looked_at = commits[: 1 + EARLIER]
-    limits = [HEAD_RUNS] + [EARLIER_RUNS] * EARLIER
-    # Of a commit at the end of what was read there may be more.
-    cut = {
-        index
-        for index, (of_commit, limit) in enumerate(zip(looked_at, limits, strict=False))
-        if len(of_commit) > limit or (len(runs) == RUNS and runs[-1] in of_commit)
-    }
-    kept = [of_commit[:limit] for of_commit, limit in zip(looked_at, limits, strict=False)]
+    kept: list[list[Run]] = []
+    cut: set[tuple[int, str]] = set()
+    for index, of_commit in enumerate(looked_at):
+        limit = EARLIER_RUNS if index else HEAD_RUNS
+        of_platform = {platform: [run for run in of_commit if run.platform == platform] for platform in PLATFORMS}
+        # Of a commit at the end of what was read there may be more.
+        is_last = len(runs) == RUNS and index == len(commits) - 1
+        cut |= {(index, platform) for platform, found in of_platform.items() if len(found) > limit or is_last}
+        chosen = {run.run_id for found in of_platform.values() for run in found[:limit]}
+        kept.append([run for run in of_commit if run.run_id in chosen])
     return _Chosen(kept, cut, len(commits) > len(looked_at) or len(runs) == RUNS)
+
+
+def _in_full(commit: str, full: Mapping[str, str]) -> str:
+    """Return the full commit that an abbreviation stands for, if there is just one.
+
+    Args:
+        full: the full commits as they are stored, by what they are in lower case.
+    """
+    found = [stored for key, stored in full.items() if stored_commit(commit) and key.startswith(commit.lower())]
+    return found[0] if len(found) == 1 else commit
 
 
 # --- Runs -----------------------------------------------------------------------------------------
@@ -239,24 +258,31 @@ def _cancellation(run: Run, row: Any) -> str | None:
 # --- Tests ----------------------------------------------------------------------------------------
 
 
-def _evidence(session: DbSession, context: Context, chosen: _Chosen, attempts: Mapping[int, Attempt]) -> Evidence:
+def _evidence(
+    session: DbSession, context: Context, number: int, chosen: _Chosen, attempts: Mapping[int, Attempt]
+) -> Evidence:
     groups = {key: [attempts[run.run_id] for run in runs] for key, runs in chosen.groups.items()}
     failing = sorted({test for one in attempts.values() for test, found in one.results.items() if not found.passed})
     besides = {key: _besides(group) for key, group in groups.items()}
     definitions = _definitions(session, {*failing, *(test for tests in besides.values() for test in tests or ())})
-    scores = flakiness(session, context, failing, PLATFORMS) if failing else {}
-    flaky = _flaky(groups, scores)
+    own = OwnCommits(number, sorted({run.commit for run in chosen.runs}))
+    scores = flakiness(session, context, failing, PLATFORMS, own) if failing else {}
+    flaky = {platform: {test for test in failing if _is_flaky(scores, platform, test)} for platform in PLATFORMS}
 
     def picture(index: int, platform: str) -> Picture:
         tests = besides[index, platform]
         if tests is not None:
             tests = [test for test in tests if test in definitions and definitions[test].is_active]
-        return Picture(platform, groups[index, platform], flaky[platform], tests, index in chosen.cut)
+        return Picture(platform, groups[index, platform], flaky[platform], tests, (index, platform) in chosen.cut)
 
     commits = [
         Commit(runs, [picture(index, platform) for platform in PLATFORMS]) for index, runs in enumerate(chosen.commits)
     ]
     return Evidence(commits, chosen.has_more, definitions, scores)
+
+
+def _is_flaky(scores: Scores, platform: str, test: int) -> bool:
+    return verdicts.is_known_to_flip(scores[platform, test])
 
 
 def _besides(group: Sequence[Attempt]) -> Collection[int] | None:
@@ -279,15 +305,3 @@ def _definitions(session: DbSession, tests: Collection[int]) -> dict[int, Defini
 _DEFINITIONS = sa.select(
     RegressionTest.id, RegressionTest.sample_id, RegressionTest.command, RegressionTest.active
 ).where(RegressionTest.id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)))
-
-
-def _flaky(groups: Mapping[tuple[int, str], Sequence[Attempt]], scores: Scores) -> dict[str, set[int]]:
-    """Return the tests that are known to flip, by platform."""
-    here: dict[str, Counter[int]] = {platform: Counter() for platform in PLATFORMS}
-    for (_, platform), group in groups.items():
-        here[platform].update(flips(group))
-    found: dict[str, set[int]] = {platform: set() for platform in PLATFORMS}
-    for (platform, test), flake in scores.items():
-        if verdicts.is_known_to_flip(flake.score, flips=flake.flips, flips_here=here[platform][test]):
-            found[platform].add(test)
-    return found

@@ -9,13 +9,12 @@ import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from api_v1.findings.pull_requests import verdicts
 from api_v1.findings.pull_requests.masters import NOTHING, Masters
 from api_v1.findings.pull_requests.verdicts import Cause, Evidence, Verdict
 from api_v1.runs.bases import Run
-from api_v1.runs.changes import Change, Outcome
+from api_v1.runs.changes import FAILING_IN_BOTH, Change, Outcome
 from api_v1.runs.comparison import Comparison
 from api_v1.runs.references import RunReference
 
@@ -73,6 +72,7 @@ class Failing:
     Attributes:
         attempt: the run that has the result.
         passed_in: the id of the newest run of the commit in which it passed.
+        broken_in: the id of the newest other run of the commit in which it failed, and did not in master's run before.
     """
 
     platform: str
@@ -80,6 +80,7 @@ class Failing:
     cause: Cause
     attempt: Attempt
     passed_in: int | None
+    broken_in: int | None
 
     @property
     def outcome(self) -> Outcome:
@@ -104,7 +105,7 @@ class Failing:
     @property
     def is_known_on_master(self) -> bool:
         """Whether it fails in the base as well."""
-        return self.change in (Change.FAILING_IDENTICALLY, Change.FAILING_DIFFERENTLY)
+        return self.change in FAILING_IN_BOTH
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class Picture:
             of all of them; None where they are not known.
         is_cut: whether there are older runs of the commit than these.
         passed_elsewhere: the newest run of the commit besides these in which each test passed, if any.
+        broken_elsewhere: likewise, the newest one in which it failed, and did not in master's run before.
     """
 
     platform: str
@@ -137,6 +139,7 @@ class Picture:
     besides: Collection[int] | None = ()
     is_cut: bool = False
     passed_elsewhere: Mapping[int, int] = field(default_factory=dict)
+    broken_elsewhere: Mapping[int, int] = field(default_factory=dict)
 
     @functools.cached_property
     def newest(self) -> Mapping[int, Attempt]:
@@ -155,20 +158,29 @@ class Picture:
     def _failing(self, test: int, attempt: Attempt) -> Failing:
         passed = self._last(test, passed=True)
         passed_in = self.passed_elsewhere.get(test) if passed is None else passed.run_id
+        broken_in = self._broken_in(test, attempt)
         comparison = attempt.comparison
         evidence = Evidence(
             comparison.changes[test],
             certain=comparison.is_certain(test),
             failed_on_older_master=test in comparison.older,
             passed_too=passed_in is not None,
+            failed_first=broken_in is not None,
             is_flaky=test in self.flaky,
         )
-        return Failing(self.platform, test, verdicts.cause(evidence), attempt, passed_in)
+        return Failing(self.platform, test, verdicts.cause(evidence), attempt, passed_in, broken_in)
 
     def _last(self, test: int, *, passed: bool) -> Run | None:
         """Return the newest run in which a test passed, or failed."""
         runs = (one.run for one in self.attempts if test in one.results and one.results[test].passed is passed)
         return next(runs, None)
+
+    def _broken_in(self, test: int, newest: Attempt) -> int | None:
+        """Return the newest run besides that with the newest result in which a test failed, but not in its base."""
+        others = (one for one in self.attempts if one is not newest and one.base is not None and test in one.results)
+        failed = (one for one in others if not one.results[test].passed)
+        broken = (one.run.run_id for one in failed if one.comparison.changes[test] not in FAILING_IN_BOTH)
+        return next(broken, self.broken_elsewhere.get(test))
 
     @functools.cached_property
     def flipped(self) -> Sequence[Flipped]:
@@ -234,8 +246,8 @@ class Picture:
 
     @property
     def is_final(self) -> bool:
-        """Whether no result is still to come."""
-        return not self.unfinished
+        """Whether no result is still to come, as far as the runs were looked at."""
+        return not self.unfinished and bool(self.attempts or not self.is_cut)
 
     @property
     def decisive(self) -> Run | None:
@@ -254,15 +266,6 @@ class Picture:
     def base(self) -> Run | None:
         """What the newest run with a base is compared with."""
         return next((attempt.base for attempt in self.attempts if attempt.base is not None), None)
-
-
-def flips(attempts: Sequence[Attempt]) -> Counter[int]:
-    """Count the adjacent results of each test in the runs of one commit of which one passed and the other did not."""
-    verdicts_of: dict[int, list[bool]] = {}
-    for attempt in attempts:
-        for test, outcome in attempt.results.items():
-            verdicts_of.setdefault(test, []).append(outcome.passed)
-    return Counter({test: sum(one != other for one, other in pairwise(of)) for test, of in verdicts_of.items()})
 
 
 def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> RunReference:

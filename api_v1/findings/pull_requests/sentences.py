@@ -25,7 +25,8 @@ def of_picture(picture: Picture) -> str:
 def of_failing(failing: Failing, flakiness: Flakiness) -> str:
     """Say what the cause of a test's failure rests on."""
     if failing.cause is Cause.FLAKY:
-        return f"It is known to flip: {flakiness.flips} of {flakiness.pairs} repeated results of one commit differ."
+        seen = flakiness.elsewhere
+        return f"It is known to flip: {seen.flips} of {seen.pairs} repeated results of other commits differ."
     base = failing.attempt.base
     if base is None:
         return "There is no complete run of master before it to compare with."
@@ -35,6 +36,8 @@ def of_failing(failing: Failing, flakiness: Flakiness) -> str:
             "file with another one than recorded."
         )
     sentence = _OF_CHANGE[failing.change].format(base=base.run_id)
+    if failing.change is Change.FAILING_IDENTICALLY and failing.broken_in is not None:
+        return f"{sentence} But in run {failing.broken_in} of the same commit it failed before it failed on master."
     if failing.change is Change.BROKEN_HERE and failing.older_master is not None:
         return f"{sentence} In master's older run {failing.older_master.run_id} it failed in the same way."
     if failing.change is Change.BROKEN_HERE and failing.passed_in is not None:
@@ -95,13 +98,14 @@ def _canceled(picture: Picture) -> str:
 
 
 def _incomplete(picture: Picture) -> str:
+    if picture.is_cut:
+        newest = f", of which run {picture.attempts[0].run.run_id} is the newest" if picture.attempts else ""
+        return f"The commit has more runs than were looked at{newest}."
     if not picture.attempts:
         return f"No run of this commit on {picture.platform}."
-    newest = picture.attempts[0].run
-    if picture.is_cut:
-        return f"The commit has more runs than were looked at, of which run {newest.run_id} is the newest."
     if picture.besides is None:
-        return f"The tests of run {newest.run_id} were chosen, and no run of master tells which are missing."
+        chosen = picture.attempts[0].run
+        return f"The tests of run {chosen.run_id} were chosen, and no run of master tells which are missing."
     missing = f"Tests without a result: {len(picture.without_result)} of {picture.total}."
     return missing if picture.lacking is None else f"{missing} {_ended(picture.lacking)}"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from api_v1.enums import StrEnum
 from api_v1.findings import infrastructure
+from api_v1.findings.flakiness import Flakiness
 from api_v1.runs.changes import Change
 
 
@@ -84,6 +85,7 @@ class Evidence:
         certain: whether that is certain.
         failed_on_older_master: see `comparison.Row`.
         passed_too: whether it passed in another run of the same commit.
+        failed_first: whether it failed in an earlier run of the same commit, and did not in master's run before that.
         is_flaky: whether it is known to flip (`is_known_to_flip`).
     """
 
@@ -91,12 +93,13 @@ class Evidence:
     certain: bool = True
     failed_on_older_master: bool = False
     passed_too: bool = False
+    failed_first: bool = False
     is_flaky: bool = False
 
 
 def cause(evidence: Evidence) -> Cause:
     """Return why a test fails."""
-    if evidence.change is Change.FAILING_IDENTICALLY and evidence.certain:
+    if evidence.change is Change.FAILING_IDENTICALLY and evidence.certain and not evidence.failed_first:
         return Cause.KNOWN_FAILURE
     if evidence.is_flaky:
         return Cause.FLAKY
@@ -104,14 +107,10 @@ def cause(evidence: Evidence) -> Cause:
     return Cause.BROKEN_HERE if evidence.change is Change.BROKEN_HERE and not doubtful else Cause.UNKNOWN
 
 
-def is_known_to_flip(score: float | None, *, flips: int, flips_here: int) -> bool:
-    """Tell whether a test is known to flip; the runs of the pull request itself do not prove it.
-
-    Args:
-        score: its flake score; None where there are too few pairs of results.
-        flips: the flips that it is made of, of which `flips_here` are in runs of the pull request.
-    """
-    return score is not None and score >= FLAKY_SCORE and flips > flips_here
+def is_known_to_flip(flakiness: Flakiness) -> bool:
+    """Tell whether a test is known to flip; results of the pull request's own commits do not prove it."""
+    score = flakiness.elsewhere.score
+    return score is not None and score >= FLAKY_SCORE
 
 
 def of_canceled(message: str) -> Verdict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 
@@ -10,10 +12,10 @@ from api_v1.errors import NotFound
 from api_v1.files.storage import Storage
 from api_v1.findings.failure_report import FailingTest, Report
 from api_v1.findings.failure_report.past import End
-from tests.support import oracle
+from tests.support import factories, oracle
 from tests.support.failure_reports import ExpectedTest, ReportJudge, ids, report, worst_first
 from tests.support.fixtures import on_one_database
-from tests.support.pull_request_story import CANCELED, Story, flip
+from tests.support.pull_request_story import CANCELED, EARLIER, Story, flip, read
 from tests.support.pull_requests import PAIRS_NEEDED, World, worlds
 from tests.support.scenarios import examples
 
@@ -125,6 +127,65 @@ def test_a_test_that_passes_in_a_retry_is_not_known_to_be_broken(story: Story, s
     [test] = report(story.session, storage, run).tests
     assert (test.cause, test.passed_run_id) == ("unknown", retry)
     assert f"in run {retry} of the same commit it passed" in test.because
+
+
+FORK = "https://github.com/contributor/ccextractor.git"
+
+
+def flips_of_earlier_commits(story: Story) -> None:
+    for number in range(8):
+        for failing in ({}, {0: "here"}):
+            story.run(failing=failing, commit=f"{number}" * 40)
+
+
+def flips_of_one_earlier_commit(story: Story) -> None:
+    for number in range(14):
+        story.run(failing={} if number % 2 else {0: "here"}, commit=EARLIER)
+
+
+def flips_of_the_head_on_the_custom_page(story: Story) -> None:
+    owner = factories.user(story.session)
+    for number in range(6):
+        story.run(tests=(0,), failing={} if number % 2 else {0: "here"}, number=0, author=owner, github=FORK)
+
+
+def flips_of_texts_that_are_no_commit(story: Story) -> None:
+    owner = factories.user(story.session)
+    for number in range(8):
+        story.run(tests=(0,), failing={} if number % 2 else {0: "x"}, commit="master", number=0, author=owner)
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    "flips",
+    [
+        flips_of_earlier_commits,
+        flips_of_one_earlier_commit,
+        flips_of_the_head_on_the_custom_page,
+        flips_of_texts_that_are_no_commit,
+    ],
+)
+def test_flips_of_the_change_itself_or_of_no_commit_excuse_nothing(
+    flips: Callable[[Story], None], story: Story, storage: Storage
+) -> None:
+    story.masters()
+    flips(story)
+    run = story.run(failing={0: "here"})
+    story.run("windows")
+    found = read(story.session)
+    assert (found.verdict, [test.cause for test in found.tests]) == ("broken_here", ["broken_here"])
+    alone = report(story.session, storage, run, with_system=False)
+    assert (alone.verdict, [test.cause for test in alone.tests]) == ("broken_here", ["broken_here"])
+
+
+@on_one_database
+def test_a_retry_after_master_broke_does_not_excuse_an_earlier_failure(story: Story, storage: Storage) -> None:
+    story.masters()
+    here = story.run(failing={0: "here"})
+    story.masters(failing={0: "here"})
+    retry = story.run(failing={0: "here"}, tests=(0,))
+    causes = {run: report(story.session, storage, run, with_system=False).tests[0].cause for run in (here, retry)}
+    assert causes == {here: "broken_here", retry: "unknown"}
 
 
 @on_one_database

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from api_v1.database import platform
+from api_v1.database.tables import now
 from api_v1.errors import NotFound
+from api_v1.findings.pull_requests import sentences
+from api_v1.findings.pull_requests.pictures import Picture
 from tests.support import factories
 from tests.support.fixtures import on_one_database
 from tests.support.pull_request_story import CANCELED, EARLIER, HEAD, Story, read, verdicts_of
@@ -114,10 +117,55 @@ def test_more_runs_than_are_looked_at_are_no_complete_picture(story: Story, monk
         story.run()
     story.run("windows")
     assert verdicts_of(read(story.session)) == ["green"] * 3
+    monkeypatch.setattr("api_v1.findings.pull_requests.evidence.HEAD_RUNS", 2)
+    found = read(story.session)
+    assert verdicts_of(found) == ["incomplete", "green", "incomplete"]
+    assert found.platforms[0].because.startswith("The commit has more runs than were looked at, of which run ")
+
+
+@on_one_database
+def test_many_runs_of_one_platform_do_not_hide_the_other(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.masters()
+    story.run("windows", ("preparation", "testing"), missing=(2,), begun=now())
+    for _ in range(3):
+        story.run()
     monkeypatch.setattr("api_v1.findings.pull_requests.evidence.HEAD_RUNS", 3)
     found = read(story.session)
-    assert verdicts_of(found) == ["incomplete"] * 3
-    assert found.platforms[0].because.startswith("The commit has more runs than were looked at")
+    assert (verdicts_of(found), found.is_final) == (["green", "running", "running"], False)
+
+
+def test_nothing_final_is_said_of_a_platform_whose_runs_were_not_looked_at() -> None:
+    picture = Picture("windows", [], is_cut=True)
+    assert (picture.verdict, picture.is_final) == ("incomplete", False)
+    assert sentences.of_picture(picture) == "The commit has more runs than were looked at."
+
+
+@on_one_database
+def test_an_abbreviated_commit_is_the_one_that_it_stands_for(story: Story) -> None:
+    story.masters()
+    failed = story.run(failing={0: "here"})
+    story.run("windows")
+    passed = story.run(commit=HEAD[:8], tests=(0,))
+    found = read(story.session)
+    assert (found.verdict, found.head.commit) == ("green", HEAD)
+    assert [(one.failed_run_id, one.passed_run_id) for one in found.flipped] == [(failed, passed)]
+    assert found.earlier_commits == []
+
+
+@on_one_database
+def test_a_retry_after_master_broke_does_not_excuse_an_earlier_failure(story: Story) -> None:
+    first = story.masters()
+    here = story.run(failing={0: "here"})
+    story.run("windows")
+    assert read(story.session).verdict == "broken_here"
+    later = story.masters(failing={0: "here"})
+    retry = story.run(failing={0: "here"}, tests=(0,))
+    found = read(story.session)
+    [test] = found.tests
+    assert (found.verdict, test.cause, test.change) == ("unknown", "unknown", "failing_identically")
+    assert (test.run_id, test.base_run_id) == (retry, later["linux"])
+    assert test.because.endswith(f"But in run {here} of the same commit it failed before it failed on master.")
+    assert first["linux"] < here < later["linux"]
 
 
 # --- Commits, repositories ------------------------------------------------------------------------

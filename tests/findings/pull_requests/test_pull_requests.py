@@ -224,7 +224,7 @@ def test_a_test_that_is_known_to_flip_is_flaky(story: Story) -> None:
     found = read(story.session)
     [test] = found.tests
     assert (found.verdict, test.cause, test.change) == ("flaky", "flaky", "broken_here")
-    assert test.because == "It is known to flip: 5 of 5 repeated results of one commit differ."
+    assert test.because == "It is known to flip: 5 of 5 repeated results of other commits differ."
     assert (test.flakiness.score, test.flakiness.pairs) == (1, 5)
 
 

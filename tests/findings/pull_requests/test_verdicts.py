@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from api_v1.findings.flakiness import Flakiness
 from api_v1.findings.pull_requests import verdicts
 from api_v1.findings.pull_requests.verdicts import Cause, Evidence, Verdict
 from api_v1.runs.changes import Change
@@ -22,6 +23,8 @@ CAUSES = {
     "it flips, uncertainly": (Evidence(BROKEN, certain=False, is_flaky=True), Cause.FLAKY),
     "it flips, and passed at the commit": (Evidence(BROKEN, passed_too=True, is_flaky=True), Cause.FLAKY),
     "it fails alike": (Evidence(ALIKE), Cause.KNOWN_FAILURE),
+    "it failed alike, and here first": (Evidence(ALIKE, failed_first=True), Cause.UNKNOWN),
+    "it failed alike, here first, and flips": (Evidence(ALIKE, failed_first=True, is_flaky=True), Cause.FLAKY),
     "it fails alike and flips": (Evidence(ALIKE, is_flaky=True), Cause.KNOWN_FAILURE),
     "it fails alike and passed": (Evidence(ALIKE, passed_too=True), Cause.KNOWN_FAILURE),
     "it may fail alike": (Evidence(ALIKE, certain=False), Cause.UNKNOWN),
@@ -40,12 +43,12 @@ def test_causes(case: str) -> None:
 
 
 def test_only_certain_knowledge_excuses_or_accuses() -> None:
-    flags = ("certain", "failed_on_older_master", "passed_too", "is_flaky")
-    for change, *values in itertools.product(Change, *((True, False),) * 4):
+    flags = ("certain", "failed_on_older_master", "passed_too", "failed_first", "is_flaky")
+    for change, *values in itertools.product(Change, *((True, False),) * 5):
         evidence = Evidence(change, **dict(zip(flags, values, strict=True)))
         cause = verdicts.cause(evidence)
         if cause is Cause.KNOWN_FAILURE:
-            assert change is ALIKE and evidence.certain
+            assert change is ALIKE and evidence.certain and not evidence.failed_first
         if cause is Cause.BROKEN_HERE:
             assert change is BROKEN and evidence.certain
             assert not (evidence.is_flaky or evidence.passed_too or evidence.failed_on_older_master)
@@ -53,21 +56,20 @@ def test_only_certain_knowledge_excuses_or_accuses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "flips", "flips_here", "known"),
+    ("flakiness", "known"),
     [
-        (None, 4, 0, False),
-        (0.0, 0, 0, False),
-        (0.099, 9, 0, False),
-        (0.1, 1, 0, True),
-        (0.4, 2, 1, True),
-        (0.4, 2, 2, False),
-        (0.4, 2, 3, False),
+        (Flakiness(4, 4), False),
+        (Flakiness(5, 0), False),
+        (Flakiness(100, 9), False),
+        (Flakiness(10, 1), True),
+        (Flakiness(10, 5, own_pairs=5, own_flips=4), True),
+        (Flakiness(10, 5, own_pairs=5, own_flips=5), False),
+        (Flakiness(10, 5, own_pairs=6, own_flips=4), False),
+        (Flakiness(10, 0, flipped_on_master=True), False),
     ],
 )
-def test_a_test_is_known_to_flip_by_other_runs_too(
-    score: float | None, flips: int, flips_here: int, known: bool
-) -> None:
-    assert verdicts.is_known_to_flip(score, flips=flips, flips_here=flips_here) is known
+def test_a_test_is_known_to_flip_by_runs_of_other_commits_alone(flakiness: Flakiness, known: bool) -> None:
+    assert verdicts.is_known_to_flip(flakiness) is known
 
 
 @pytest.mark.parametrize("message", pull_requests.MESSAGES)
