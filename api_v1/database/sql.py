@@ -91,6 +91,16 @@ class json_list(FunctionElement[Any]):
     inherit_cache = True
 
 
+class number_list(FunctionElement[Any]):
+    """An aggregate: the different numbers of a group, separated by commas; on MySQL and MariaDB the largest first.
+
+    MySQL cuts it where it has 1024 characters.
+    """
+
+    type = sa.String()
+    inherit_cache = True
+
+
 class _each(FunctionElement[Any]):
     """The numbers of a JSON list, as rows."""
 
@@ -138,6 +148,7 @@ for _element, _mysql, _other in (
     (_text, "CONVERT(UNHEX({}) USING utf8mb4)", "CAST({} AS TEXT)"),
     (_binary, "UNHEX({})", "{}"),
     (json_list, "JSON_ARRAYAGG({})", "json_group_array({})"),
+    (number_list, "GROUP_CONCAT(DISTINCT {0} ORDER BY {0} DESC)", "group_concat(DISTINCT {0})"),
     (_each, "JSON_TABLE({}, '$[*]' COLUMNS (value INTEGER PATH '$'))", "json_each({})"),
 ):
     compiles(_element)(_render(_other))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from api_v1.database import sql
 from api_v1.database.paged_query import PagedQuery
-from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform
+from api_v1.database.platform import DbSession, Fork, RegressionTest, Test, TestPlatform
 from api_v1.enums import StrEnum
 from api_v1.hashes import stored_hash
 from api_v1.paging import Page
 from api_v1.runs import bases, references
 from api_v1.runs.bases import of_master
 from api_v1.runs.references import RunReference
+from api_v1.runs.repositories import repository_name
 from api_v1.verdicts.rule import Verdict
 from api_v1.verdicts.stored import Sources
 
@@ -32,6 +34,21 @@ class Kind(StrEnum):
     MISSING_OUTPUT = "missing_output"
 
 
+#: Pull requests of a cluster that are named.
+NAMED = 5
+
+#: Pull requests are numbered by repository; the row of a fork times this, and a number make one value.
+_PER_FORK = 2**32
+
+
+@dataclass(frozen=True)
+class PullRequestReference:
+    """A pull request, and owner/name of its repository; None where its fork's URL names none of GitHub."""
+
+    number: int
+    repository: str | None
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A failure of a test that is the same in one or several runs.
@@ -40,6 +57,7 @@ class Cluster:
         output_id, hash: of kind output; the hash is None where none of 64 hex digits is stored.
         exit_code: of kind exit_code.
         runs, pull_requests, commits: how many of them have it.
+        named_pull_requests: those with the highest numbers.
         on_master: whether one of the runs is of master (`runs.bases`).
     """
 
@@ -52,6 +70,7 @@ class Cluster:
     exit_code: int | None
     runs: int
     pull_requests: int
+    named_pull_requests: Sequence[PullRequestReference]
     commits: int
     on_master: bool
     first_run: RunReference
@@ -93,7 +112,25 @@ def page(
     ids = [run for row in rows for run in (row.first_run, row.last_run)]
     found = session.execute(context.source.built(references.of_runs), {"runs": ids})
     runs = {row.test_id: RunReference(*row) for row in found}
-    return Page([_cluster(row, tests, runs) for row in rows], total)
+    named = _named_pull_requests(session, rows)
+    return Page([_cluster(row, tests, runs, of_row) for row, of_row in zip(rows, named, strict=True)], total)
+
+
+def _named_pull_requests(session: DbSession, rows: Sequence[Any]) -> list[list[PullRequestReference]]:
+    """Return the pull requests that are named of each cluster."""
+    keys = [_newest(row.pull_request_keys) for row in rows]
+    forks = sorted({fork for of_row in keys for fork, _ in of_row})
+    urls = {row.id: row.github for row in session.execute(_FORKS, {"forks": forks})} if forks else {}
+    return [[PullRequestReference(number, repository_name(urls.get(fork))) for fork, number in of] for of in keys]
+
+
+def _newest(keys: str | None) -> list[tuple[int, int]]:
+    """Return the fork and the number of those of some pull requests that are named.
+
+    Where MySQL cut the list, the last number in it has lost digits, and is less than those that are named.
+    """
+    found = sorted((int(key) for key in (keys or "").split(",") if key), reverse=True)
+    return [divmod(key, _PER_FORK) for key in found[:NAMED]]
 
 
 def _clusters(source: Sources, of_platform: bool, of_repository: bool, of_test: bool) -> PagedQuery:
@@ -111,6 +148,7 @@ def _clusters(source: Sources, of_platform: bool, of_repository: bool, of_test: 
         *key,
         number,
         pull_requests,
+        sql.number_list(failure.pull_request).label("pull_request_keys"),
         sa.func.count(failure.commit_key.distinct()).label("commits"),
         sa.func.max(failure.on_master).label("on_master"),
         sa.func.min(failure.test_id).label("first_run"),
@@ -122,8 +160,7 @@ def _clusters(source: Sources, of_platform: bool, of_repository: bool, of_test: 
 def _runs(source: Sources, of_platform: bool, of_repository: bool) -> sa.CTE:
     """Select the runs of the period: test_id, commit_key, pull_request (NULL for one of a commit), on_master."""
     state = source.state
-    # Pull requests are numbered by repository; a fork's row and a number make one value.
-    pull_request = sa.case((state.of_pull_request, state.fork_id * sa.literal(2**32, sa.BigInteger) + Test.pr_nr))
+    pull_request = sa.case((state.of_pull_request, state.fork_id * sa.literal(_PER_FORK, sa.BigInteger) + Test.pr_nr))
     runs = sa.select(
         state.test_id,
         state.commit_key,
@@ -170,7 +207,15 @@ _TESTS = sa.select(RegressionTest.id, RegressionTest.sample_id, RegressionTest.c
 )
 
 
-def _cluster(row: Any, tests: Mapping[int, Any], runs: Mapping[int, RunReference]) -> Cluster:
+_FORKS = sa.select(Fork.id, Fork.github).where(Fork.id.in_(sa.bindparam("forks", expanding=True, type_=sa.Integer)))
+
+
+def _cluster(
+    row: Any,
+    tests: Mapping[int, Any],
+    runs: Mapping[int, RunReference],
+    named: Sequence[PullRequestReference],
+) -> Cluster:
     test = tests.get(row.regression_id)
     return Cluster(
         kind=row.kind,
@@ -182,6 +227,7 @@ def _cluster(row: Any, tests: Mapping[int, Any], runs: Mapping[int, RunReference
         exit_code=row.exit_code,
         runs=row.runs,
         pull_requests=row.pull_requests,
+        named_pull_requests=named,
         commits=row.commits,
         on_master=bool(row.on_master),
         first_run=runs[row.first_run],

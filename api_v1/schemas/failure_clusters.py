@@ -7,8 +7,10 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
+from api_v1.findings.clusters import NAMED
 from api_v1.schemas.common import (
     HASH_PATTERN,
+    REPOSITORY_PATTERN,
     Count,
     Period,
     ResponseSchema,
@@ -50,6 +52,18 @@ class ClusterQuery(PageQuery, Period):
         return data | {"created_after": after, "created_before": before}
 
 
+class ClusterPullRequest(ResponseSchema):
+    """A pull request that has the failure."""
+
+    number = fields.Integer(required=True, metadata={"description": "Its number."})
+    repository = fields.String(
+        required=True,
+        allow_none=True,
+        validate=[validate.Regexp(REPOSITORY_PATTERN), validate.Length(max=100)],
+        metadata={"description": "The repository that it is of; null if the platform stores none of GitHub."},
+    )
+
+
 class FailureCluster(ResponseSchema):
     """A failure of a regression test that is the same in one or several runs."""
 
@@ -76,6 +90,12 @@ class FailureCluster(ResponseSchema):
     run_count = Count(required=True, attribute="runs", metadata={"description": "The runs that have it."})
     pull_request_count = Count(
         required=True, attribute="pull_requests", metadata={"description": "The pull requests that have it."}
+    )
+    newest_pull_requests = fields.List(
+        fields.Nested(ClusterPullRequest),
+        required=True,
+        attribute="named_pull_requests",
+        metadata={"description": f"Those with the highest numbers, up to {NAMED}."},
     )
     commit_count = Count(required=True, attribute="commits", metadata={"description": "The commits that have it."})
     on_master = fields.Boolean(

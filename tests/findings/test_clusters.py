@@ -66,7 +66,8 @@ def facts(cluster: Cluster) -> tuple[Any, ...]:
     """What brute force finds of a cluster."""
     key = (cluster.kind, cluster.regression_id, cluster.output_id, cluster.hash, cluster.exit_code)
     counts = (cluster.pull_requests, cluster.runs, cluster.commits, cluster.on_master)
-    return (*key, *counts, cluster.first_run.run_id, cluster.last_run.run_id)
+    named = [one.number for one in cluster.named_pull_requests]
+    return (*key, *counts, cluster.first_run.run_id, cluster.last_run.run_id, named)
 
 
 def expected(scenario: Scenario, runs: list[Run]) -> list[tuple[Any, ...]]:
@@ -78,16 +79,17 @@ def expected(scenario: Scenario, runs: list[Run]) -> list[tuple[Any, ...]]:
     found = []
     for key, members in groups.items():
         pull_requests = {(run.fork, run.pull_request) for run in members if run.pull_request}
+        named = [number for _, number in sorted(pull_requests, reverse=True)[: clusters.NAMED]]
         on_master = any(
             run.fork in MAIN_FORKS and run.branch == "master" and not (run.pull_request or run.owned or run.authored)
             for run in members
         )
         commits = len({run.sha for run in members})
         ids = [run.id for run in members]
-        found.append((*key, len(pull_requests), len(members), commits, on_master, min(ids), max(ids)))
+        found.append((*key, len(pull_requests), len(members), commits, on_master, min(ids), max(ids), named))
 
     def order(one: tuple[Any, ...]) -> tuple[Any, ...]:
-        kind, test, output, hash_, code, pull_requests, number, _, _, _, last = one
+        kind, test, output, hash_, code, pull_requests, number, _, _, _, last, _ = one
         # NULL comes first.
         rest = ((value is not None, value or 0) for value in (output, hash_, code))
         return (-pull_requests, -number, -last, kind, test, *rest)
@@ -141,9 +143,22 @@ def test_one_failure_in_many_pull_requests_is_one_cluster(api: Api) -> None:
         "exit_code": None,
         "run_count": 4,
         "pull_request_count": 3,
+        "newest_pull_requests": [{"number": number, "repository": MAIN_REPOSITORY} for number in (9, 8, 7)],
         "commit_count": 4,
         "on_master": False,
     }
+
+
+def test_of_many_pull_requests_the_newest_are_named(api: Api) -> None:
+    """More than MySQL puts into one text."""
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        for number in range(1, 121):
+            run = factories.run(session, *DONE, tests=[test], pull_request=number, created_at=now() - timedelta(days=1))
+            factories.result(session, run, test, exit_code=1)
+    [cluster] = get(api)["data"]
+    assert cluster["pull_request_count"] == 120
+    assert [one["number"] for one in cluster["newest_pull_requests"]] == [120, 119, 118, 117, 116]
 
 
 def test_a_regression_test_narrows_the_clusters_and_one_that_has_none_gives_none(api: Api) -> None:
