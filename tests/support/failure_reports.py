@@ -105,7 +105,8 @@ class ReportJudge(Judge):
         run = self.run
         runs = [one for one in reversed(self.runs()) if one.sha == run.sha and test in self.judged[one.id]]
         change, certain, _, older, passed = self.facts(test, run, runs)
-        cause, on_master = self.cause(test, run, runs), change in ("failing_identically", "failing_differently")
+        cause, in_both = self.cause(test, run, runs), change in ("failing_identically", "failing_differently")
+        on_master = in_both and not self.failed_first(test, run, runs)
         return ExpectedTest(
             code=self.code(test),
             cause=cause,
@@ -114,7 +115,7 @@ class ReportJudge(Judge):
             older=older,
             passed_in=passed,
             last_pass=self.last_pass(test, on_master=on_master),
-            first_failure=(self.first_failure(test, run), on_master),
+            first_failure=(self.first_failure(test, run, runs), on_master),
             output=self.output(test),
         )
 

@@ -213,7 +213,7 @@ class Judge:
             without_result=len(missing),
             causes=causes,
             changes={test: self.facts(test, run, with_result[test]) for test, run in failing.items()},
-            first_failures={test: self.first_failure(test, run) for test, run in failing.items()},
+            first_failures={test: self.first_failure(test, run, with_result[test]) for test, run in failing.items()},
             flipped=self.flipped(with_result),
             runs=[run.id for run in runs],
         )
@@ -294,10 +294,11 @@ class Judge:
         pairs, flips = triage_scenarios.flake_counts(self.scenario, test, host, besides=self.own_commits())
         return pairs >= PAIRS_NEEDED and flips / pairs >= 0.1
 
-    def first_failure(self, test: int, run: Run) -> int:
-        """The first run of the present streak: of master if it failed in the base as well, else of the pull request."""
+    def first_failure(self, test: int, run: Run, runs: Sequence[Run]) -> int:
+        """The first run of the present streak: of master if it began there, else of the pull request."""
         base = self.base(run)
-        if base is not None and test in self.judged[base.id] and self.failed(base, test):
+        on_master = base is not None and test in self.judged[base.id] and self.failed(base, test)
+        if on_master and not self.failed_first(test, run, runs):
             history = triage_scenarios.masters_before(self.scenario, run.id, run.host)[:21]
         else:
             history = [one for one in reversed(self.runs()) if one.host == run.host and one.id <= run.id]

@@ -215,7 +215,7 @@ class _Known:
         """Return the last pass and the first failure of a test, as far as its results on master are known."""
         test = failing.regression_id
         before, first = self.past.streak_on_master(test)
-        if failing.is_known_on_master and first is not None:
+        if failing.began_on_master and first is not None:
             return None if before is None else End(before, on_master=True), End(first, on_master=True)
         passed, first_here = self.past.streak_here(test)
         if passed is not None:

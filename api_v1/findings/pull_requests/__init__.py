@@ -227,7 +227,7 @@ def _failing_test(known: Evidence, failing: Failing) -> FailingTest:
         base_run_id=None if base is None else base.run_id,
         older_master_run_id=None if older is None else older.run_id,
         passed_run_id=failing.passed_in,
-        first_failure=FirstFailure(first.run_id, first.commit, first.created_at, failing.is_known_on_master),
+        first_failure=FirstFailure(first.run_id, first.commit, first.created_at, failing.began_on_master),
         flakiness=flakiness,
     )
 

@@ -103,9 +103,9 @@ class Failing:
         return self.attempt.comparison.older.get(self.regression_id)
 
     @property
-    def is_known_on_master(self) -> bool:
-        """Whether it fails in the base as well."""
-        return self.change in FAILING_IN_BOTH
+    def began_on_master(self) -> bool:
+        """Whether it fails in the base as well, and did not fail at the commit before."""
+        return self.change in FAILING_IN_BOTH and self.broken_in is None
 
 
 @dataclass(frozen=True)
@@ -272,11 +272,11 @@ def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> RunReference
     """Return the first run of the present streak of a test's failures.
 
     Args:
-        failing: of a test that fails on master as well, the streak is that of master's runs.
+        failing: of a test whose failures began on master, the streak is that of master's runs.
         attempts: the runs of the pull request on the platform that were looked at, newest first.
     """
     test, base = failing.regression_id, failing.attempt.base
-    if failing.is_known_on_master and base is not None:
+    if failing.began_on_master and base is not None:
         first = base.reference
         for master in failing.attempt.masters.older:
             if test not in master.digests:

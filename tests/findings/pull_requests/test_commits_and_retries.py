@@ -164,6 +164,7 @@ def test_a_retry_after_master_broke_does_not_excuse_an_earlier_failure(story: St
     [test] = found.tests
     assert (found.verdict, test.cause, test.change) == ("unknown", "unknown", "failing_identically")
     assert (test.run_id, test.base_run_id) == (retry, later["linux"])
+    assert (test.first_failure.run_id, test.first_failure.on_master) == (here, False)
     assert test.because.endswith(f"But in run {here} of the same commit it failed before it failed on master.")
     assert first["linux"] < here < later["linux"]
 
