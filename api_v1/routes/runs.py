@@ -10,31 +10,13 @@ from api_v1.database.session import db
 from api_v1.paging import Page
 from api_v1.runs import details, runs
 from api_v1.schemas import runs as schemas
+from api_v1.web import retry_after
 from api_v1.web.operation import ResponseSpec, operation
 from api_v1.web.request_context import current_actor, machine_minutes
 from api_v1.web.waiting import wait_for_progress
 
 #: The roles that may trigger, cancel and retry runs (contract, `x-required-roles`).
 MAY_RUN = (RoleName.ADMIN, RoleName.TESTER, RoleName.CONTRIBUTOR)
-
-#: The seconds of `Retry-After` by a run's status; other statuses are final.
-RETRY_SECONDS = {"queued": 30, "running": 10}
-
-_RETRY_AFTER = {
-    "Retry-After": {
-        "description": "Seconds after which to ask again; only for queued and running runs",
-        "schema": {"type": "integer", "example": 10},
-    }
-}
-
-
-def retry_after(status: str, seconds: int | None = None) -> dict[str, str]:
-    """Return the `Retry-After` header of a response about a run of this status, if it is unfinished.
-
-    Args:
-        seconds: instead of those of the status.
-    """
-    return {"Retry-After": str(seconds or RETRY_SECONDS[status])} if status in RETRY_SECONDS else {}
 
 
 @operation(
@@ -60,7 +42,7 @@ def list_runs(query: dict[str, Any]) -> Page[runs.Run]:
     tag="Runs",
     access=needs(Scope.RUNS_READ),
     query=schemas.RunQuery(),
-    responses={200: ResponseSpec("Run details", schemas.Run(), headers=_RETRY_AFTER)},
+    responses={200: ResponseSpec("Run details", schemas.Run(), headers=retry_after.DECLARED)},
 )
 def get_run(run_id: int, query: dict[str, Any]) -> tuple[runs.Run, int, dict[str, str]]:
     """Get a CI run.
@@ -71,7 +53,7 @@ def get_run(run_id: int, query: dict[str, Any]) -> tuple[runs.Run, int, dict[str
     """
     seconds = wait_for_progress(run_id, query.get("wait"))
     run = runs.get(db.session, run_id, machine_minutes=machine_minutes())
-    return run, 200, retry_after(run.status, seconds)
+    return run, 200, retry_after.of_status(run.status, seconds)
 
 
 @operation(
@@ -97,7 +79,7 @@ def get_run_summary(run_id: int) -> details.Summary:
     access=needs(Scope.RUNS_READ),
     query=schemas.ProgressQuery(),
     responses={
-        200: ResponseSpec("Paginated progress events", schemas.ProgressEvent(), page=Page, headers=_RETRY_AFTER)
+        200: ResponseSpec("Paginated progress events", schemas.ProgressEvent(), page=Page, headers=retry_after.DECLARED)
     },
 )
 def list_run_progress(run_id: int, query: dict[str, Any]) -> tuple[Page[details.ProgressEvent], int, dict[str, str]]:
@@ -109,7 +91,7 @@ def list_run_progress(run_id: int, query: dict[str, Any]) -> tuple[Page[details.
     """
     seconds = wait_for_progress(run_id, query.pop("wait", None))
     page = details.progress(db.session, run_id, **query)
-    return page, 200, retry_after(page.extra["phase"], seconds)
+    return page, 200, retry_after.of_status(page.extra["phase"], seconds)
 
 
 @operation(

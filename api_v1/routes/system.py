@@ -51,12 +51,17 @@ def get_health(query: dict[str, Any]) -> tuple[Health, int]:
 def get_index() -> dict[str, Any]:
     """Get the index of this API.
 
-    Its name and version, and the URLs of its document, its health, the log-in (POST) and its documentation. With the
-    slash at the end or without.
+    Its name and version, the URLs of its document, its health, the log-in (POST) and its documentation, and what to
+    ask first. With the slash at the end or without.
     """
     api = current_app.extensions["api_v1"]
     info = api.document["info"]
-    return {"name": info["title"], "version": info["version"], "links": links.of_api(api.settings.docs_url)}
+    return {
+        "name": info["title"],
+        "version": info["version"],
+        "links": links.of_api(api.settings.docs_url),
+        "begin_with": links.first_question(),
+    }
 
 
 @operation(

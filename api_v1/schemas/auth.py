@@ -30,7 +30,7 @@ class TokenCreateRequest(RequestSchema):
     )
     token_name = Text(
         required=True,
-        validate=[validate.Length(max=50), FullMatch("^[a-zA-Z0-9_-]+$")],
+        validate=[validate.Length(max=50), FullMatch("^[a-zA-Z0-9_-]+$", "letters, digits, _ and -")],
         metadata={
             "description": "Descriptive label for the token (e.g., local-agent, ci-bot). Must be unique among the "
             "user's live tokens."

@@ -206,14 +206,14 @@ class FlakeFields(ResponseSchema):
         validate=validate.Range(0, 1),
         attribute="flakiness.score",
         metadata={
-            "description": "Of adjacent results of the same commit on the platform, of which the same was expected, "
-            "the share that gave different verdicts; null below 5 such pairs."
+            "description": "Of adjacent results of the same commit on the platform, in runs of any branch, of which "
+            "the same was expected, the share that gave different verdicts; null below 5 such pairs."
         },
     )
     flake_pairs = Count(
         required=True,
         attribute="flakiness.pairs",
-        metadata={"description": "The number of such pairs among the newest 2000 runs, of any branch."},
+        metadata={"description": "The number of such pairs among the newest 2000 runs."},
     )
     flake_flips = Count(
         required=True, attribute="flakiness.flips", metadata={"description": "The pairs with different verdicts."}
@@ -252,10 +252,16 @@ def verified_field() -> fields.Boolean:
     )
 
 
-def commit_sha(**options: object) -> fields.String:
-    """Return the request field of a full commit hash."""
+def commit_sha(*, shorter: str | None = None, **options: object) -> fields.String:
+    """Return the request field of a full commit hash.
+
+    Args:
+        shorter: the parameter that takes fewer digits; None where there is none.
+        options: of the field.
+    """
+    elsewhere = "" if shorter is None else f"; {shorter} takes the first 7 to 40"
     return Text(
-        validate=FullMatch(COMMIT_PATTERN),
+        validate=FullMatch(COMMIT_PATTERN, f"40 hexadecimal digits{elsewhere}"),
         metadata={"description": "The full commit, 40 hexadecimal digits; as a filter, only runs of it."},
         **options,  # type: ignore[arg-type]
     )
@@ -264,7 +270,7 @@ def commit_sha(**options: object) -> fields.String:
 def commit_prefix() -> fields.String:
     """Return the request field of the first digits of a commit."""
     return Text(
-        validate=FullMatch(COMMIT_PREFIX_PATTERN),
+        validate=FullMatch(COMMIT_PREFIX_PATTERN, "7 to 40 hexadecimal digits"),
         metadata={"description": "The first 7 to 40 digits of a commit."},
     )
 
@@ -290,7 +296,11 @@ def repository(*validators: validate.Validator, **options: object) -> fields.Str
         options: of the field.
     """
     return Text(
-        validate=[FullMatch(REPOSITORY_PATTERN), validate.Length(max=100), *validators],
+        validate=[
+            FullMatch(REPOSITORY_PATTERN, "owner/repo, each of letters, digits, _, . and -"),
+            validate.Length(max=100),
+            *validators,
+        ],
         metadata={"description": "The GitHub repository, as owner/repo, in any case; as a filter, only runs of it."},
         **options,  # type: ignore[arg-type]
     )

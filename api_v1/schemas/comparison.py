@@ -38,7 +38,9 @@ class ComparisonQuery(PageQuery):
 
     base = Text(
         load_default="master",
-        validate=FullMatch(BASE_PATTERN),
+        validate=FullMatch(
+            BASE_PATTERN, "master, previous, the id of a run, or 7 to 40 hexadecimal digits of a commit"
+        ),
         metadata={
             "description": "What to compare with. master: the newest complete run of the main repository's master on "
             "the same platform before this run that the platform started by itself. previous: the newest complete run "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from marshmallow import fields, validate
@@ -46,8 +46,10 @@ STATUSES = {
     "not_read": "it was not read: the limit of files or of time was reached",
     "missing": "every store answered, and none has it",
     "storage_unavailable": "a store did not answer in time, and no other has it; try again",
-    "not_found": "the part of the log that was read names the sample of the test nowhere",
 }
+
+#: What the states of a test's entry in the log say.
+ENTRY_STATUSES = STATUSES | {"not_found": "the part of the log that was read names the sample of the test nowhere"}
 
 
 class OfWhole(fields.Nested):
@@ -176,12 +178,12 @@ class StreakEnd(RunReference):
     )
 
 
-def _status(of: str, **options: Any) -> fields.String:
+def _status(of: str, statuses: Mapping[str, str], **options: Any) -> fields.String:
     return fields.String(
         required=True,
         **options,
-        validate=choice(STATUSES),
-        metadata={"description": f"What became of {of}. {listed(STATUSES)}"},
+        validate=choice(statuses),
+        metadata={"description": f"What became of {of}. {listed(statuses)}"},
     )
 
 
@@ -209,7 +211,7 @@ class ReportOutput(ResponseSchema):
     )
     expected_hash = hash_field("What it was compared with", "where none is stored", attribute="expected_sha")
     actual_hash = hash_field("What the test wrote", "where none is stored", attribute="actual_sha")
-    status = _status("reading its files", attribute="evidence.status")
+    status = _status("reading its files", STATUSES, attribute="evidence.status")
     sentence = fields.String(
         required=True,
         allow_none=True,
@@ -239,7 +241,7 @@ class ReportOutput(ResponseSchema):
 class ReportLog(ResponseSchema):
     """What the run's log says at the end of a test."""
 
-    status = _status("reading the log")
+    status = _status("reading the log", ENTRY_STATUSES)
     lines = fields.List(
         fields.String(),
         required=True,
@@ -337,7 +339,7 @@ class ReportedTest(FlakeFields):
 class ReportRunLog(ResponseSchema):
     """What became of the run's log."""
 
-    status = _status("reading it")
+    status = _status("reading it", STATUSES)
     truncated = fields.Boolean(required=True, metadata={"description": "Whether only its last 1 MiB was read."})
     stale = fields.Boolean(
         required=True, metadata={"description": "Whether it is older than the run's first progress: of an earlier try."}

@@ -112,7 +112,7 @@ def _run_id(meaning: str, **options: Any) -> fields.Integer:
 _COUNTS = {
     "total": "The tests: passed, failed and without result together.",
     "passed": "Those whose newest result is a pass.",
-    "failed": "Those whose newest result is none; by cause below.",
+    "failed": "Those whose newest result is a failure; by cause below.",
     "without_result": "Those that have no result in any run.",
     "flipped": "Those that both failed and passed.",
 } | {cause: f"Failing tests with the cause {cause}." for cause in CAUSES}
@@ -162,8 +162,9 @@ class PullRequestPlatform(ResponseSchema):
         required=True,
         allow_none=True,
         metadata={
-            "description": "The run of master that the newest run is compared with; null where there is none. An older "
-            "run of the head may have an older base; see base_run_id of a test."
+            "description": "The run of master that the newest run with results is compared with; null where there is "
+            "no such run of master, or no run has a result. An older run of the head may have an older base; see "
+            "base_run_id of a test."
         },
     )
 
@@ -262,6 +263,11 @@ class NextStep(ResponseSchema):
         required=True,
         metadata={"format": "uri", "description": "Of this API, which needs a token; or a page of GitHub."},
     )
+    body = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What to send as JSON; null where nothing is sent.", "additionalProperties": True},
+    )
 
 
 class NextSteps(fields.List[Any]):
@@ -297,11 +303,14 @@ class PullRequest(ResponseSchema):
     platforms = fields.List(
         fields.Nested(PullRequestPlatform), required=True, metadata={"description": "What each platform says."}
     )
-    test_count = Count(required=True, metadata={"description": "The number of failing tests, of each platform."})
+    test_count = Count(
+        required=True,
+        metadata={"description": "The number of failing tests; one that fails on both platforms counts twice."},
+    )
     tests = fields.List(
         fields.Nested(PullRequestTest),
         required=True,
-        metadata={"description": "The failing tests, the worst first, up to 10."},
+        metadata={"description": "The failing tests, the worst first, up to 8."},
     )
     flipped_count = Count(required=True, metadata={"description": "The number of tests that flipped at the head."})
     flipped = fields.List(

@@ -153,12 +153,16 @@ class Transition(ResponseSchema):
 
 
 class PlatformHealth(FlakeFields):
-    """How a test fares on a platform."""
+    """How a test fares on a platform: counts, runs and transitions of the branch, the flake score of every branch."""
 
     platform = fields.String(required=True, validate=choice(PLATFORMS))
-    pass_count = Count(required=True, attribute="passes", metadata={"description": "Results that passed."})
+    pass_count = Count(
+        required=True, attribute="passes", metadata={"description": "Results on the branch that passed."}
+    )
     fail_count = Count(
-        required=True, attribute="failures", metadata={"description": "Results that failed or had no output."}
+        required=True,
+        attribute="failures",
+        metadata={"description": "Results on the branch that failed or had no output."},
     )
     last_good = fields.Nested(
         RunReference,

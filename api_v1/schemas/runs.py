@@ -69,7 +69,7 @@ PROGRESS_STATUSES = {
 class RunListQuery(PageQuery, RunFilter):
     """Page, filters and order of the list of runs."""
 
-    commit_sha = commit_sha()
+    commit_sha = commit_sha(shorter="commit_prefix")
     commit_prefix = commit_prefix()
     pull_request = QueryInteger(
         validate=validate.Range(min=1), metadata={"description": "Only runs of the pull request of this number."}
@@ -270,7 +270,7 @@ class RunCreateRequest(RequestSchema):
 
     repository = repository(GitHubRepository(), required=True)
     branch = Text(
-        validate=[FullMatch("^[A-Za-z0-9._\\/-]+$"), validate.Length(max=100)],
+        validate=[FullMatch("^[A-Za-z0-9._\\/-]+$", "letters, digits, ., _, / and -"), validate.Length(max=100)],
         metadata={"description": "The branch; by default master, with pull_request pull_request."},
     )
     commit_sha = commit_sha(required=True)

@@ -126,10 +126,11 @@ class SampleListQuery(PageQuery):
     name = sample_name_filter()
     tag = label_filter("tag")
     sha256 = Text(
-        validate=FullMatch(HASH_PATTERN), metadata={"description": "Only the sample with this SHA-256, in any case."}
+        validate=FullMatch(HASH_PATTERN, "64 hexadecimal digits"),
+        metadata={"description": "Only the sample with this SHA-256, in any case."},
     )
     extension = Text(
-        validate=[validate.Length(max=10), FullMatch("^[a-zA-Z0-9]+$")],
+        validate=[validate.Length(max=10), FullMatch("^[a-zA-Z0-9]+$", "letters and digits, without a dot")],
         metadata={"description": "Only samples with this file extension: the whole one without a dot, in any case."},
     )
 

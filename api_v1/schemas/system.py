@@ -61,7 +61,13 @@ class Index(ResponseSchema):
     """What the API is, and where to go on."""
 
     name = fields.String(required=True, metadata={"description": "The name of the API."})
-    version = fields.String(required=True, metadata={"description": "The version of its document."})
+    version = fields.String(
+        required=True,
+        metadata={
+            "description": "The version of the contract, which the document states, too. The package has a version of "
+            "its own, which `api-v1 --version` prints."
+        },
+    )
     links = fields.Dict(
         keys=fields.String(),
         values=fields.String(metadata={"format": "uri"}),
@@ -69,6 +75,14 @@ class Index(ResponseSchema):
         metadata={
             "description": "Itself, the document, the health, the log-in (POST) and, where there is one, the "
             "documentation for people."
+        },
+    )
+    begin_with = fields.String(
+        required=True,
+        metadata={
+            "format": "uri-template",
+            "description": "What to ask first, with a token: the URL of GET /pull-requests/{number}, where the number "
+            "of the pull request replaces the braces.",
         },
     )
 

@@ -25,7 +25,11 @@ CODES = {
         "a parameter, the body or one of its fields is wrong, unknown or missing, or the Host is invalid; "
         "details.fields has the reason for each",
     ),
-    "unauthorized": Code(401, "the bearer token is missing, wrong, expired or revoked, or its account is gone"),
+    "unauthorized": Code(
+        401,
+        "the bearer token is missing, wrong, expired or revoked, or its account is gone; the header WWW-Authenticate "
+        "says whether one was sent as it must be",
+    ),
     "invalid_credentials": Code(401, "POST /auth/tokens: no account that may log in has this email and password"),
     "forbidden": Code(
         403,

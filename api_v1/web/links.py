@@ -56,6 +56,11 @@ def of_api(docs_url: str) -> dict[str, str]:
     return found | ({"docs": docs_url} if docs_url else {})
 
 
+def first_question() -> str:
+    """Return the URL template of the operation to begin with."""
+    return f"{api_root()}/pull-requests/{{number}}"
+
+
 def of_artifact(artifact: Artifact) -> str | None:
     """Return the download URL of an artifact: of the bucket, else of this API; None if neither serves it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api_v1.findings.pull_requests.verdicts import Cause, Verdict
 from api_v1.verdicts.rule import FINISHED
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 #: The steps that are given.
 STEPS = 4
 
-Step = Mapping[str, str]
+Step = Mapping[str, Any]
+
+#: The body of a retry that takes only the tests that failed or have no result.
+_FAILED_ONLY = {"failed_only": True}
 
 
 def of_pull_request(pull_request: PullRequest) -> list[Step]:
-    """Return what to do next: text, method and URL of each step, the most useful first."""
+    """Return what to do next: text, method, URL and body of each step, the most useful first."""
     steps_of = _OF_VERDICT[Verdict(pull_request.verdict)]
     decisive = [one for one in pull_request.platforms if one.verdict == pull_request.verdict]
     steps = [step for platform in decisive for step in steps_of(pull_request, platform)]
@@ -27,19 +30,19 @@ def of_pull_request(pull_request: PullRequest) -> list[Step]:
     return list(reversed(unique.values()))[:STEPS]
 
 
-def _step(text: str, path: str, method: str = "GET") -> Step:
-    return {"text": text, "method": method, "url": f"{api_root()}{path}"}
+def _step(text: str, path: str, method: str = "GET", body: Mapping[str, Any] | None = None) -> Step:
+    return {"text": text, "method": method, "url": f"{api_root()}{path}", "body": body}
 
 
 def _on_github(text: str, pull_request: PullRequest, page: str = "") -> Iterator[Step]:
     if pull_request.repository:
         url = f"https://github.com/{pull_request.repository}/pull/{pull_request.number}{page}"
-        yield {"text": text, "method": "GET", "url": url}
+        yield {"text": text, "method": "GET", "url": url, "body": None}
 
 
-def _retry(text: str, platform: Platform) -> Iterator[Step]:
+def _retry(text: str, platform: Platform, body: Mapping[str, Any] | None = None) -> Iterator[Step]:
     if platform.run_id is not None:
-        yield _step(f"{text} run {platform.run_id}.", f"/runs/{platform.run_id}/retry", "POST")
+        yield _step(f"{text} run {platform.run_id}.", f"/runs/{platform.run_id}/retry", "POST", body)
 
 
 def _compare(platform: Platform) -> Iterator[Step]:
@@ -78,7 +81,7 @@ def _nothing(pull_request: PullRequest, _: Platform) -> Iterator[Step]:
 def _incomplete(_: PullRequest, platform: Platform) -> Iterator[Step]:
     ended = any(run.run_id == platform.run_id and run.status in FINISHED for run in platform.runs)
     what = 'send {"failed_only": true} to retry the missing and failing tests of' if ended else "retry"
-    yield from _retry(f"Complete the picture: {what}", platform)
+    yield from _retry(f"Complete the picture: {what}", platform, _FAILED_ONLY if ended else None)
     if platform.run_id is not None:
         yield _step(f"See where run {platform.run_id} ended.", f"/runs/{platform.run_id}/logs?tail=100")
 
@@ -90,7 +93,7 @@ def _unknown(pull_request: PullRequest, platform: Platform) -> Iterator[Step]:
 
 
 def _flaky(_: PullRequest, platform: Platform) -> Iterator[Step]:
-    yield from _retry('Send {"failed_only": true} to retry the failing tests of', platform)
+    yield from _retry('Send {"failed_only": true} to retry the failing tests of', platform, _FAILED_ONLY)
 
 
 def _known(pull_request: PullRequest, platform: Platform) -> Iterator[Step]:

@@ -39,6 +39,9 @@ strict validation, rate limits on every route. No browser sessions, no HTML, no 
 states the scope that the token needs (`x-required-scope`) and the roles of which its owner needs one
 (`x-required-roles`).
 
+Ask `GET /pull-requests/{{number}}` first. It says whose fault the failures of a pull request are, and its `next_steps`
+say what to ask next.
+
 ## Words
 
 A *run* executes *regression tests* on one commit and platform. A regression test runs CCExtractor on a *media sample*

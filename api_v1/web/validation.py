@@ -11,7 +11,7 @@ import difflib
 import json
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flask import Request
@@ -107,12 +107,20 @@ class Text(fields.String):
 
 
 class FullMatch(validate.Regexp):
-    """A pattern that must match the whole value, including a final newline."""
+    """A pattern that must match the whole value, including a final newline.
+
+    Args:
+        pattern: the error begins with it, as the contract's example does.
+        meaning: says in words what it matches, and where else to look; the error ends with it.
+    """
+
+    def __init__(self, pattern: str, meaning: str) -> None:
+        super().__init__(pattern, error=f"Must match pattern {pattern}: {meaning}.")
 
     def __call__(self, value: Any) -> Any:
         """Return the value if the whole of it matches."""
         if not isinstance(value, str) or re.fullmatch(self.regex, value) is None:  # type: ignore[arg-type]
-            raise ValidationError(f"Must match pattern {self.regex.pattern!s}")
+            raise ValidationError(self.error)
         return value
 
 
@@ -181,9 +189,9 @@ def load_query(schema: Schema | None, args: MultiDict[str, str]) -> dict[str, An
     Raises:
         ValidationFailed: a parameter is unknown, repeated or wrong; it has the reason for each.
     """
-    known = set(schema.fields) if schema is not None else set()
+    known = list(schema.fields) if schema is not None else []
     problems = {name: "Give it once." for name in known if len(args.getlist(name)) > 1}
-    given = {name: args[name] for name in args if name in known - problems.keys()}
+    given = {name: args[name] for name in known if name in args and name not in problems}
     loaded: dict[str, Any] = {}
     if schema is not None:
         try:
@@ -275,7 +283,7 @@ def _no_constant(name: str) -> None:
 
 
 def _load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = _unknown(body, schema.fields, "field")
+    unknown = _unknown(body, list(schema.fields), "field")
     try:
         loaded: dict[str, Any] = schema.load({name: value for name, value in body.items() if name not in unknown})
     except ValidationError as error:
@@ -286,14 +294,21 @@ def _load(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     return loaded
 
 
-def _unknown(names: Iterable[str], known: Collection[str], kind: str) -> dict[str, str]:
-    """Return the names that are not known, each with the reason; those that an error shows have a hint."""
+def _unknown(names: Iterable[str], known: Sequence[str], kind: str) -> dict[str, str]:
+    """Return the names that are not known, each with the reason; those that an error shows have a hint.
+
+    The first one that resembles no known name lists them all. The others do not, because the answer would outgrow the
+    request (docs/decisions.md, "Strict input").
+    """
     reasons: dict[str, str] = {}
+    all_known = f"known are {', '.join(sorted(known))}" if known else "there are none here"
+    unlisted, listed = f"Unknown {kind}.", f"Unknown {kind}; {all_known}."
     for name in names:
         if name not in known:
             compared = len(reasons) < FIELDS_SHOWN and len(name) <= TEXT_SHOWN
             near = difflib.get_close_matches(name, known, n=1) if compared else []
-            reasons[name] = f"Unknown {kind}; did you mean {near[0]}?" if near else f"Unknown {kind}."
+            without_hint = unlisted if listed in reasons.values() else listed
+            reasons[name] = f"Unknown {kind}; did you mean {near[0]}?" if near else without_hint
     return reasons
 
 

@@ -29,6 +29,7 @@ def test_the_index_leads_to_what_is_public(each_api: Api, path: str) -> None:
                 "health": f"{root}/system/health",
                 "log_in": f"{root}/auth/tokens",
             },
+            "begin_with": f"{root}/pull-requests/{{number}}",
         },
     )
     for name in ("self", "document", "health"):

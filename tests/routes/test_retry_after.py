@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from api_v1.database.tables import now
 from tests.support import factories
 from tests.support.client import Api
 
@@ -28,6 +29,18 @@ def test_an_unfinished_run_has_retry_after(path: str, progress: tuple[str, ...],
     assert (again.status_code, again.headers.get("Retry-After")) == (304, LIVES[progress])
 
 
+@pytest.mark.parametrize("progress", LIVES)
+def test_an_unfinished_pull_request_has_retry_after(progress: tuple[str, ...], api: Api) -> None:
+    headers = api.bearer()
+    with api.rows() as session:
+        factories.run(session, "preparation", "testing", "completed", pull_request=5)
+        factories.run(session, *progress, pull_request=5, started=now())
+    first = api.get("/pull-requests/5", headers=headers)
+    assert (first.status_code, first.headers.get("Retry-After")) == (200, LIVES[progress])
+    again = api.get("/pull-requests/5", headers={**headers, "If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.headers.get("Retry-After")) == (304, LIVES[progress])
+
+
 def test_other_responses_have_no_retry_after(api: Api) -> None:
     headers = api.bearer()
     with api.rows() as session:
@@ -38,6 +51,6 @@ def test_other_responses_have_no_retry_after(api: Api) -> None:
 
 def test_the_document_declares_retry_after(api: Api) -> None:
     paths = api.document["paths"]
-    for path in ("/runs/{run_id}", "/runs/{run_id}/progress"):
+    for path in ("/runs/{run_id}", "/runs/{run_id}/progress", "/pull-requests/{number}"):
         assert paths[path]["get"]["responses"]["200"]["headers"]["Retry-After"]["schema"]["type"] == "integer"
     assert "Retry-After" not in paths["/runs"]["get"]["responses"]["200"]["headers"]

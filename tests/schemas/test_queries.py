@@ -18,6 +18,16 @@ from tests.support.client import Api
 from tests.support.fixtures import on_one_database
 from tests.support.messages import BETWEEN
 
+LIKE_STATUS = {"statsu": "Unknown parameter; did you mean status?"}
+UNKNOWN = (
+    "Unknown parameter; known are branch, commit_prefix, commit_sha, created_after, created_before, fields, limit, "
+    "offset, platform, pull_request, repository, sort, status."
+)
+#: The first part is the contract's example.
+NO_COMMIT = "Must match pattern ^[a-fA-F0-9]{40}$: 40 hexadecimal digits; commit_prefix takes the first 7 to 40."
+NO_PREFIX = "Must match pattern ^[a-fA-F0-9]{7,40}$: 7 to 40 hexadecimal digits."
+NO_REPOSITORY = "Must match pattern ^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$: owner/repo, each of letters, digits, _, . and -."
+
 
 @on_one_database
 @pytest.mark.parametrize(
@@ -26,16 +36,18 @@ from tests.support.messages import BETWEEN
         ("limit=0", {"limit": BETWEEN.format(1, 100)}),
         ("limit=101", {"limit": BETWEEN.format(1, 100)}),
         ("offset=-1", {"offset": "Must be greater than or equal to 0."}),
-        ("statsu=fail", {"statsu": "Unknown parameter; did you mean status?"}),
-        ("xyz=1&limit=x", {"xyz": "Unknown parameter.", "limit": "Not a valid integer."}),
+        ("statsu=fail", LIKE_STATUS),
+        ("xyz=1&limit=x", {"xyz": UNKNOWN, "limit": "Not a valid integer."}),
+        ("xyz=1&statsu=fail&zyx=1", {**LIKE_STATUS, "xyz": UNKNOWN, "zyx": "Unknown parameter."}),
         ("limit=1&limit=1", {"limit": "Give it once."}),
         ("Limit=1", {"Limit": "Unknown parameter; did you mean limit?"}),
-        ("=1", {"": "Unknown parameter."}),
+        ("=1", {"": UNKNOWN}),
         ("platform=Linux", {"platform": "Must be one of [linux, windows]"}),
         (f"branch={'x' * 101}", {"branch": "Longer than maximum length 100."}),
         ("branch=%00", {"branch": "Must not contain NUL."}),
-        (f"commit_sha={'a' * 39}", {"commit_sha": "Must match pattern ^[a-fA-F0-9]{40}$"}),
-        ("repository=a/b%0A", {"repository": "Must match pattern ^[a-zA-Z0-9_.-]+/[a-zA-Z0-9_.-]+$"}),
+        (f"commit_sha={'a' * 39}", {"commit_sha": NO_COMMIT}),
+        ("commit_prefix=46212a", {"commit_prefix": NO_PREFIX}),
+        ("repository=a/b%0A", {"repository": NO_REPOSITORY}),
         (
             "created_after=2026-01-01T00:00:00Z&created_before=2026-01-01T01:00:00%2B01:00",
             {"created_after": "Must be before created_before."},

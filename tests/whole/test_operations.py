@@ -183,7 +183,9 @@ def test_a_public_operation_needs_no_token(operation: Operation, api: Api) -> No
 @each(OPERATIONS)
 def test_an_unknown_parameter_is_refused(operation: Operation, api: Api) -> None:
     response = call(api, operation, api.bearer(), query={"unheard-of": "1"})
-    assert refused(response, 400, "validation_error") == {"fields": {"unheard-of": "Unknown parameter."}}
+    known = ", ".join(sorted(operation.parameters.fields)) if operation.parameters is not None else None
+    reason = f"Unknown parameter; {'there are none here' if known is None else f'known are {known}'}."
+    assert refused(response, 400, "validation_error") == {"fields": {"unheard-of": reason}}
 
 
 @on_one_database

@@ -351,6 +351,7 @@ def test_an_answer_has_what_it_rests_on(api: Api) -> None:
         "text": f"See test by test how run {run} differs from master.",
         "method": "GET",
         "url": f"http://localhost{api.prefix}/runs/{run}/comparison",
+        "body": None,
     }
 
 
@@ -390,6 +391,7 @@ def test_what_to_do_about_a_canceled_run(verdict: str, api: Api) -> None:
     for step, end in zip(steps, STEPS[verdict], strict=True):
         assert step["url"].endswith(end)
         assert (step["method"] == "POST") is end.endswith("/retry")
+        assert (step["body"] == {"failed_only": True}) is ('{"failed_only": true}' in step["text"])
 
 
 @on_one_database
@@ -406,7 +408,24 @@ def test_steps_can_be_taken(api: Api) -> None:
     assert steps
     for step in steps:
         path, _, query = step["url"].removeprefix(root).partition("?")
-        assert api.request(step["method"], path, query=query, headers=headers).status_code < 300
+        sent = {} if step["body"] is None else {"json": step["body"]}
+        assert api.request(step["method"], path, query=query, headers=headers, **sent).status_code < 300
+
+
+@on_one_database
+def test_a_step_has_the_body_that_its_text_names(api: Api) -> None:
+    with api.rows() as session:
+        story = Story(session)
+        story.masters()
+        flip(story, 6)
+        run = story.run(failing={0: "new"})
+        story.run("windows")
+    step = get(api)["next_steps"][0]
+    assert (step["method"], step["body"]) == ("POST", {"failed_only": True})
+    assert '{"failed_only": true}' in step["text"]
+    path = step["url"].removeprefix(f"http://localhost{api.prefix}")
+    assert path == f"/runs/{run}/retry"
+    assert api.post(path, json=step["body"], headers=api.bearer()).status_code == 202
 
 
 @on_one_database
