@@ -165,6 +165,7 @@ def actual(
 def missing_file(storage: Storage, found: Reference, resource: str) -> NotFound:
     """Build the error for a file that is missing from every store (`details.checked` names the stores)."""
     missing = NotFound(resource, found.output_id)
+    missing.message = f"No store has the {resource.removesuffix('_output')} file of output {found.output_id}."
     missing.details["checked"] = storage.checked
     return missing
 

@@ -25,13 +25,15 @@ from api_v1.verdicts.rule import FAILING, Phase
 
 
 class LogNotFound(ApiError):
-    """No store has the log (`details.checked` names the stores)."""
+    """No store has the log (`details.checked` names the stores); the message begins as the contract's."""
 
     code = "log_not_found"
 
-    def __init__(self, run_id: int, checked: list[str]) -> None:
+    def __init__(self, run_id: int, checked: list[str], *, has_started: bool) -> None:
+        why = "" if has_started else " The run has not started."
         super().__init__(
-            f"Log file for run {run_id} does not exist in any storage backend.", {"run_id": run_id, "checked": checked}
+            f"Log file for run {run_id} does not exist in any storage backend.{why}",
+            {"run_id": run_id, "checked": checked},
         )
 
 
@@ -124,7 +126,8 @@ def _page(session: DbSession, storage: Storage, run_id: int, facts: Any, **query
     try:
         return storage.read(f"{LOGS}/{run_id}.txt", read)
     except FileMissing:
-        raise LogNotFound(run_id, storage.checked) from None
+        has_started = facts.first_progress_at is not None
+        raise LogNotFound(run_id, storage.checked, has_started=has_started) from None
 
 
 def is_stale(modified_at: datetime | None, first_progress_at: datetime | None) -> bool:

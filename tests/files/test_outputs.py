@@ -132,6 +132,7 @@ def test_a_file_that_is_lost_is_not_found(api: Api, which: str) -> None:
         case = make_case(session, hash_of("lost"), hash_of("lost too"))
     body = get(api, case, which, 404)
     assert (body["code"], body["details"]["checked"]) == ("not_found", ["local"])
+    assert body["message"].startswith("No store has the ")
 
 
 @BOTH

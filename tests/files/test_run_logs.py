@@ -302,6 +302,13 @@ def test_a_missing_log_is_not_found(api: Api) -> None:
     assert logged.get("/runs/99999/logs", 404)["code"] == "not_found"
 
 
+def test_a_missing_log_of_a_run_that_has_not_started_says_so(api: Api) -> None:
+    with api.rows() as session:
+        run_id = factories.run(session).id
+    response = api.get(f"/runs/{run_id}/logs", headers=api.bearer())
+    assert (response.json or {})["message"].endswith("storage backend. The run has not started.")
+
+
 def test_a_log_missing_from_the_bucket_too_is_not_found(api: Api, bucket: Bucket) -> None:
     logged = Logged(api)
     assert logged.get(status=404)["details"]["checked"] == ["local", "gcs"]
