@@ -58,6 +58,25 @@ def test_the_log_tells_how_each_test_ended(api: Api, headers: dict[str, str]) ->
             assert [line.rstrip().endswith(f"with exit code: {test['exit_code']}") for line in ended] == [True]
 
 
+def messages(api: Api, headers: dict[str, str], run_id: int, **query: Any) -> list[str]:
+    """Lines of the log of a run."""
+    body = api.get(f"/runs/{run_id}/logs", query={"limit": 100, **query}, headers=headers).json or {}
+    return [line["message"].rstrip() for line in body["data"]]
+
+
+def test_a_log_ends_where_the_results_end(api: Api, headers: dict[str, str]) -> None:
+    runs = (api.get("/runs?status=incomplete&limit=100", headers=headers).json or {})["data"]
+    assert len(runs) >= 2
+    for run in (run["run_id"] for run in runs):
+        stored = (api.get(f"/runs/{run}/summary", headers=headers).json or {})["pass_count"]
+        began, ended = (
+            len(messages(api, headers, run, contains=words)) for words in ("Starting with", "Finished entry")
+        )
+        # A test of two categories is run twice, and has one result.
+        assert began == ended + 1 and stored <= ended <= stored + 1
+        assert messages(api, headers, run, tail=2)[0].startswith("[ERROR] The remote server returned an error")
+
+
 def test_a_small_report_has_the_worst_test(api: Api, headers: dict[str, str]) -> None:
     for run in failing(api, headers):
         whole, small = (report(api, headers, run, max_bytes=most) for most in (256 * 1024, 4096))
