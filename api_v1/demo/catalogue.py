@@ -203,6 +203,18 @@ class Command:
         return number
 
 
+def by_category(commands: Sequence[Command]) -> dict[str, list[Command]]:
+    """Return regression tests by category, in the order in which the platform sends them: the newest one first."""
+    names = sorted({name for command in commands for name in command.plan.categories}, reverse=True)
+    return {name: [command for command in commands if name in command.plan.categories] for name in names}
+
+
+def in_order_of_tester(commands: Sequence[Command]) -> Sequence[Command]:
+    """Return regression tests in the order in which they get a result."""
+    first = {command.position: command for of in by_category(commands).values() for command in of}
+    return tuple(first.values())
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The inserted regression tests, in the order of `COMMANDS`."""

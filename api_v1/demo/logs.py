@@ -34,6 +34,10 @@ COMPLAINTS: dict[Fault, str] = {
     Failure.NO_OUTPUT: "Cannot open output file for writing",
     Failure.PARTLY: "Second field is empty",
 }
+#: How the tester ends when the platform does not take a result. It exits as after a success, so that the worker then
+#: reports that all tests ran.
+REFUSED = "[ERROR] The remote server returned an error: (502) Bad Gateway."
+
 UNWRITTEN = (Failure.CRASH, Failure.NO_OUTPUT, Failure.PARTLY, Failure.TIMEOUT)
 
 
@@ -48,6 +52,8 @@ class Entry:
     fault: Fault | None
     exit_code: int
     runtime: int
+    reported: bool = True
+    """Whether the platform got its result; the tester stops at the first one of which it did not."""
 
 
 @dataclass(frozen=True)
@@ -130,22 +136,27 @@ def _tester(log: Log, folder: str) -> Iterator[str]:
         yield f"[INFO] Overriding {setting} with the provided value"
     yield f"[INFO] Overriding SampleFolder with {folder}"
     yield "[INFO] Setting report URL to provided value!"
-    if not log.entries:
+    yield "[INFO] Running provided file"
+    if not any(entry.reported for entry in log.entries):
         yield "[ERROR] Could not load TestAll.xml: root element is missing. Exiting application"
         return
+    yield "[INFO] Multitest, overriding report folder to: reports/Testsuite_Report"
     draws = Random(f"log {log.run_id}")
-    # As the platform sends them: one file for each category, the newest category first.
+    # As the platform sends them: one file for each category, the newest category first. The tester does not name it.
     for category in sorted({c for entry in log.entries for c in entry.categories}, reverse=True):
         entries = [entry for entry in log.entries if category in entry.categories]
-        yield from _category(category, entries, folder, draws)
+        yield from _category(entries, folder, draws)
+        if not all(entry.reported for entry in entries):
+            return
 
 
-def _category(category: str, entries: list[Entry], folder: str, draws: Random) -> Iterator[str]:
-    yield f"[INFO] Running provided file {category}.xml"
-    yield "[INFO] Multitest, overriding report folder to: reports/Testsuite_Report"
+def _category(entries: list[Entry], folder: str, draws: Random) -> Iterator[str]:
     for number, entry in enumerate(entries, 1):
         yield f"[INFO] Starting with entry {number} of {len(entries)}"
         yield from _errors(entry, folder, draws)
+        if not entry.reported:
+            yield REFUSED
+            return
         yield f"[INFO] Finished entry {number} with exit code: {entry.exit_code}"
     seconds, rest = divmod(sum(entry.runtime for entry in entries), 1_000)
     yield f"[INFO] Runtime: 00:{seconds // 60:02}:{seconds % 60:02}.{rest:03}0000"
@@ -154,7 +165,7 @@ def _category(category: str, entries: list[Entry], folder: str, draws: Random) -
 def _errors(entry: Entry, folder: str, draws: Random) -> Iterator[str]:
     """Yield the lines of CCExtractor on stderr; the first one names its input."""
     chatter = 25 if entry.fault else draws.choice((0, 1, 5))
-    if chatter or entry.fault:
+    if chatter or entry.fault or not entry.reported:
         yield f"[ERROR] Opening file: {folder}{entry.media_name}"
     for _ in range(chatter):
         yield "[ERROR] " + draws.choice(CHATTER).format(draws.randint(1_000, 9_999_999))

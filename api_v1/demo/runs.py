@@ -31,7 +31,7 @@ from api_v1.database.platform import (
 from api_v1.database.tables import RunCreation
 from api_v1.demo import logs
 from api_v1.demo.captions import Damage
-from api_v1.demo.catalogue import Catalogue, Command, Output
+from api_v1.demo.catalogue import Catalogue, Command, Output, in_order_of_tester
 from api_v1.demo.files import Files
 from api_v1.demo.script import DUPLICATE, OLD_PLANS, PLANS, Failure, Fault, Plan, Stage
 
@@ -48,6 +48,8 @@ class Reported:
     fault: Fault | None
     exit_code: int
     runtime: int
+    stored: bool
+    """Whether the platform has it; else the worker did not get so far."""
 
     @property
     def passed(self) -> bool:
@@ -70,7 +72,7 @@ class Reported:
         outputs, categories = self.command.plan.outputs, self.command.plan.categories
         extension = outputs[-1].extension if outputs else ""
         name = self.command.media_name
-        return logs.Entry(name, categories, extension, self.fault, self.exit_code, self.runtime)
+        return logs.Entry(name, categories, extension, self.fault, self.exit_code, self.runtime, self.stored)
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,8 @@ class _RunWriter:
         if owner:
             self.session.add(TestFork(owner.id, self.row.id))
         chosen = self._insert_set(catalogue)
-        reported = tuple(self._reports(chosen))
+        planned = tuple(self._reports(chosen))
+        reported = tuple(report for report in planned if report.stored)
         moments = tuple(self._insert_progress(reported))
         for report in reported:
             self._insert_result(report)
@@ -186,7 +189,7 @@ class _RunWriter:
             self._insert_machine(chosen, moments)
         self.session.flush()
         if self.plan.outcome.has_log:
-            self._write_log(reported)
+            self._write_log(planned)
         return Run(self.plan, self.row, reported, moments)
 
     def _record_creation(self, owner: User | None) -> None:
@@ -207,14 +210,16 @@ class _RunWriter:
         return chosen
 
     def _reports(self, chosen: Sequence[Command]) -> Iterator[Reported]:
+        """Yield a report on each test of the set, if the worker began to test."""
         outcome = self.plan.outcome
         slowness = 1.4 if self.plan.platform == "windows" else 1.0
-        for command in chosen[: outcome.results] if outcome.stage is Stage.TESTING else ():
+        stored = {command.id for command in in_order_of_tester(chosen)[: outcome.results]}
+        for command in chosen if outcome.stage is Stage.TESTING else ():
             fault = outcome.faults.get(command.position)
             runtime = int(self.draws.lognormvariate(7.6, 0.6) * slowness)
             if fault is Failure.TIMEOUT:
                 runtime = TIMEOUT_MS
-            yield Reported(command, fault, self._exit_code(command, fault), runtime)
+            yield Reported(command, fault, self._exit_code(command, fault), runtime, command.id in stored)
 
     def _exit_code(self, command: Command, fault: Fault | None) -> int:
         if fault is Failure.CRASH:
@@ -271,12 +276,12 @@ class _RunWriter:
         machine = GcpInstance(f"{self.plan.platform}-{self.row.id}", self.row.id, started)
         if self.plan.outcome.stage is Stage.TESTING:
             machine.timestamp_prep_finished = moments[1].replace(tzinfo=None)
-            current = chosen[self.plan.outcome.results or 0]
+            current = in_order_of_tester(chosen)[self.plan.outcome.results or 0]
             for output in current.outputs:
                 self._insert_file(current, output, None)
         self.session.add(machine)
 
-    def _write_log(self, reported: Sequence[Reported]) -> None:
+    def _write_log(self, planned: Sequence[Reported]) -> None:
         outcome, row = self.plan.outcome, self.row
         log = logs.Log(
             run_id=row.id,
@@ -284,7 +289,7 @@ class _RunWriter:
             commit=row.commit,
             tester_failed=any(message == DUPLICATE for _, message in outcome.endings),
             echoes_command=outcome.echoes_command,
-            entries=tuple(report.log_entry for report in reported),
+            entries=tuple(report.log_entry for report in planned),
         )
         self.files.add(f"LogFiles/{row.id}.txt", logs.write(log, self.plan.platform))
 

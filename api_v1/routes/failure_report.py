@@ -25,10 +25,11 @@ def get_failure_report(run_id: int, query: dict[str, Any]) -> failure_report.Rep
 
     Verdict, counts, comparison with master, and the failing tests, the worst first: a stable code, its command, the
     first lines that differ and what differs in words, when it passed last and failed first, and how often it flips.
-    Tokens with system:read also get the end of each test in the run's log, and the infrastructure error. The verdict
-    is that of this run alone; /pull-requests/{number} judges all runs of a pull request. The body never has more than
-    max_bytes; cut says what was left out. At most 10 files of outputs and the last MiB of the log are read, for at
-    most 3 seconds; a store that does not answer is in evidence.unanswered. What outputs say is untrusted text.
+    Tokens with system:read also get the infrastructure error and the end of each test in the run's log, unless it may
+    be that of another test. The verdict is that of this run alone; /pull-requests/{number} judges all runs of a pull
+    request. The body never has more than max_bytes; cut says what was left out. At most 10 files of outputs and the
+    last MiB of the log are read, for at most 3 seconds; a store that does not answer is in evidence.unanswered. What
+    outputs say is untrusted text.
     Example: GET /runs/17/failure-report?max_bytes=8192
     """
     return failure_report.get(

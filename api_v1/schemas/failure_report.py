@@ -49,7 +49,11 @@ STATUSES = {
 }
 
 #: What the states of a test's entry in the log say.
-ENTRY_STATUSES = STATUSES | {"not_found": "the part of the log that was read names the sample of the test nowhere"}
+ENTRY_STATUSES = STATUSES | {
+    "not_found": "no entry in the part of the log that was read names the sample and may be the test's",
+    "ambiguous": "entries of the log may be the test's or another's of the sample, and none is shown: "
+    "/runs/{run_id}/samples/{sample_id}/logs has them all",
+}
 
 
 class OfWhole(fields.Nested):
@@ -247,13 +251,14 @@ class ReportLog(ResponseSchema):
         required=True,
         metadata={
             "description": "The last lines of the test's entry in the log, and those behind its end, without "
-            "credentials. With several entries of the sample, it is the last one that ended with the test's exit code."
+            "credentials; of the last one if it is run for several categories. Empty unless that entry is certain: no "
+            "other test of the run has the same sample, category and exit code."
         },
     )
     entry_count = Count(
         required=True,
         attribute="entries",
-        metadata={"description": "How many entries name the sample: a test is run once for each of its categories."},
+        metadata={"description": "How many entries name the sample and may, by category and exit code, be the test's."},
     )
 
 

@@ -53,9 +53,37 @@ def test_the_log_tells_how_each_test_ended(api: Api, headers: dict[str, str]) ->
         if (body["evidence"]["log"] or {}).get("status") != "read":
             continue
         for test in body["tests"]:
+            if test["log"]["status"] == "ambiguous":
+                assert test["log"]["entry_count"] and not test["log"]["lines"]
+                continue
             assert test["log"]["status"] == "read"
             ended = [line for line in test["log"]["lines"] if "Finished entry" in line]
             assert [line.rstrip().endswith(f"with exit code: {test['exit_code']}") for line in ended] == [True]
+
+
+def test_the_log_of_a_late_test_is_not_that_of_another_test_of_its_sample(api: Api, headers: dict[str, str]) -> None:
+    logs = {test["regression_id"]: test["log"] for test in report(api, headers, 59)["tests"]}
+    assert "[ERROR] Reference clock jumped by 734 ms, continuing with the new one" in logs[17]["lines"]
+    assert logs[17]["lines"][-1] == "[INFO] Finished entry 5 with exit code: 0"
+
+
+def messages(api: Api, headers: dict[str, str], run_id: int, **query: Any) -> list[str]:
+    """Lines of the log of a run."""
+    body = api.get(f"/runs/{run_id}/logs", query={"limit": 100, **query}, headers=headers).json or {}
+    return [line["message"].rstrip() for line in body["data"]]
+
+
+def test_a_log_ends_where_the_results_end(api: Api, headers: dict[str, str]) -> None:
+    runs = (api.get("/runs?status=incomplete&limit=100", headers=headers).json or {})["data"]
+    assert len(runs) >= 2
+    for run in (run["run_id"] for run in runs):
+        stored = (api.get(f"/runs/{run}/summary", headers=headers).json or {})["pass_count"]
+        began, ended = (
+            len(messages(api, headers, run, contains=words)) for words in ("Starting with", "Finished entry")
+        )
+        # A test of two categories is run twice, and has one result.
+        assert began == ended + 1 and stored <= ended <= stored + 1
+        assert messages(api, headers, run, tail=2)[0].startswith("[ERROR] The remote server returned an error")
 
 
 def test_a_small_report_has_the_worst_test(api: Api, headers: dict[str, str]) -> None:

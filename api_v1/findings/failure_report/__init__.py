@@ -19,12 +19,13 @@ from api_v1.findings.failure_report.codes import Code
 from api_v1.findings.failure_report.evidence import (
     DifferingOutput,
     Evidence,
+    InLog,
     LogEvidence,
     OutputEvidence,
     RunLog,
     Wanted,
 )
-from api_v1.findings.failure_report.facts import Definition, RunFacts
+from api_v1.findings.failure_report.facts import Definition, RunFacts, Tests
 from api_v1.findings.failure_report.past import End, Past
 from api_v1.findings.flakiness import Flakiness
 from api_v1.findings.infrastructure import InfrastructureError
@@ -183,11 +184,11 @@ def get(
     run = facts.of_run(session, run_id, main_repository=main_repository, machine_minutes=machine_minutes)
     known = _judged(session, run, machine_minutes)
     shown = known.worst()[: min(TESTS, max_bytes // LEAST_BYTES)]
-    definitions = known.definitions(session, shown)
-    wanted = [_wanted(one, definitions.get(one.regression_id)) for one in shown]
-    marks = {test: one.mark for test, one in definitions.items() if one.mark is not None} if with_system else None
-    found = evidence.read(storage, run, wanted, marks) if shown else Evidence()
-    return _report(run, known, shown, definitions, found, max_bytes=max_bytes, with_system=with_system)
+    tests = known.tests(session, shown, with_sent=with_system)
+    wanted = [_wanted(one, tests.definitions.get(one.regression_id)) for one in shown]
+    in_log = _in_log(tests) if with_system else None
+    found = evidence.read(storage, run, wanted, in_log) if shown else Evidence()
+    return _report(run, known, shown, tests.definitions, found, max_bytes=max_bytes, with_system=with_system)
 
 
 # --- The judgement --------------------------------------------------------------------------------
@@ -223,16 +224,13 @@ class _Known:
         on_master = None if first is not None or before is None else End(before, on_master=True)
         return on_master, End(first_here, on_master=False)
 
-    def definitions(self, session: DbSession, shown: Sequence[Failing]) -> Mapping[int, Definition]:
-        """Return the definitions of some tests."""
+    def tests(self, session: DbSession, shown: Sequence[Failing], *, with_sent: bool) -> Tests:
+        """Return what is known of some tests, and which ones the run consists of if that is asked for."""
         if not shown:
-            return {}
+            return Tests()
         passes = {end.run.run_id for end, _ in map(self.streak, shown) if end is not None and end.on_master}
-        source, run_id = self.comparison.subject.context.source, self.comparison.run.run_id
-        found: Mapping[int, Definition] = facts.of_tests(
-            session, source, run_id, [one.regression_id for one in shown], passes
-        )
-        return found
+        source, asked = self.comparison.subject.context.source, [one.regression_id for one in shown]
+        return facts.of_tests(session, source, self.comparison.run, asked, passes, with_sent=with_sent)
 
 
 def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
@@ -278,15 +276,20 @@ def _badness(failing: Failing) -> tuple[int, int, int]:
 # --- The answer -----------------------------------------------------------------------------------
 
 
+def _in_log(tests: Tests) -> InLog:
+    marks = {test: one.mark for test, one in tests.definitions.items() if one.mark is not None}
+    return InLog(marks, tests.sent)
+
+
 def _wanted(failing: Failing, definition: Definition | None) -> Wanted:
     outcome = failing.outcome
     wrong = sorted(output for output, file in outcome.files.items() if not file.accepted)
     if not wrong:
-        return Wanted(failing.regression_id, outcome.exit_code, None)
+        return Wanted(failing.regression_id, None)
     file = outcome.files[wrong[0]]
     extension = "" if definition is None else definition.extensions.get(wrong[0], "")
     output = DifferingOutput(wrong[0], file.expected, file.got or "", extension)
-    return Wanted(failing.regression_id, outcome.exit_code, output)
+    return Wanted(failing.regression_id, output)
 
 
 def _report(

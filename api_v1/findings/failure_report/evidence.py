@@ -5,7 +5,7 @@ What is read, and what is not and why, is said of each (`Status`). Nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,10 +14,11 @@ from api_v1.errors import StorageUnavailable
 from api_v1.files import deadline, diff, output_diffs, run_logs
 from api_v1.files.deadline import Deadline
 from api_v1.files.logs import SampleMark
-from api_v1.files.logs.ends import EntryEnd, ends
+from api_v1.files.logs.ends import ends
 from api_v1.files.storage import LOGS, RESULTS, FileMissing, Storage
 from api_v1.files.stored_file import StoredFile
 from api_v1.findings.failure_report.facts import RunFacts
+from api_v1.findings.failure_report.log_entries import SentTests
 from api_v1.hashes import stored_hash
 
 #: What is read for one report: files of outputs, bytes of each, and bytes at the end of the log.
@@ -43,8 +44,10 @@ class Status(StrEnum):
     MISSING = "missing"
     #: A store did not answer in time, and no other has it.
     UNAVAILABLE = "storage_unavailable"
-    #: The log, as far as it was read, has no entry that names the test's sample.
+    #: The log, as far as it was read, has no entry that names the test's sample and may be the test's.
     NOT_FOUND = "not_found"
+    #: The log has such entries, which may as well be those of other tests.
+    AMBIGUOUS = "ambiguous"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class LogEvidence:
     """What the log says about a test.
 
     Attributes:
-        entries: how many entries of the log name its sample.
+        entries: how many entries of the log name its sample and may be the test's.
     """
 
     status: Status
@@ -148,8 +151,19 @@ class Wanted:
     """
 
     regression_id: int
-    exit_code: int | None
     output: DifferingOutput | None
+
+
+@dataclass(frozen=True)
+class InLog:
+    """What is known of the tests of the run, to find their entries in its log.
+
+    Attributes:
+        marks: how the sample of each test that is wanted is named.
+    """
+
+    marks: Mapping[int, SampleMark]
+    sent: SentTests
 
 
 TIME_OUT = "time_out"
@@ -169,19 +183,19 @@ class _Content:
 _LATE = _Content(Status.UNAVAILABLE, unanswered=(TIME_OUT,))
 
 
-def read(storage: Storage, run: RunFacts, wanted: Sequence[Wanted], marks: Mapping[int, SampleMark] | None) -> Evidence:
+def read(storage: Storage, run: RunFacts, wanted: Sequence[Wanted], in_log: InLog | None) -> Evidence:
     """Read the evidence about tests.
 
     Args:
         wanted: the tests, the worst first.
-        marks: how the sample of each test is named in the log; None to leave out the log.
+        in_log: how to find the tests in the log; None to leave out the log.
     """
     until = Deadline(SECONDS)
     chosen = _chosen(wanted)
     names = list(dict.fromkeys(name for output in chosen.values() for name in output.names))
     calls = [_reader(storage, name, _beginning) for name in names]
     log_name = f"{LOGS}/{run.subject.run.run_id}.txt"
-    if marks is not None:
+    if in_log is not None:
         calls.append(_reader(storage, log_name, _end))
     futures = deadline.start_all(calls, len(calls))
     found = [content or _LATE for content in deadline.results(futures, READ_SECONDS)]
@@ -192,9 +206,9 @@ def read(storage: Storage, run: RunFacts, wanted: Sequence[Wanted], marks: Mappi
             known = one.regression_id in chosen and until.remaining() > 0
             outputs[one.regression_id] = _compared(one.output, files) if known else OutputEvidence(Status.NOT_READ)
     log, logs = None, {}
-    if marks is not None:
+    if in_log is not None:
         log = _of_log(files[log_name], run)
-        logs = _of_entries(files[log_name], run, wanted, marks, until)
+        logs = _of_entries(files[log_name], run, wanted, in_log, until)
     return Evidence(
         outputs=outputs,
         log=log,
@@ -299,34 +313,23 @@ def _of_log(log: _Content, run: RunFacts) -> RunLog:
 
 
 def _of_entries(
-    log: _Content, run: RunFacts, wanted: Sequence[Wanted], marks: Mapping[int, SampleMark], until: Deadline
+    log: _Content, run: RunFacts, wanted: Sequence[Wanted], in_log: InLog, until: Deadline
 ) -> dict[int, LogEvidence]:
     if log.status is not Status.READ:
         return {one.regression_id: LogEvidence(log.status) for one in wanted}
+    samples = {mark.sample_id: mark for mark in in_log.marks.values()}
+    whole = log.size <= len(log.data)
     found = ends(
-        log.data,
-        _distinct(marks.values()),
-        whole=log.size <= len(log.data),
-        redactor=run.redactor,
-        is_late=lambda: not until.remaining(),
+        log.data, list(samples.values()), whole=whole, redactor=run.redactor, is_late=lambda: not until.remaining()
     )
-    late = not until.remaining()
-    return {
-        one.regression_id: _of_entry(
-            found.get(marks[one.regression_id].sample_id, []) if one.regression_id in marks else [], one, late=late
-        )
-        for one in wanted
-    }
-
-
-def _distinct(marks: Collection[SampleMark]) -> list[SampleMark]:
-    return list({mark.sample_id: mark for mark in marks}.values())
-
-
-def _of_entry(entries: Sequence[EntryEnd], wanted: Wanted, *, late: bool) -> LogEvidence:
-    """Choose the entry of a test among those that name its sample: the last one that ended with its exit code."""
-    if not entries:
-        return LogEvidence(Status.NOT_READ if late else Status.NOT_FOUND)
-    same = [entry for entry in entries if entry.exit_code == wanted.exit_code]
-    chosen = (same or entries)[-1]
-    return LogEvidence(Status.READ, [_shortened(line) for line in chosen.lines], len(entries))
+    absent = Status.NOT_FOUND if until.remaining() else Status.NOT_READ
+    categories = in_log.sent.categories_of(found.files, whole=whole)
+    logs = {}
+    for one in wanted:
+        mark = in_log.marks.get(one.regression_id)
+        entries = [] if mark is None else found.of_sample.get(mark.sample_id, [])
+        possible, certain = in_log.sent.of_test(one.regression_id, entries, categories)
+        lines = [] if certain is None else [_shortened(line) for line in certain.lines]
+        status = Status.READ if certain is not None else Status.AMBIGUOUS if possible else absent
+        logs[one.regression_id] = LogEvidence(status, lines, len(possible))
+    return logs

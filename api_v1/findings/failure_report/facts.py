@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from api_v1.access.redaction import Redactor
 from api_v1.database.platform import (
+    Category,
     DbSession,
     RegressionTest,
     RegressionTestOutput,
@@ -19,15 +21,18 @@ from api_v1.database.platform import (
     TestProgress,
     TestResult,
     TestResultFile,
+    regression_test_category,
 )
 from api_v1.errors import NotFound
 from api_v1.files.logs import SampleMark
 from api_v1.findings import infrastructure
+from api_v1.findings.failure_report.log_entries import CategoryFile, SentTest, SentTests
 from api_v1.findings.infrastructure import Canceled, InfrastructureError
 from api_v1.runs import bases
-from api_v1.runs.bases import Subject
+from api_v1.runs.bases import Run, Subject
 from api_v1.runs.runs import StatusReason, is_stalled, status_reason
-from api_v1.verdicts import stored
+from api_v1.verdicts import run_sets, stored
+from api_v1.verdicts.narrowing import RUN_ID, to_run
 from api_v1.verdicts.rule import RunStatus, Verdict, stored_file
 from api_v1.verdicts.stored import Sources, of_result
 
@@ -127,22 +132,52 @@ class Definition:
     passed_in: Collection[int]
 
 
-def of_tests(session: DbSession, source: Sources, run_id: int, tests: Sequence[int], runs: Collection[int]) -> Any:
-    """Return the definitions of tests, as far as they exist, by id; one statement.
+@dataclass(frozen=True)
+class Tests:
+    """The definitions of tests, as far as they exist, by id.
+
+    Attributes:
+        sent: the tests that the run consists of, for its log; none unless they were asked for.
+    """
+
+    definitions: Mapping[int, Definition] = field(default_factory=dict)
+    sent: SentTests = field(default_factory=SentTests)
+
+
+def of_tests(
+    session: DbSession, source: Sources, run: Run, tests: Sequence[int], passed: Collection[int], *, with_sent: bool
+) -> Tests:
+    """Return what is known of tests; one statement.
 
     Args:
-        run_id: the run that their times and files are those of.
-        runs: those of which it is asked in which each test passed.
+        run: the one that their times and files are those of.
+        passed: the runs of which it is asked in which each test passed.
+        with_sent: whether to tell which tests the run consists of.
     """
-    asked = {"tests": list(tests), "run_id": run_id, "runs": sorted(runs)}
+    asked = {"tests": list(tests), "run_id": run.run_id, "runs": sorted(passed)}
     rows: dict[int, Any] = {}
     extensions: dict[int, dict[int, str]] = {}
-    for row in session.execute(source.built(_definitions), asked):
+    sent = []
+    for row in session.execute(source.built(_tests, with_sent, run.recorded), asked):
+        if not row.is_definition:
+            sent.append(row)
+            continue
         rows[row.id] = row
         of_test = extensions.setdefault(row.id, {})
         if row.output_id is not None:
             of_test[row.output_id] = row.correct_extension or ""
-    return {test: _definition(row, extensions[test]) for test, row in rows.items()}
+    return Tests({test: _definition(row, extensions[test]) for test, row in rows.items()}, _sent(sent))
+
+
+def _sent(rows: Sequence[Any]) -> SentTests:
+    categories: defaultdict[int, set[int]] = defaultdict(set)
+    for row in rows:
+        categories[row.id] |= {row.category_id} - {None}
+    tests = {row.id: SentTest(row.sample_id, row.exit_code, frozenset(categories[row.id])) for row in rows}
+    sizes = Counter(category for of_test in categories.values() for category in of_test)
+    names = {row.category_id: row.category_name or "" for row in rows}
+    # The platform lists the files by the ids of their categories, the highest first.
+    return SentTests(tests, [CategoryFile(key, names[key], sizes[key]) for key in sorted(sizes, reverse=True)])
 
 
 def _definition(row: Any, extensions: Mapping[int, str]) -> Definition:
@@ -153,22 +188,63 @@ def _definition(row: Any, extensions: Mapping[int, str]) -> Definition:
     return Definition(row.sample_id, row.command, mark, row.runtime, extensions, passed)
 
 
+def _tests(source: Sources, with_sent: bool, recorded: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """Select the definitions of the tests that are asked about, and all tests of the run, in one statement."""
+    return sa.union_all(_definitions(source), _sent_tests(recorded)) if with_sent else _definitions(source)
+
+
 def _definitions(source: Sources) -> sa.Select[Any]:
     test, result, file, output = RegressionTest, TestResult, TestResultFile, RegressionTestOutput
-    this = sa.bindparam("run_id", type_=sa.Integer)
     columns = (
-        *(test.id, test.sample_id, test.command),
+        *(sa.literal_column("1").label("is_definition"), test.id, test.sample_id, test.command),
         *(Sample.sha, Sample.original_name, Sample.extension, result.runtime),
         *(file.regression_test_output_id.label("output_id"), output.correct_extension),
+        _passes(source.completed).label("passed_in"),
+        *_nothing("exit_code", "category_id", "category_name"),
     )
     return (
-        sa.select(*columns, _passes(source.completed).label("passed_in"))
+        sa.select(*columns)
         .outerjoin(Sample, Sample.id == test.sample_id)
-        .outerjoin(result, sa.and_(result.test_id == this, result.regression_test_id == test.id))
-        .outerjoin(file, sa.and_(file.test_id == this, file.regression_test_id == test.id, stored_file(file)))
+        .outerjoin(result, sa.and_(result.test_id == RUN_ID, result.regression_test_id == test.id))
+        .outerjoin(file, sa.and_(file.test_id == RUN_ID, file.regression_test_id == test.id, stored_file(file)))
         .outerjoin(output, output.id == file.regression_test_output_id)
         .where(test.id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)))
     )
+
+
+def _sent_tests(recorded: bool) -> sa.Select[Any]:
+    """Select the tests that the platform had the worker run, with each of their categories: columns of `_definitions`.
+
+    Without a recorded set these are all tests, and not only the active ones. A test without a category is sent to no
+    worker; if it has a result it lost its category later.
+    """
+    test, result, links = RegressionTest, TestResult, regression_test_category.c
+    columns = (
+        *(sa.literal_column("0").label("is_definition"), test.id, test.sample_id),
+        *_nothing(
+            "command", "sha", "original_name", "extension", "runtime", "output_id", "correct_extension", "passed_in"
+        ),
+        *(result.exit_code, links.category_id, Category.name.label("category_name")),
+    )
+    has_result = result.test_id.is_not(None)
+    query = (
+        sa.select(*columns)
+        .outerjoin(result, sa.and_(result.test_id == RUN_ID, result.regression_test_id == test.id))
+        .outerjoin(links.category_id.table, links.regression_id == test.id)
+        .outerjoin(Category, Category.id == links.category_id)
+        .where(sa.or_(has_result, links.category_id.is_not(None)))
+    )
+    if not recorded:
+        return query
+    chosen = run_sets.recorded(to_run).subquery("chosen").c
+    return query.outerjoin(chosen.regression_id.table, chosen.regression_id == test.id).where(
+        sa.or_(has_result, chosen.regression_id.is_not(None))
+    )
+
+
+def _nothing(*names: str) -> Iterable[sa.Label[Any]]:
+    """Return columns without a value, which the other part of the statement has."""
+    return [sa.null().label(name) for name in names]
 
 
 def _passes(source: Sources) -> sa.ScalarSelect[Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_v1.files.logs.ends import BEFORE, BEHIND, EntryEnd, ends
+from api_v1.files.logs.ends import BEFORE, BEHIND, EntryEnd, EntryFile, ends
 from tests.support.logs import OTHER, REDACTOR, SAMPLE, TOKEN, URL
 
 
@@ -20,9 +23,17 @@ def names(sample: object, number: int = 0) -> str:
     return f"[ERROR] Opening file: /repository/{SAMPLE.file_names[0] if sample is SAMPLE else OTHER.sha}" + " " * number
 
 
-def found(log: str, *, whole: bool = True) -> dict[int, list[EntryEnd]]:
+def found(log: str, *, whole: bool = True) -> Mapping[int, Sequence[EntryEnd]]:
     """The ends of both samples."""
-    return ends(log.encode(), [SAMPLE, OTHER], whole=whole, redactor=REDACTOR)
+    return ends(log.encode(), [SAMPLE, OTHER], whole=whole, redactor=REDACTOR).of_sample
+
+
+def entries(of: int, *numbers: int) -> str:
+    """Entries of a file, each of which names the sample."""
+    return "".join(entry(number, names(SAMPLE)).replace("of 9", f"of {of}") for number in numbers or range(1, of + 1))
+
+
+RUNTIME = "[INFO] Runtime: 00:00:01.5\n"
 
 
 def test_an_entry_has_its_last_lines_and_those_behind_its_end() -> None:
@@ -60,7 +71,48 @@ def test_a_line_that_was_cut_is_left_out() -> None:
 
 def test_nothing_more_is_read_when_it_is_late() -> None:
     log = entry(1, names(SAMPLE)).encode()
-    assert ends(log, [SAMPLE], whole=True, redactor=REDACTOR, is_late=lambda: True) == {}
+    assert ends(log, [SAMPLE], whole=True, redactor=REDACTOR, is_late=lambda: True).of_sample == {}
+
+
+@pytest.mark.parametrize("line_end", ["\n", " \r\n"])
+@pytest.mark.parametrize(
+    ("log", "files", "places"),
+    [
+        (entries(2) + RUNTIME + entries(3), [(None, 2), (None, 3)], [0, 0, 1, 1, 1]),
+        # Two files of one size, with and without the line between them.
+        (entries(2) + RUNTIME + entries(2), [(None, 2), (None, 2)], [0, 0, 1, 1]),
+        (entries(1) + entries(1), [(None, 1), (None, 1)], [0, 1]),
+        # The tester stopped, and the log begins in the middle of a file.
+        (entries(9, 1, 2), [(None, 9)], [0, 0]),
+        (entries(4, 3, 4) + RUNTIME + entries(1), [(None, 4), (None, 1)], [0, 0, 1]),
+        ("[INFO] Running provided file\n" + entries(1), [(None, 1)], [0]),
+        (
+            "[INFO] Running provided file D\u00e9j\u00e0: vu & more.xml\n" + entries(1) + RUNTIME + entries(1),
+            [("D\u00e9j\u00e0: vu & more.xml", 1), (None, 1)],
+            [0, 1],
+        ),
+        # What CCExtractor writes begins no file.
+        (entry(1, names(SAMPLE), "Starting with entry 7 of 8", "[ERROR] Runtime", exit_code=0), [(None, 9)], [0]),
+    ],
+)
+def test_the_files_of_categories_are_told_apart(
+    log: str, files: list[tuple[str | None, int]], places: list[int], line_end: str
+) -> None:
+    read = ends(log.replace("\n", line_end).encode(), [SAMPLE], whole=True, redactor=REDACTOR)
+    assert read.files == [EntryFile(*file) for file in files]
+    assert [end.file for end in read.of_sample[SAMPLE.sample_id]] == places
+    assert {end.exit_code for end in read.of_sample[SAMPLE.sample_id]} == {0}
+
+
+def test_the_rest_of_an_entry_is_in_no_known_file() -> None:
+    log = "cut\n" + names(SAMPLE) + "\n[INFO] Finished entry 3 with exit code: 1\n" + entries(9, 4)
+    read = ends(log.encode(), [SAMPLE], whole=False, redactor=REDACTOR)
+    assert [(end.file, end.exit_code) for end in read.of_sample[SAMPLE.sample_id]] == [(None, 1), (0, 0)]
+
+
+def test_an_entry_ends_with_its_own_number() -> None:
+    log = entry(2, names(SAMPLE), "[INFO] Finished entry 1 with exit code: 139", exit_code=3)
+    assert [end.exit_code for end in found(log)[SAMPLE.sample_id]] == [3]
 
 
 @given(

@@ -15,7 +15,8 @@ from api_v1.errors import StorageUnavailable
 from api_v1.files.logs import SampleMark
 from api_v1.files.storage import Storage
 from api_v1.findings.failure_report import evidence, facts
-from api_v1.findings.failure_report.evidence import DifferingOutput, Evidence, LogEvidence, Status, Wanted
+from api_v1.findings.failure_report.evidence import DifferingOutput, Evidence, InLog, LogEvidence, Status, Wanted
+from api_v1.findings.failure_report.log_entries import SentTest, SentTests
 from tests.support import factories
 from tests.support.bucket import put_local, put_result
 from tests.support.failure_reports import report
@@ -44,22 +45,24 @@ class Reading:
         self.run_id = run.run.run_id
         self.facts = evidence_facts(story, self.run_id)
 
-    def wanted(self, number: int, expected: bytes | None, actual: bytes | None, exit_code: int = 0) -> Wanted:
+    def wanted(self, number: int, expected: bytes | None, actual: bytes | None) -> Wanted:
         """A test of which an output differs; None for a file that no store has."""
         names = [
             factories.hash_of(f"absent {number} {n}") if content is None else put_result(self.folder, content)
             for n, content in enumerate((expected, actual))
         ]
-        return Wanted(number, exit_code, DifferingOutput(number, names[0], names[1], ".srt"))
+        return Wanted(number, DifferingOutput(number, names[0], names[1], ".srt"))
 
     def log(self, content: bytes) -> Path:
         """Store the log of the run."""
         return put_local(self.folder, f"LogFiles/{self.run_id}.txt", content)
 
     def read(self, *wanted: Wanted, log: bool = False) -> Evidence:
-        """The evidence about tests; each has a sample of its own."""
-        marks = {one.regression_id: mark(one.regression_id) for one in wanted} if log else None
-        return evidence.read(self.storage, self.facts, wanted, marks)
+        """The evidence about tests; each has a sample of its own, and no result to compare exit codes with."""
+        ids = [one.regression_id for one in wanted]
+        sent = SentTests({test: SentTest(test, None, frozenset((1,))) for test in ids})
+        in_log = InLog({test: mark(test) for test in ids}, sent) if log else None
+        return evidence.read(self.storage, self.facts, wanted, in_log)
 
 
 def evidence_facts(story: Story, run_id: int) -> facts.RunFacts:
@@ -125,7 +128,7 @@ def test_binary_files_have_no_lines(reading: Reading) -> None:
 
 def test_the_files_of_the_first_tests_are_read_up_to_ten(reading: Reading) -> None:
     wanted = [reading.wanted(n, b"expected %d" % n, b"actual %d" % n) for n in range(1, 8)]
-    wanted.insert(2, Wanted(99, 139, None))
+    wanted.insert(2, Wanted(99, None))
     found = reading.read(*wanted)
     assert found.files_read == evidence.FILES == 10
     assert {n: output.status for n, output in found.outputs.items()} == {
@@ -153,7 +156,7 @@ def test_of_a_large_file_the_beginning_is_read(reading: Reading, monkeypatch: py
 
 
 def test_what_is_no_hash_is_not_looked_for(reading: Reading) -> None:
-    wanted = Wanted(1, 0, DifferingOutput(1, factories.hash_of("a"), "../../secret", ".srt"))
+    wanted = Wanted(1, DifferingOutput(1, factories.hash_of("a"), "../../secret", ".srt"))
     assert reading.read(wanted).outputs[1].status is Status.NOT_READ
 
 
@@ -175,7 +178,7 @@ def entry(number: int, of: int, exit_code: int, *lines: str) -> str:
 
 def test_the_end_of_each_test_is_found(reading: Reading) -> None:
     reading.log((entry(1, 1, 139, "boom") + entry(2, 2, 0) + entry(3, 4, 1)).encode())
-    found = reading.read(Wanted(1, 139, None), Wanted(2, 0, None), Wanted(3, 1, None), log=True)
+    found = reading.read(Wanted(1, None), Wanted(2, None), Wanted(3, None), log=True)
     assert found.log is not None
     assert (found.log.status, found.log.truncated) == (Status.READ, False)
     assert {n: (log.status, log.entries) for n, log in found.logs.items()} == {
@@ -186,18 +189,15 @@ def test_the_end_of_each_test_is_found(reading: Reading) -> None:
     assert list(found.logs[1].lines)[-2:] == ["boom", "[INFO] Finished entry 1 with exit code: 139"]
 
 
-def test_of_several_entries_the_last_one_with_the_exit_code_is_taken(reading: Reading) -> None:
-    reading.log("".join(entry(n, 1, code, f"attempt {n}") for n, code in enumerate((0, 139, 139, 0), 1)).encode())
-    log = reading.read(Wanted(1, 139, None), log=True).logs[1]
-    assert (log.entries, [line for line in log.lines if "attempt" in line]) == (4, ["attempt 3"])
-    log = reading.read(Wanted(1, 7, None), log=True).logs[1]
-    assert [line for line in log.lines if "attempt" in line] == ["attempt 4"]
+def test_nothing_is_shown_of_entries_that_may_be_others(reading: Reading) -> None:
+    reading.log((entry(1, 1, 139, "boom") + entry(2, 1, 139, "bang")).encode())
+    assert reading.read(Wanted(1, None), log=True).logs == {1: LogEvidence(Status.AMBIGUOUS, [], 2)}
 
 
 def test_no_more_than_the_end_of_a_long_log_is_read(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "LOG_BYTES", 2000)
     reading.log((entry(1, 1, 1) + "noise\n" * 1000 + entry(2, 2, 2)).encode())
-    found = reading.read(Wanted(1, 1, None), Wanted(2, 2, None), log=True)
+    found = reading.read(Wanted(1, None), Wanted(2, None), log=True)
     assert found.log is not None
     assert (found.log.truncated, found.log.bytes_read) == (True, 2000)
     assert [found.logs[n].status for n in (1, 2)] == [Status.NOT_FOUND, Status.READ]
@@ -206,29 +206,29 @@ def test_no_more_than_the_end_of_a_long_log_is_read(reading: Reading, monkeypatc
 def test_the_token_of_the_worker_is_redacted(reading: Reading, story: Story) -> None:
     token = str(story.session.get_one(platform.Test, reading.run_id).token)
     reading.log(entry(1, 1, 1, f"posting to /progress-reporter/{reading.run_id}/{token}").encode())
-    lines = reading.read(Wanted(1, 1, None), log=True).logs[1].lines
+    lines = reading.read(Wanted(1, None), log=True).logs[1].lines
     assert not [line for line in lines if token in line]
     assert [line for line in lines if "[redacted]" in line]
 
 
 def test_a_log_of_an_earlier_try_is_stale(reading: Reading) -> None:
     path = reading.log(entry(1, 1, 1).encode())
-    found = reading.read(Wanted(1, 1, None), log=True)
+    found = reading.read(Wanted(1, None), log=True)
     assert found.log is not None and found.log.stale is False
     os.utime(path, (0, 0))
-    found = reading.read(Wanted(1, 1, None), log=True)
+    found = reading.read(Wanted(1, None), log=True)
     assert found.log is not None and found.log.stale is True
 
 
 def test_a_log_that_is_not_there_is_missing(reading: Reading) -> None:
-    found = reading.read(Wanted(1, 1, None), log=True)
+    found = reading.read(Wanted(1, None), log=True)
     assert found.log is not None
     assert (found.log.status, found.logs[1].status) == (Status.MISSING, Status.MISSING)
 
 
 def test_a_log_that_may_not_be_read_is_left_alone(reading: Reading) -> None:
     reading.log(entry(1, 1, 1).encode())
-    found = reading.read(Wanted(1, 1, None))
+    found = reading.read(Wanted(1, None))
     assert (found.log, found.logs) == (None, {})
 
 
