@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -157,27 +157,29 @@ def of_tests(
     asked = {"tests": list(tests), "run_id": run.run_id, "runs": sorted(passed)}
     rows: dict[int, Any] = {}
     extensions: dict[int, dict[int, str]] = {}
-    sent = []
+    sent: list[Any] = []
+    categories: list[Any] = []
     for row in session.execute(source.built(_tests, with_sent, run.recorded), asked):
         if not row.is_definition:
-            sent.append(row)
+            (categories if row.size is not None else sent).append(row)
             continue
         rows[row.id] = row
         of_test = extensions.setdefault(row.id, {})
         if row.output_id is not None:
             of_test[row.output_id] = row.correct_extension or ""
-    return Tests({test: _definition(row, extensions[test]) for test, row in rows.items()}, _sent(sent))
+    return Tests({test: _definition(row, extensions[test]) for test, row in rows.items()}, _sent(sent, categories))
 
 
-def _sent(rows: Sequence[Any]) -> SentTests:
-    categories: defaultdict[int, set[int]] = defaultdict(set)
-    for row in rows:
-        categories[row.id] |= {row.category_id} - {None}
-    tests = {row.id: SentTest(row.sample_id, row.exit_code, frozenset(categories[row.id])) for row in rows}
-    sizes = Counter(category for of_test in categories.values() for category in of_test)
-    names = {row.category_id: row.category_name or "" for row in rows}
+def _sent(tests: Iterable[Any], categories: Iterable[Any]) -> SentTests:
+    links: defaultdict[int, set[int]] = defaultdict(set)
+    rows = {}
+    for row in tests:
+        links[row.id] |= {row.category_id} - {None}
+        rows[row.id] = row
+    sent = {test: SentTest(row.sample_id, row.exit_code, frozenset(links[test])) for test, row in rows.items()}
+    files = [CategoryFile(row.category_id, row.category_name or "", row.size) for row in categories]
     # The platform lists the files by the ids of their categories, the highest first.
-    return SentTests(tests, [CategoryFile(key, names[key], sizes[key]) for key in sorted(sizes, reverse=True)])
+    return SentTests(sent, sorted(files, key=lambda file: file.category_id, reverse=True))
 
 
 def _definition(row: Any, extensions: Mapping[int, str]) -> Definition:
@@ -188,9 +190,14 @@ def _definition(row: Any, extensions: Mapping[int, str]) -> Definition:
     return Definition(row.sample_id, row.command, mark, row.runtime, extensions, passed)
 
 
+_ASKED = sa.bindparam("tests", expanding=True, type_=sa.Integer)
+
+
 def _tests(source: Sources, with_sent: bool, recorded: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-    """Select the definitions of the tests that are asked about, and all tests of the run, in one statement."""
-    return sa.union_all(_definitions(source), _sent_tests(recorded)) if with_sent else _definitions(source)
+    """Select the definitions of the tests that are asked about, and which others were sent, in one statement."""
+    if not with_sent:
+        return _definitions(source)
+    return sa.union_all(_definitions(source), _of_same_samples(recorded), _sizes(recorded))
 
 
 def _definitions(source: Sources) -> sa.Select[Any]:
@@ -200,7 +207,7 @@ def _definitions(source: Sources) -> sa.Select[Any]:
         *(Sample.sha, Sample.original_name, Sample.extension, result.runtime),
         *(file.regression_test_output_id.label("output_id"), output.correct_extension),
         _passes(source.completed).label("passed_in"),
-        *_nothing("exit_code", "category_id", "category_name"),
+        *_nothing("exit_code", "category_id", "category_name", "size"),
     )
     return (
         sa.select(*columns)
@@ -208,30 +215,25 @@ def _definitions(source: Sources) -> sa.Select[Any]:
         .outerjoin(result, sa.and_(result.test_id == RUN_ID, result.regression_test_id == test.id))
         .outerjoin(file, sa.and_(file.test_id == RUN_ID, file.regression_test_id == test.id, stored_file(file)))
         .outerjoin(output, output.id == file.regression_test_output_id)
-        .where(test.id.in_(sa.bindparam("tests", expanding=True, type_=sa.Integer)))
+        .where(test.id.in_(_ASKED))
     )
 
 
 def _sent_tests(recorded: bool) -> sa.Select[Any]:
-    """Select the tests that the platform had the worker run, with each of their categories: columns of `_definitions`.
+    """Select the tests that the platform had the worker run, with each of their categories.
 
     Without a recorded set these are all tests, and not only the active ones. A test without a category is sent to no
     worker; if it has a result it lost its category later.
+
+    Returns:
+        Rows of id, sample_id, exit_code, category_id.
     """
     test, result, links = RegressionTest, TestResult, regression_test_category.c
-    columns = (
-        *(sa.literal_column("0").label("is_definition"), test.id, test.sample_id),
-        *_nothing(
-            "command", "sha", "original_name", "extension", "runtime", "output_id", "correct_extension", "passed_in"
-        ),
-        *(result.exit_code, links.category_id, Category.name.label("category_name")),
-    )
     has_result = result.test_id.is_not(None)
     query = (
-        sa.select(*columns)
+        sa.select(test.id, test.sample_id, result.exit_code, links.category_id)
         .outerjoin(result, sa.and_(result.test_id == RUN_ID, result.regression_test_id == test.id))
         .outerjoin(links.category_id.table, links.regression_id == test.id)
-        .outerjoin(Category, Category.id == links.category_id)
         .where(sa.or_(has_result, links.category_id.is_not(None)))
     )
     if not recorded:
@@ -240,6 +242,34 @@ def _sent_tests(recorded: bool) -> sa.Select[Any]:
     return query.outerjoin(chosen.regression_id.table, chosen.regression_id == test.id).where(
         sa.or_(has_result, chosen.regression_id.is_not(None))
     )
+
+
+def _of_same_samples(recorded: bool) -> sa.Select[Any]:
+    """Select those of the samples of the tests that are asked about: columns of `_definitions`."""
+    asked = sa.orm.aliased(RegressionTest)
+    samples = sa.select(asked.sample_id).where(asked.id.in_(_ASKED))
+    sent = _sent_tests(recorded).where(RegressionTest.sample_id.in_(samples)).subquery("sent").c
+    columns = (
+        *(sa.literal_column("0").label("is_definition"), sent.id, sent.sample_id),
+        *_nothing(
+            "command", "sha", "original_name", "extension", "runtime", "output_id", "correct_extension", "passed_in"
+        ),
+        *(sent.exit_code, sent.category_id, *_nothing("category_name", "size")),
+    )
+    return sa.select(*columns)
+
+
+def _sizes(recorded: bool) -> sa.Select[Any]:
+    """Select the categories of the tests that were sent, and how many each has: columns of `_definitions`."""
+    sent = _sent_tests(recorded).subquery("sent_of").c
+    size = sa.func.count(sent.id.distinct()).label("size")
+    sizes = sa.select(sent.category_id, size).group_by(sent.category_id).subquery("sizes").c
+    columns = (
+        *(sa.literal_column("0").label("is_definition"), *_nothing("id", "sample_id", "command", "sha")),
+        *_nothing("original_name", "extension", "runtime", "output_id", "correct_extension", "passed_in", "exit_code"),
+        *(sizes.category_id, Category.name.label("category_name"), sizes.size),
+    )
+    return sa.select(*columns).join(Category, Category.id == sizes.category_id)
 
 
 def _nothing(*names: str) -> Iterable[sa.Label[Any]]:
