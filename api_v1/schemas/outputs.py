@@ -215,10 +215,12 @@ class CaptionChange(ResponseSchema):
         validate=choice(kind.value for kind in Kind),
         metadata={
             "description": "The kind of change. timing_shift: a range of captions is earlier or later by one time. "
-            "timing_drift: its times grow at another rate. timing: its times differ irregularly. text: other words. "
-            "whitespace: other blanks or line breaks. formatting: other tags, colours or positions. renumbering: other "
-            "numbers, not because of missing or extra captions. missing_cue, extra_cue: only the expected or only the "
-            "actual file has them. line_endings, encoding: of the whole file. outside: lines outside the captions."
+            "timing_drift: its times grow at another rate. timing: its times differ irregularly. end_time: only one "
+            "file says when they end. text: other words. whitespace: other blanks or line breaks; without a place, "
+            "those outside the texts. formatting: other tags, colours or positions. notation: written in another way: "
+            "markup, format of times or numbers. renumbering: other numbers, not because of missing or extra captions. "
+            "missing_cue, extra_cue: only the expected or only the actual file has them. line_endings, encoding: of "
+            "the whole file. outside: lines outside the captions."
         },
     )
     count = fields.Integer(required=True, metadata={"description": "How many captions it concerns; lines for outside."})

@@ -6,6 +6,7 @@ captions are compared with captions:
 - `content`: bytes to lines of text; encoding and line endings.
 - `formats`: lines to captions, for each format that CCExtractor writes. A file in none of them is read line by line.
 - `alignment`: which caption of one file is which of the other.
+- `residue`: what else differs: notation, and what stands between captions.
 - `timing`: offsets and rates over ranges of captions.
 - `changes`: what the kinds of change are.
 - `comparison`: which of them there are.

@@ -19,9 +19,12 @@ class Kind(StrEnum):
     `TIMING_SHIFT`: a range of them is earlier or later by the same time, or only begins or ends so.
     `TIMING_DRIFT`: the times of a range grow at another rate, as between frame rates.
     `TIMING`: the times of a range differ by neither.
-    `TEXT`: other words. What follows is only said of captions with the same words, but for `FORMATTING`.
+    `END_TIME`: only one of the files says when they end.
+    `TEXT`: other words. What follows is only said of captions with the same words, but for `FORMATTING` and
+        `NOTATION`.
     `WHITESPACE`: other blanks or line breaks.
     `FORMATTING`: other tags, colours, positions or modes.
+    `NOTATION`: another way to write them: other markup, or another format of times, numbers or line breaks.
     `RENUMBERING`: other numbers, where captions that are missing or extra before it are not the reason.
 
     `MISSING_CUE`, `EXTRA_CUE`: captions that only the expected or only the actual file has.
@@ -30,14 +33,17 @@ class Kind(StrEnum):
     `LINE_ENDINGS`: other kinds of them (CRLF, LF, lone CR), or the same ones in other places.
     `ENCODING`: UTF-8 or cp1252, or the byte order mark.
     `OUTSIDE`: lines outside the captions, such as headers, styles and notes.
+    `WHITESPACE` without a place: blanks and empty lines outside the texts.
     """
 
     TIMING_SHIFT = "timing_shift"
     TIMING_DRIFT = "timing_drift"
     TIMING = "timing"
+    END_TIME = "end_time"
     TEXT = "text"
     WHITESPACE = "whitespace"
     FORMATTING = "formatting"
+    NOTATION = "notation"
     RENUMBERING = "renumbering"
     MISSING_CUE = "missing_cue"
     EXTRA_CUE = "extra_cue"
@@ -79,7 +85,8 @@ class CaptionChange:
         lowest_ms, highest_ms: the least and the largest of both offsets in the range.
         rate: of a drift, how long a second of the expected file lasts in the actual one: 25/24 is 1.041667.
         before, after: the first text that differs, of the expected and of the actual file, cut to `MAX_TEXT`
-            characters. For `RENUMBERING` the number; for `LINE_ENDINGS` and `ENCODING` the names of what is used.
+            characters. For `END_TIME` the end, for `NOTATION` the first line that is written otherwise, for
+            `RENUMBERING` the number; for `LINE_ENDINGS` and `ENCODING` the names of what is used.
     """
 
     kind: Kind

@@ -14,7 +14,8 @@ from api_v1.files.captions import content, formats, sentences
 from api_v1.files.captions.alignment import Pair, aligned
 from api_v1.files.captions.changes import MAX_CHANGES, MAX_TEXT, CaptionChange, CaptionDiff, Kind, Range, Unit
 from api_v1.files.captions.content import Content
-from api_v1.files.captions.formats import Captions, Cue
+from api_v1.files.captions.formats import Captions, Cue, Part
+from api_v1.files.captions.residue import Residue, Written, same_but_blanks
 from api_v1.files.captions.timing import Segment, Shape, Times, segments
 
 
@@ -120,6 +121,9 @@ class _Comparison:
     pairs: list[Pair]
     timed: list[Pair]
     segments: list[Segment]
+    #: What remains to be compared, and the captions that are written in other ways.
+    residue: Residue
+    written: dict[Pair, Written]
 
     @classmethod
     def of(cls, expected: bytes, actual: bytes, extension: str) -> _Comparison:
@@ -132,23 +136,32 @@ class _Comparison:
         pairs = aligned(one.cues, other.cues, (keys[0], keys[1]))
         timed = [(i, j) for i, j in pairs if one.cues[i].start is not None and other.cues[j].start is not None]
         differing = segments([_times(one.cues[i], other.cues[j]) for i, j in timed])
-        return cls(files, expected == actual, one, other, texts[0], texts[1], pairs, timed, differing)
+        cut = any(part.cut for part in (*files, one, other))
+        residue = Residue(files, (one, other), pairs, cut)
+        written = dict(residue.written())
+        return cls(files, expected == actual, one, other, texts[0], texts[1], pairs, timed, differing, residue, written)
 
     @property
     def cut(self) -> bool:
-        return any(file.cut for file in self.files) or self.expected.cut or self.actual.cut
+        return self.residue.cut
 
     def changes(self) -> list[CaptionChange]:
         """Return all changes."""
-        found = [*self._timing(), *self._texts(), *self._unpaired(), *self._renumbering(), *self._of_files()]
-        if not found and not self.same_bytes and not self.cut:
-            found.append(self._residue())
+        if self.same_bytes:
+            return []
+        of_captions = [*self._timing(), *self._end_times(), *self._texts(), *self._notation(), *self._renumbering()]
+        found = [*of_captions, *self._unpaired(), *self._of_files()]
+        if not found and not self.cut:
+            found.append(self._unexplained())
         return found
 
     def equal(self) -> int:
-        """Return how many captions are the same in both files, but for their numbers."""
+        """Return how many captions are the same in both files, but for their numbers and the whitespace around them."""
         moved = {pair for segment in self.segments for pair in self.timed[segment.first : segment.last + 1]}
-        return sum(pair not in moved and not self._text_kinds(pair) for pair in self.pairs)
+        return sum(
+            pair not in moved and not self._end_alone(pair) and not self._text_kinds(pair) and not self._noted(pair)
+            for pair in self.pairs
+        )
 
     # --- times ------------------------------------------------------------------------------------
 
@@ -164,6 +177,20 @@ class _Comparison:
                 highest_ms=segment.highest,
                 rate=segment.rate,
             )
+
+    def _end_times(self) -> Iterator[CaptionChange]:
+        """Yield ranges of captions whose end only one of the files says."""
+        for side in (0, 1):
+            for pairs in self._on_end(lambda pair, side=side: self._end_alone(pair) == (side == 0, side == 1)):  # type: ignore[misc]
+                i, j = pairs[0]
+                before, after = self.expected.sources[i].value(Part.END), self.actual.sources[j].value(Part.END)
+                ranges = self._ranges(pairs[0], pairs[-1])
+                yield CaptionChange(Kind.END_TIME, len(pairs), *ranges, before=_shown(before), after=_shown(after))
+
+    def _end_alone(self, pair: Pair) -> tuple[bool, bool] | None:
+        """Tell which file alone says when a caption ends, or None when both do or neither does."""
+        known = self.expected.cues[pair[0]].end is not None, self.actual.cues[pair[1]].end is not None
+        return known if known[0] is not known[1] else None
 
     def _ranges(self, first: Pair, last: Pair) -> tuple[Range, Range]:
         return _range(self.expected.cues, first[0], last[0]), _range(self.actual.cues, first[1], last[1])
@@ -207,6 +234,18 @@ class _Comparison:
         before, after = map(_shown, texts)
         return CaptionChange(kind, len(pairs), *self._ranges(pairs[0], pairs[-1]), before=before, after=after)
 
+    # --- notation ---------------------------------------------------------------------------------
+
+    def _noted(self, pair: Pair) -> bool:
+        """Tell whether a caption is written in another notation, not only with other whitespace."""
+        return pair in self.written and not self.written[pair].only_blank
+
+    def _notation(self) -> Iterator[CaptionChange]:
+        for pairs in self._on_end(self._noted):
+            before, after = map(_shown, self.written[pairs[0]])
+            ranges = self._ranges(pairs[0], pairs[-1])
+            yield CaptionChange(Kind.NOTATION, len(pairs), *ranges, before=before, after=after)
+
     # --- captions of one file, and numbers --------------------------------------------------------
 
     def _unpaired(self) -> Iterator[CaptionChange]:
@@ -244,17 +283,23 @@ class _Comparison:
 
     def _of_files(self) -> Iterator[CaptionChange]:
         one, other = self.files
-        if one.endings != other.endings and one.endings and other.endings:
+        if (one.endings != other.endings and one.endings and other.endings) or self.residue.endings_moved():
             before, after = (" and ".join(file.endings) for file in self.files)
             yield CaptionChange(Kind.LINE_ENDINGS, 1, before=before, after=after)
         names = [self._encoding_name(file) for file in self.files]
         if names[0] != names[1]:
             yield CaptionChange(Kind.ENCODING, 1, before=names[0], after=names[1])
-        gaps = diff.changes(self.expected.outside, self.actual.outside)
-        if gaps and not self.cut:
+        gaps = self.residue.gaps()
+        yield from self._outside(*gaps.lines)
+        unended = one.ended is not other.ended and bool(one.lines and other.lines) and not self.cut
+        if gaps.blank or unended or any(written.only_blank for written in self.written.values()):
+            yield CaptionChange(Kind.WHITESPACE, 1)
+
+    def _outside(self, one: list[tuple[int, str]], other: list[tuple[int, str]]) -> Iterator[CaptionChange]:
+        if gaps := diff.changes(one, other):
             lines = sum(max(gap.i2 - gap.i1, gap.j2 - gap.j1) for gap in gaps)
-            before = _shown("\n".join(self.expected.outside[gaps[0].i1 : gaps[0].i2]))
-            after = _shown("\n".join(self.actual.outside[gaps[0].j1 : gaps[0].j2]))
+            before = _shown("\n".join(line for _, line in one[gaps[0].i1 : gaps[0].i2]))
+            after = _shown("\n".join(line for _, line in other[gaps[0].j1 : gaps[0].j2]))
             yield CaptionChange(Kind.OUTSIDE, lines, before=before, after=after)
 
     def _encoding_name(self, file: Content) -> str:
@@ -264,14 +309,10 @@ class _Comparison:
         name = str(other.encoding if plain else file.encoding)
         return f"{name} with byte order mark" if file.marked else name
 
-    def _residue(self) -> CaptionChange:
+    def _unexplained(self) -> CaptionChange:
         """Return the change between files that differ in nothing that was compared."""
-        one, other = self.files
-        if one.lines == other.lines and len(one.endings) > 1:
-            return CaptionChange(
-                Kind.LINE_ENDINGS, 1, before=" and ".join(one.endings), after=" and ".join(other.endings)
-            )
-        return CaptionChange(Kind.WHITESPACE, 1)
+        blank = same_but_blanks(*("\n".join(file.lines) for file in self.files))
+        return CaptionChange(Kind.WHITESPACE if blank else Kind.NOTATION, 1)
 
 
 _TIMING = {

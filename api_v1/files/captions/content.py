@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,6 +24,8 @@ class Content:
     Attributes:
         lines: without their endings, which are CRLF, LF or a lone CR.
         endings: which of these there are, by name.
+        each_ending: that of each line, where there are several kinds; else nothing.
+        ended: whether the last line has an ending.
         marked: whether the file begins with the UTF-8 byte order mark, which is not part of the text.
         cut: whether the file has more than was read.
     """
@@ -30,20 +33,31 @@ class Content:
     lines: list[str]
     encoding: Encoding
     endings: tuple[str, ...]
+    each_ending: list[bytes]
+    ended: bool
     marked: bool
     cut: bool
 
 
 def read(content: bytes) -> Content:
-    """Decode a file: as UTF-8 when it is valid, else as cp1252 with replacement, as `api_v1.files.diff` does."""
+    """Decode a file: as UTF-8 when it is valid, else as cp1252, as `api_v1.files.diff` does.
+
+    The bytes that cp1252 does not define are kept apart, as control characters, so that other bytes are another text.
+    """
     kept = _whole_lines(content)
     cut = len(kept) < len(content)
     marked = kept.startswith(codecs.BOM_UTF8)
     text, encoding = _decode(kept[len(codecs.BOM_UTF8) :] if marked else kept)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if not lines[-1]:
+    ended = not lines[-1]
+    if ended:
         lines.pop()
-    return Content(lines[:MAX_LINES], encoding, _endings(kept), marked, cut or len(lines) > MAX_LINES)
+    endings = _endings(kept)
+    each_ending = _ENDING.findall(kept) if len(endings) > 1 else []
+    return Content(lines[:MAX_LINES], encoding, endings, each_ending, ended, marked, cut or len(lines) > MAX_LINES)
+
+
+_ENDING = re.compile(rb"\r\n|\n|\r")
 
 
 def _whole_lines(content: bytes) -> bytes:
@@ -62,7 +76,10 @@ def _decode(content: bytes) -> tuple[str, Encoding]:
         # A long line may have been cut within a character.
         if len(content) >= MAX_BYTES - len(codecs.BOM_UTF8) and error.start > len(content) - 4:
             return content[: error.start].decode(), Encoding.UTF_8
-    return content.decode("cp1252", "replace"), Encoding.CP1252
+    return codecs.charmap_decode(content, "strict", _CP1252)[0], Encoding.CP1252
+
+
+_CP1252 = "".join(bytes((byte,)).decode("cp1252", "ignore") or chr(byte) for byte in range(256))
 
 
 def _endings(content: bytes) -> tuple[str, ...]:

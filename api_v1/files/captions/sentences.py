@@ -156,6 +156,15 @@ def _one_irregular(found: CaptionDiff, change: CaptionChange) -> str:
     return f"{_which(found, change)} have other times, by {change.lowest_ms} to {change.highest_ms} ms"
 
 
+def _end_time(found: CaptionDiff, changes: list[CaptionChange]) -> str:
+    return _largest(found, changes, _one_end_time, "such range")
+
+
+def _one_end_time(found: CaptionDiff, change: CaptionChange) -> str:
+    has = _verb(change, "has", "have")
+    return f"{_which(found, change)} {has} {'an unexpected' if change.after else 'no'} end time"
+
+
 def _text(found: CaptionDiff, changes: list[CaptionChange]) -> str:
     first = changes[0]
     before, after = _quoted(first.before or "", first.after or "")
@@ -183,14 +192,28 @@ def _differing(word: str) -> Callable[[CaptionDiff, list[CaptionChange]], str]:
 
     def clause(found: CaptionDiff, changes: list[CaptionChange]) -> str:
         first = changes[0]
-        if first.expected is None:
-            return f"the files differ in {word} between {found.unit}s"
         if len(changes) == 1:
             return f"{_which(found, first)} {_verb(first, 'differs', 'differ')} in {word}"
         count = sum(change.count for change in changes)
         return f"{count} {found.unit}s differ in {word}, the first is {_place(first).first}"
 
     return clause
+
+
+def _whitespace(found: CaptionDiff, changes: list[CaptionChange]) -> str:
+    within = [change for change in changes if change.expected]
+    if not within:
+        return f"the files differ in whitespace between {found.unit}s"
+    between = f" and whitespace between {found.unit}s" if len(within) < len(changes) else ""
+    return f"{_differing('whitespace')(found, within)}{between}"
+
+
+def _notation(found: CaptionDiff, changes: list[CaptionChange]) -> str:
+    first = changes[0]
+    if first.expected is None:
+        return "the files differ in notation"
+    before, after = _quoted(first.before or "", first.after or "")
+    return f"{_differing('notation')(found, changes)}: {after} instead of {before}"
 
 
 def _renumbering(found: CaptionDiff, changes: list[CaptionChange]) -> str:
@@ -223,9 +246,11 @@ _CLAUSES: dict[Kind, Callable[[CaptionDiff, list[CaptionChange]], str]] = {
     Kind.TIMING_SHIFT: _shift,
     Kind.TIMING_DRIFT: _drift,
     Kind.TIMING: _irregular,
+    Kind.END_TIME: _end_time,
     Kind.TEXT: _text,
     Kind.FORMATTING: _differing("formatting"),
-    Kind.WHITESPACE: _differing("whitespace"),
+    Kind.WHITESPACE: _whitespace,
+    Kind.NOTATION: _notation,
     Kind.RENUMBERING: _renumbering,
     Kind.LINE_ENDINGS: _line_endings,
     Kind.ENCODING: _encoding,

@@ -148,6 +148,80 @@ def test_moved_line_endings_are_line_endings() -> None:
     assert kinds(describe("1\r\na\nb\n", "1\na\r\nb\n", "txt")) == {"line_endings": 1}
 
 
+# --- what is neither a text nor a time ------------------------------------------------------------
+
+SRT = "1\n00:00:01,500 --> 00:00:02,500\na b\n\n2\n00:00:04,500 --> 00:00:05,500\nc d\n\n"
+VTT = f"WEBVTT\n\nNOTE n\n\n{SRT.replace(',', '.')}"
+TTXT = "00:00:01,500|00:00:02,500|POP|a b\n00:00:04,500|00:00:05,500|POP|c d\n"
+ASS = (
+    "[Events]\nDialogue: 0,0:00:01.50,0:00:02.50,Default,,0,0,0,,a\\Nb\n"
+    "Dialogue: 0,0:00:04.50,0:00:05.50,Default,,0,0,0,,c\n"
+)
+SMI = (
+    "<SAMI><BODY>\n<SYNC start=15><P class=X>a<br>b</P><P class=Y>z</P></SYNC>\n"
+    "<SYNC start=25><P class=X>&nbsp;</P></SYNC>\n<SYNC start=45><P class=X>c</P></SYNC>\n"
+    "<SYNC start=55><P class=X>&nbsp;</P></SYNC>\n</BODY></SAMI>\n"
+)
+FIRST, SECOND = 'begin="00:00:01.500" end="00:00:02.500"', 'begin="00:00:04.500" end="00:00:05.500"'
+TTML = f"<tt>\n<p {FIRST}>a b</p>\n<p {SECOND}>c d</p>\n</tt>\n"
+
+#: Of each format a file, what becomes what in it (all of them, if it is there several times), and the kinds of change.
+OTHERWISE = [
+    ("srt", SRT, {",5": ".5"}, {"notation": 2}),
+    ("srt", SRT, {"1\n0": "01\n0"}, {"notation": 1}),
+    ("srt", SRT, {"01,500": "01,5"}, {"notation": 1}),
+    ("srt", SRT, {",5": ".5", "c d": "c e"}, {"notation": 2, "text": 1}),
+    ("srt", SRT, {"04,500": "04.900"}, {"notation": 1, "timing_shift": 1}),
+    ("srt", SRT, {" --> ": "  -->  "}, {"whitespace": 1}),
+    ("srt", SRT, {"a b\n\n": "a b\n\n\n", "c d": "c e"}, {"whitespace": 1, "text": 1}),
+    ("vtt", VTT, {"00:00:": "00:"}, {"notation": 2}),
+    ("vtt", VTT, {"NOTE n\n\n": "", "\n2\n": "\nNOTE n\n\n2\n"}, {"outside": 1}),
+    ("ttxt", TTXT, {"00:00:05,500|": ""}, {"end_time": 1}),
+    ("ttxt", TTXT, {",": "."}, {"notation": 2}),
+    ("ass", ASS, {"\\N": "\\n"}, {"notation": 1}),
+    ("smi", SMI, {"<SYNC start=25><P class=X>&nbsp;</P></SYNC>\n": ""}, {"end_time": 1}),
+    ("smi", SMI, {"class=Y": "class=Z"}, {"notation": 1}),
+    ("smi", SMI, {"class=Y": "class=Z", "a<br>b": "a<br>c"}, {"notation": 1, "text": 1}),
+    ("smi", SMI, {"</BODY></SAMI>\n": ""}, {"outside": 1}),
+    ("smi", SMI, {"</P></SYNC>": ""}, {"notation": 2}),
+    ("smi", SMI, {"<SYNC ": "<SYNC lang=x "}, {"notation": 2}),
+    ("smi", SMI, {"<br>": "<BR/>"}, {"notation": 1}),
+    ("smi", SMI, {"&nbsp;": " "}, {"notation": 2}),
+    ("smi", SMI, {"class=Y": "class=Z", "\n": "\r\n"}, {"notation": 1, "line_endings": 1}),
+    ("smi", SMI, {"</BODY></SAMI>\n": "", "\n": "\r\n"}, {"outside": 1, "line_endings": 1}),
+    ("ttml", TTML, {' end="00:00:02.500"': ""}, {"end_time": 1}),
+    ("ttml", TTML, {FIRST: " ".join(FIRST.split()[::-1])}, {"notation": 1}),
+    ("ttml", TTML, {'"00:00:0': '"', '500"': '500s"'}, {"notation": 2}),
+]
+
+
+@pytest.mark.parametrize(("extension", "expected", "becomes", "counts"), OTHERWISE)
+def test_another_notation_is_said(
+    extension: str, expected: str, becomes: dict[str, str], counts: dict[str, int]
+) -> None:
+    actual = expected
+    for before, after in becomes.items():
+        assert before in actual
+        actual = actual.replace(before, after)
+    for found in (describe(expected, actual, extension), describe(actual, expected, extension)):
+        assert kinds(found) == counts
+        in_all = 2 in counts.values() and "outside" not in counts
+        assert not (in_all and "equal" in found.sentence)
+        assert ("captions are equal" in found.sentence) is (set(counts) <= {"outside", "line_endings"})
+
+
+def test_an_end_that_one_file_lacks_and_a_notation_are_named() -> None:
+    dropped = SMI.replace("<SYNC start=25><P class=X>&nbsp;</P></SYNC>\n", "")
+    assert describe(SMI, dropped, "smi").sentence == "Caption 1 has no end time; the rest is equal."
+    assert describe(dropped, SMI, "smi").sentence == "Caption 1 has an unexpected end time; the rest is equal."
+    said = 'Caption 1 differs in notation: "01" instead of "1"; the rest is equal.'
+    assert describe(SRT, SRT.replace("1\n0", "01\n0"), "srt").sentence == said
+
+
+def test_bytes_that_cp1252_does_not_define_are_a_text() -> None:
+    assert kinds(describe(b"caf\x81\n", b"caf\x8d\n", "txt")) == {"text": 1}
+
+
 # --- formats --------------------------------------------------------------------------------------
 
 READ = {
@@ -180,6 +254,8 @@ def test_each_format_is_read_whole(extension: str) -> None:
     found = formats.captions(text.splitlines(), extension)
     assert found is not None
     assert found.cues == [cue]
+    pieces = zip([*(source.text for source in found.sources), ""], found.gaps, strict=True)
+    assert "".join(gap + source for source, gap in pieces) == text.removesuffix("\n") + "\n"
 
 
 def test_a_cue_without_text_is_a_caption() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -332,6 +333,45 @@ def test_line_endings_hide_no_other_change(cues: Cues, kind: Kind, index: int, s
     description = describe(write(cues, "srt"), actual, "srt")
     assert description is not None
     assert set(description.counts) == {kind, Kind.LINE_ENDINGS}
+
+
+#: Ways to write all captions of a format otherwise: what becomes what in the file.
+NOTATIONS = [
+    *((extension, rb"(\d\d),(\d{3})", rb"\1.\2") for extension in ("srt", "g608", "ttxt")),
+    ("srt", rb"(?m)^(\d+)\n(?=\d\d:)", rb"00\1\n"),
+    ("srt", rb" --> ", rb" -->  "),
+    ("vtt", rb"(?m)(^| )00:(\d\d:\d\d\.)", rb"\1\2"),
+    ("ttxt", rb"(?m)^([^|]*\|)[^|]*\|", rb"\1"),
+    *(
+        ("smi", before, after)
+        for before, after in ((rb"<br>", rb"<BR/>"), (rb"</P></SYNC>", rb""), (rb"&nbsp;", rb" "))
+    ),
+    ("smi", rb"start=(\d+)", rb'start="\1"'),
+    ("ttml", rb'(begin="[^"]*") (end="[^"]*")', rb"\2 \1"),
+    ("ttml", rb'\.(\d\d\d)"', rb',\1"'),
+    ("xml", rb' end="[^"]*"', rb""),
+    ("ass", rb"Dialogue: 0", rb"Dialogue:  0"),
+]
+
+
+@given(files(), st.sampled_from(sorted(DAMAGES)), st.sampled_from(NOTATIONS), st.integers(0, 9), sizes)
+def test_another_notation_is_never_equal(
+    cues: Cues, kind: Kind, notation: tuple[str, bytes, bytes], index: int, size: int
+) -> None:
+    extension, before, after = notation
+    damaged = write(DAMAGES[kind](cues, index, size), extension)
+    actual = re.sub(before, after, damaged)
+    one, other = (
+        describe(write(cues, extension), damaged, extension),
+        describe(write(cues, extension), actual, extension),
+    )
+    assert one is not None and other is not None
+    if actual == damaged:
+        return
+    added = set(other.counts) - set(one.counts)
+    said = other.counts.get(Kind.WHITESPACE, 0) - one.counts.get(Kind.WHITESPACE, 0)
+    assert added & {Kind.NOTATION, Kind.END_TIME, Kind.WHITESPACE} or said
+    assert said or "equal" not in other.sentence
 
 
 # --- the other way round --------------------------------------------------------------------------
