@@ -10,7 +10,7 @@ from itertools import islice
 
 from api_v1.files.diff import Encoding
 
-#: How much of each file is read: 20,000 captions of 400 bytes. A caller need not pass more than one byte beyond.
+#: How much of each file is read: 10,000 captions of 800 bytes. A caller need not pass more than one byte beyond.
 MAX_BYTES = 8 * 1024 * 1024
 
 #: How many lines of each file are read.

@@ -23,8 +23,8 @@ from webvtt import WebVTT
 from webvtt.errors import MalformedCaptionError, MalformedFileError
 from webvtt.models import Caption, Timestamp
 
-#: How many captions of each file are compared: 16 hours of one every three seconds.
-MAX_CUES = 20_000
+#: How many captions of each file are compared: 8 hours of one every three seconds.
+MAX_CUES = 10_000
 
 #: Extensions of CCExtractor's outputs that are no text.
 BINARY = frozenset({"bin", "raw", "dvdraw", "rcwt", "png"})
