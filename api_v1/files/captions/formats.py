@@ -139,7 +139,8 @@ class _Found(NamedTuple):
     places: Locate
 
 
-_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
+#: With bounds, as all patterns: a search for one among blanks alone would else take quadratic time.
+_BLANK_LINES = re.compile(r"(?:[^\S\n]{0,30}\n)*")
 
 
 def _divided(text: str, found: Iterable[_Found]) -> Captions:
@@ -301,7 +302,7 @@ def _of_timestamp(time: Timestamp) -> int:
 
 
 _WEBVTT_TIME = r"((?:(\d{1,10}):)?(\d{1,2}):(\d{1,2})\.(\d{1,3}))"
-_WEBVTT_TIMES = re.compile(rf"\s*{_WEBVTT_TIME}\s*-->\s*{_WEBVTT_TIME}")
+_WEBVTT_TIMES = re.compile(rf"\s{{0,30}}{_WEBVTT_TIME}\s{{0,30}}-->\s{{0,30}}{_WEBVTT_TIME}")
 
 
 def _webvtt_cues(lines: list[str], captions: list[Caption]) -> Iterator[_Found]:
