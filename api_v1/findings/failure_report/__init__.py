@@ -7,7 +7,7 @@ report").
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -244,16 +244,19 @@ def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
     older = before.masters[1 : 1 + OLDER]
     whole.older = failed_alike(whole, older)
     flaky = {test for test, one in before.scores.items() if is_known_to_flip(one)}
-    passed = {test: before.passed_in(test) for test in failing}
-    broken = {test: before.broken_in(test) for test in failing}
     picture = Picture(
         subject.run.platform,
         [Attempt(whole, Masters(whole.base.run, older), run.is_stalled, run.message)],
         flaky,
-        passed_elsewhere={test: run_id for test, run_id in passed.items() if run_id is not None},
-        broken_elsewhere={test: run_id for test, run_id in broken.items() if run_id is not None},
+        passed_elsewhere=_found(before.passed_in, failing),
+        broken_elsewhere=_found(before.broken_in, failing),
     )
     return _Known(whole, before, picture)
+
+
+def _found(find: Callable[[int], int | None], tests: Iterable[int]) -> dict[int, int]:
+    """Return the run that is found for each test, where there is one."""
+    return {test: run_id for test in tests if (run_id := find(test)) is not None}
 
 
 def _narrowing(run: Run, base: Run | None, found: Found) -> Narrowing:
