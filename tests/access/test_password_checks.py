@@ -190,10 +190,10 @@ def test_the_duration_of_a_check_is_measured(make: Make) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(checks.matches, STORED, PASSWORD)
         assert held.begun.wait(30)
-        time.sleep(0.05)
+        time.sleep(0.3)
         held.let_go.set()
         assert first.result()
     slow = checks._last_seconds
-    assert slow >= 0.05
+    assert slow >= 0.3
     assert checks.matches(STORED, PASSWORD)
     assert 0 < checks._last_seconds < slow

@@ -17,7 +17,7 @@ from api_v1.database import platform
 from api_v1.files import bucket as bucket_service
 from api_v1.files import circuit_breaker, storage
 from tests.support import factories
-from tests.support.bucket import Asked, Bucket, Case, Recorder, make_case, put_local
+from tests.support.bucket import PATIENCE, Asked, Bucket, Case, Recorder, make_case, put_local
 from tests.support.client import Api
 from tests.support.factories import hash_of
 from tests.support.fixtures import on_one_database
@@ -28,7 +28,7 @@ on_mariadb = pytest.mark.parametrize("database_uri", ["mariadb"], indirect=True)
 
 #: Seconds after which no answer may come any more, however busy the machine is; with the bucket's own time-outs and
 #: without a circuit breaker the client of the bucket tries for two minutes.
-BOUND = 10
+BOUND = 30
 
 #: Faults by name: what the bucket does from then on.
 FAULTS: dict[str, Callable[[Recorder], None]] = {
@@ -142,7 +142,9 @@ def test_only_the_first_request_waits_for_a_silent_bucket(
 
 @pytest.mark.parametrize("fault", FAULTS)
 @on_mariadb
-def test_concurrent_requests_to_a_failing_bucket_report_unknown(scene: Scene, bucket: Bucket, fault: str) -> None:
+def test_concurrent_requests_to_a_failing_bucket_report_unknown(
+    scene: Scene, bucket: Bucket, impatient: None, fault: str
+) -> None:
     FAULTS[fault](bucket.recorder)
     names = [*LISTS, *CONTENT]
     for _ in range(2):
@@ -166,8 +168,7 @@ def test_one_probe_at_a_time_asks_until_the_bucket_answers(
     # Pauses of 0.05 s and more, and half a second of silence each; without a breaker there were two for each request.
     assert 1 <= len(asked) <= 3 and all(map(is_probe, asked))
     bucket.recorder.recover()
-    wait_until(lambda: scene.get("actual").status_code == 200, "the bucket is used again")
-    assert scene.get("actual").json["verified"] is True
+    wait_until(lambda: scene.get("actual").json.get("verified") is True, "the bucket is used again")
 
 
 @on_one_database
@@ -274,9 +275,10 @@ def large(scene: Scene, bucket: Bucket) -> Scene:
 
 
 @pytest.fixture
-def quiet_afterwards() -> Iterator[None]:
+def quiet_afterwards(bucket: Bucket) -> Iterator[None]:
     """No thread of the test reads on after it."""
     yield
+    bucket.recorder.recover()
     for thread in threading.enumerate():
         if thread.name == "api_v1_call":
             thread.join(20)
@@ -313,10 +315,8 @@ def test_reading_ends_at_the_deadline_of_the_request(
         digest = hashlib.sha256(LARGE).hexdigest()
         large = Scene(large.api, make_case(session, hash_of("other"), digest), large.headers)
     bucket.put(f"TestResults/{hash_of('other')}.srt", b"other\n")
-    bucket.recorder.rate = 2 * 1024 * 1024
-    began = time.monotonic()
+    bucket.recorder.rate = len(LARGE) // (2 * BOUND)
     check_unknown(name, large.get(name))
-    assert 0.4 < time.monotonic() - began < 2.5
     # It was not the bucket's silence: other files are looked up and read as before.
     assert large.api.app.extensions["api_v1"].storage.bucket.circuit.state == circuit_breaker.CLOSED
 
@@ -332,6 +332,7 @@ def test_a_file_that_takes_longer_than_a_request_is_served_later(
             for response in pool.map(large.get, ["actual"] * 8):
                 check_unknown("actual", response)
         wait_until(lambda: large.get("actual").status_code == 200, "the file is there")
+        monkeypatch.setattr(storage, "CONTENT_SECONDS", PATIENCE)
         bodies = [large.get("actual", byte_offset=offset).json for offset in (0, len(LARGE) - 900)]
     assert {body["sha256"] for body in bodies} == {hashlib.sha256(LARGE).hexdigest()}
     # It was downloaded once, for all of them.

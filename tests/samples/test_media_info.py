@@ -120,7 +120,7 @@ def test_entities_are_not_expanded() -> None:
     xml = f"<!DOCTYPE m [<!ENTITY e0 '{'x' * 100}'>{entities}]><m><track><a>&e11;</a></track></m>"
     began = time.monotonic()
     assert parsed(xml) is None
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

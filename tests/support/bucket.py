@@ -33,6 +33,8 @@ from flask import Flask
 from api_v1.database import platform
 from api_v1.database.platform import DbSession
 from api_v1.database.session import db
+from api_v1.files import artifacts, storage
+from api_v1.files import bucket as bucket_service
 from api_v1.files.storage import Storage
 from api_v1.web import health
 from tests.support import factories
@@ -42,7 +44,20 @@ from tests.support.servers import wait_until
 NAME = "evidence-bucket"
 
 #: Seconds without a new request after which a round of requests that wait for each other is over.
-QUIET = 0.25
+QUIET = 1.0
+
+#: Seconds that a bucket that works may take, however busy the machine is.
+PATIENCE = 60.0
+
+#: The time limits of the bucket: where they stand, and what they are.
+LIMITS = (
+    (bucket_service, "BUCKET_SECONDS", PATIENCE),
+    (bucket_service, "TIMEOUT", (PATIENCE, PATIENCE)),
+    (bucket_service, "RETRY", bucket_service.RETRY.with_timeout(PATIENCE)),
+    (storage, "CONTENT_SECONDS", PATIENCE),
+    (artifacts, "CONTENT_SECONDS", PATIENCE),
+)
+ORIGINAL_LIMITS = [(module, name, getattr(module, name)) for module, name, _ in LIMITS]
 _numbers = itertools.count(1)
 
 
@@ -107,6 +122,8 @@ class Recorder:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Or the body waits until the client confirms the headers, 40 ms later.
+            disable_nagle_algorithm = True
 
             def serve(self) -> None:
                 recorder._serve(self)
@@ -187,7 +204,7 @@ class Recorder:
             if self._held is not None and event is not None:
                 self._held.append(event)
         if event is not None:
-            event.wait(10)
+            event.wait(PATIENCE)
         if self._server is None:
             handler.close_connection = True
             return
@@ -218,12 +235,10 @@ class Recorder:
                 handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
-        if self.rate is None:
-            handler.wfile.write(content)
-            return
         for start in range(0, len(content), PIECE):
             piece = content[start : start + PIECE]
-            time.sleep(len(piece) / self.rate)
+            if self.rate is not None:
+                time.sleep(len(piece) / self.rate)
             handler.wfile.write(piece)
 
     def _is_meant(self, path: str) -> bool:
@@ -331,10 +346,13 @@ def with_fresh_storage(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 @pytest.fixture
 def bucket(app: Flask, emulator: int, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty bucket, configured in the app; the emulator is behind a recorder."""
+    """An empty bucket, configured in the app and given time; the emulator is behind a recorder."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.storage import Client
 
+    monkeypatch.setattr(bucket_service, "MEMORY_SECONDS", PATIENCE)
+    for module, name, patient in LIMITS:
+        monkeypatch.setattr(module, name, patient)
     recorder = Recorder(emulator)
     configure(app, recorder.url)
     address = f"http://127.0.0.1:{emulator}"
@@ -346,6 +364,13 @@ def bucket(app: Flask, emulator: int, configure: Configure, monkeypatch: pytest.
             pass
     finally:
         recorder.close()
+
+
+@pytest.fixture
+def impatient(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket has no more time than in production."""
+    for module, name, limit in ORIGINAL_LIMITS:
+        monkeypatch.setattr(module, name, limit)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -210,8 +210,11 @@ def empty(app: Flask) -> None:
         mysql = connection.dialect.name != "sqlite"
         if mysql:
             connection.exec_driver_sql("SET foreign_key_checks = 0")
-        for table in Base.metadata.tables.values():
-            connection.execute(table.delete())
+        # Most are empty already, and to ask all at once takes less time than to delete nothing from each.
+        quoted = map(connection.dialect.identifier_preparer.format_table, Base.metadata.tables.values())
+        filled = (f"SELECT '{name}' FROM (SELECT 1 FROM {name} LIMIT 1) AS one" for name in quoted)
+        for name in connection.exec_driver_sql(" UNION ALL ".join(filled)).scalars().all():
+            connection.exec_driver_sql(f"DELETE FROM {name}")
         if mysql:
             connection.exec_driver_sql("SET foreign_key_checks = 1")
 

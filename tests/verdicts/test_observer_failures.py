@@ -269,7 +269,7 @@ def test_a_report_is_not_lost_when_its_change_meets_a_deadlock(
             session.add(platform.TestResult(scenario["testing"], scenario["plain"], 5, 1, 0))
             session.add(platform.TestProgress(scenario["testing"], platform.TestStatus.completed, ""))
             session.commit()
-        assert time.monotonic() - begin < 10, "a lock is waited for 50 s"
+        assert time.monotonic() - begin < 40, "a lock is waited for 50 s"
     assert len(complaints(caplog)) == 1
     caplog.clear()
     scenario.check({"testing": "fail"})

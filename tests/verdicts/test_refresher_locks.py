@@ -42,7 +42,7 @@ def test_readers_do_not_wait_for_another_refresher(server: VerdictScenario, rest
         server.check_lists(dict(STATUSES) | {"partial": "queued"}, {"queued", "pass"}, derived)
         server.check_history(derived)
         server.check_run("partial", derived)
-        assert time.monotonic() - begin < 5, "a lock is waited for 50 s"
+        assert time.monotonic() - begin < 40, "a lock is waited for 50 s"
         assert server.changes() == {("run", server["partial"])}
     refresher.set_budget(60_000)
     server.check({"partial": "queued"})
@@ -52,7 +52,7 @@ def test_an_audit_does_not_wait_for_another_refresher(server: VerdictScenario) -
     with held(server, "SELECT * FROM api_v1_refresh FOR UPDATE"):
         begin = time.monotonic()
         assert not audit.compare_next(server.engine, 100)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 40, "a lock is waited for 50 s"
     assert audit.compare_next(server.engine, 100)
 
 
@@ -106,7 +106,7 @@ def test_readers_do_not_wait_for_uncommitted_changes(what: str, server: VerdictS
         begin = time.monotonic()
         body = server.get("/runs", status="queued", limit=100)
         assert body["pagination"]["total"] == 5
-        assert time.monotonic() - begin < 10, "a lock is waited for 50 s"
+        assert time.monotonic() - begin < 40, "a lock is waited for 50 s"
     server.check_stored()
     server.check_history(server.now())
 

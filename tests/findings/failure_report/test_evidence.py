@@ -244,7 +244,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     def fall_silent(about: str) -> None:
         def read(self: Storage, file: str, work: Callable[..., object]) -> object:
             if about in file:
-                released.wait(10)
+                released.wait(60)
             return real(self, file, work)
 
         monkeypatch.setattr(evidence, "READ_SECONDS", 0.3)
@@ -261,7 +261,7 @@ def test_what_does_not_come_in_time_is_unavailable(reading: Reading, silent: Cal
     silent(wanted[0].output.actual)
     began = time.monotonic()
     found = reading.read(*wanted, log=True)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert [found.outputs[n].status for n in (1, 2)] == [Status.UNAVAILABLE, Status.READ]
     assert list(found.unanswered) == [evidence.TIME_OUT]
     assert found.logs[1].status is Status.READ
