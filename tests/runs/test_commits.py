@@ -57,7 +57,7 @@ def test_what_is_sent_of_a_commit(case: str, api: Api) -> None:
     assert one.get("commit_short") == (sent and sent[:7])
     assert one["links"].get("github", "").rpartition("/")[2] == (sent or "")
     # What is sent can be asked for.
-    for length in range(7, len(sent or "") + 1):
+    for length in {7, 8, 20, 39, 40}.intersection(range(7, len(sent or "") + 1)):
         beginning = (sent or "")[:length]
         other = beginning[:-1] + ("0" if beginning[-1] != "0" else "1")
         for prefix, expected in ((beginning.swapcase(), [run_id]), (other, [])):

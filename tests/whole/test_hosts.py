@@ -16,6 +16,7 @@ from api_v1.web.operation import REGISTRY
 from tests.support import factories
 from tests.support.client import Api
 from tests.support.demo import END
+from tests.support.thorough import thorough
 
 #: What tells of the process or of the moment of the request itself.
 OF_THE_PROCESS = {"/system/health", "/auth/tokens", "/auth/tokens/current"}
@@ -58,6 +59,7 @@ def query(path: str, of: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.parametrize("database_uri", ["sqlite", pytest.param("mariadb", marks=thorough)], indirect=True)
 def test_responses_are_the_same_in_both_hosts(api: Api, mounted_api: Api, files: Path) -> None:
     with api.rows() as session:
         demo.seed(db.session(), files, END)
