@@ -81,7 +81,7 @@ def test_a_duplicate_reply_is_not_taken_for_the_next_one(make: Make, tmp_path: P
 
 
 def test_a_hanging_helper_is_ended_in_time(make: Make) -> None:
-    checks = make(check_seconds=1)
+    checks = make(check_seconds=3)
     assert checks.matches(STORED, PASSWORD)
     process = helper_process(checks)
     process.send_signal(signal.SIGSTOP)
@@ -95,7 +95,7 @@ def test_a_hanging_helper_is_ended_in_time(make: Make) -> None:
 
 
 def test_an_endless_check_is_given_up(make: Make) -> None:
-    checks = make(check_seconds=1)
+    checks = make(check_seconds=3)
     with pytest.raises(LogInUnavailable):
         checks.matches(STORED.replace("rounds=1000$", "rounds=999999999$"), PASSWORD)
     assert checks.matches(STORED, PASSWORD)

@@ -247,7 +247,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
                 released.wait(60)
             return real(self, file, work)
 
-        monkeypatch.setattr(evidence, "READ_SECONDS", 0.3)
+        monkeypatch.setattr(evidence, "READ_SECONDS", 2)
         monkeypatch.setattr(Storage, "read", read)
 
     yield fall_silent
