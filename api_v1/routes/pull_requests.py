@@ -27,11 +27,11 @@ def get_pull_request(number: int, query: dict[str, Any]) -> tuple[pull_requests.
     """Tell whose fault the failures of a pull request are.
 
     One verdict for the whole and one for each platform, with what it rests on, the failing tests (the worst first),
-    when each first failed, the verdicts of earlier commits, and what to do next. Of the head, which is the commit of
-    the newest run, the newest result of each test on each platform counts: a retry of some tests completes a run and
-    hides none. Each test is compared with the newest complete run of the main repository's master before its run. What
-    is not certain is unknown; a test that flips in runs of this pull request alone is not known to be flaky. While
-    final is false, Retry-After says when to ask again.
+    when each first failed, the verdicts of earlier commits, and what to do next. Of the head, the newest commit that
+    has runs, the newest result of each test on each platform counts: a retry of some tests completes a run and hides
+    none, and one of an earlier commit does not make that the head. Each test is compared with the newest complete run
+    of the main repository's master before its run. What is not certain is unknown; a test that flips in runs of this
+    pull request alone is not known to be flaky. While final is false, Retry-After says when to ask again.
     Example: GET /pull-requests/1725
     """
     found = pull_requests.get(

@@ -105,7 +105,7 @@ CauseCounts = _counts(
 ComparedCounts = _counts(
     {name: f"Of these: {meaning}." for name, meaning in CHANGES.items() if name != "unchanged_pass"},
     "FailureReportChanges",
-    "tests that failed here or in the base, by what became of them",
+    "tests that failed here or in the base, or have no result here, by what became of them",
 )
 
 
@@ -130,7 +130,8 @@ class ReportComparison(ResponseSchema):
         required=True,
         attribute="changes",
         metadata={
-            "description": "The number of tests of each change, of those that failed in this run or in the base."
+            "description": "The number of tests of each change, of those that failed in this run or in the base, and "
+            "of those of the run's set that have no result."
         },
     )
     uncertain_count = Count(

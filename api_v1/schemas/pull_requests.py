@@ -298,7 +298,10 @@ class PullRequest(ResponseSchema):
     head = fields.Nested(
         RunReference,
         required=True,
-        metadata={"description": "The newest run of the pull request; its commit is the head, which is judged."},
+        metadata={
+            "description": "The newest run of the head, the commit that is judged: that of the newest run of the pull "
+            "request. A run that somebody asked for does not count there if its commit already had one."
+        },
     )
     platforms = fields.List(
         fields.Nested(PullRequestPlatform), required=True, metadata={"description": "What each platform says."}

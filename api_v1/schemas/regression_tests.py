@@ -176,7 +176,7 @@ class PlatformHealth(FlakeFields):
         allow_none=True,
         metadata={
             "description": "The first run after last_good in which it failed, or the first one considered where it "
-            "passed in none; null while it passes."
+            "passed in none; null while it passes, and where it has no result."
         },
     )
     transition_count = Count(required=True, metadata={"description": "How often its verdict changed."})

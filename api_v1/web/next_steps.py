@@ -83,7 +83,7 @@ def _incomplete(_: PullRequest, platform: Platform) -> Iterator[Step]:
     what = 'send {"failed_only": true} to retry the missing and failing tests of' if ended else "retry"
     yield from _retry(f"Complete the picture: {what}", platform, _FAILED_ONLY if ended else None)
     if platform.run_id is not None:
-        yield _step(f"See where run {platform.run_id} ended.", f"/runs/{platform.run_id}/logs?tail=100")
+        yield _step(f"See where run {platform.run_id} ended.", f"/runs/{platform.run_id}/logs?tail=50")
 
 
 def _unknown(pull_request: PullRequest, platform: Platform) -> Iterator[Step]:

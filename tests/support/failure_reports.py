@@ -149,12 +149,12 @@ class ReportJudge(Judge):
         return {"total": sum(found.values())} | {state: found[state] for state in states}
 
     def changes(self) -> Counter[str]:
-        """What became of the tests that failed in the run or in its base."""
-        base = self.base(self.run)
+        """What became of the tests that failed in the run or in its base, or lack a result in the run."""
+        base, members = self.base(self.run), {test.id for test in self.scenario.members(self.run)}
         found: Counter[str] = Counter()
         for test in {test.id for one in (self.run, base) if one for test in self.scenario.members(one)}:
             here, there = (self.judged[one.id].get(test, []) if one else [] for one in (self.run, base))
-            if any(readings and not readings[0].passed for readings in (here, there)):
+            if any(readings and not readings[0].passed for readings in (here, there)) or (test in members and not here):
                 found[triage_scenarios.change(here[0] if here else None, there[0] if there else None)] += 1
         return found
 

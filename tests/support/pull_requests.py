@@ -176,8 +176,11 @@ class Judge:
         self.judged = {run.id: triage_scenarios.judged(self.scenario, run) for run in self.scenario.runs}
 
     def commits(self) -> list[str]:
-        """The commits, that of the newest run first."""
-        return list(dict.fromkeys(run.sha for run in reversed(self.runs())))
+        """The commits, the head first: a run that somebody asked for counts only if the commit had none before."""
+        placed = [run for run in self.runs() if not run.authored and not run.owned]
+        first = {run.sha: run for run in reversed(self.runs())}
+        runs = sorted({run.id: run for run in (*placed, *first.values())}.values(), key=lambda run: run.id)
+        return list(dict.fromkeys(run.sha for run in reversed(runs)))
 
     def runs(self) -> list[Run]:
         """The runs of the pull request in the main repository, the oldest first."""

@@ -137,9 +137,13 @@ def check_numbers(
     for change in ("broken_here", "fixed_here", "failing_identically", "failing_differently", "baseline_changed"):
         assert told["counts"][change] == comparison["counts"][change]
     assert told["failed_on_older_master_count"] == comparison["failed_on_older_master_count"]
+    lacking = [row for row in compared if row["status"] in ("skipped", "not_started", "running")]
     failed = [row for row in compared if has_failed(row, "status") or has_failed(row, "base_status")]
-    assert told["uncertain_count"] == sum(not row["certain"] for row in failed)
-    assert sum(told["counts"].values()) == len(failed)
+    counted = failed + [row for row in lacking if row not in failed]
+    assert told["uncertain_count"] == sum(not row["certain"] for row in counted)
+    assert sum(told["counts"].values()) == len(counted)
+    if all(row["status"] is not None for row in compared):
+        assert told["counts"]["not_run"] == comparison["counts"]["not_run"]
 
 
 def has_failed(row: dict[str, Any], status: str) -> bool:

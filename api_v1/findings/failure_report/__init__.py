@@ -6,6 +6,7 @@ report").
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ TESTS = 100
 #: Bytes of an answer that a failing test takes at least, so that more than fit are not read.
 LEAST_BYTES = 500
 
-#: What may have become of a test that failed in the run or in its base.
+#: What may have become of a test that did not pass in the run, or failed in its base.
 COMPARED = tuple(change for change in Change if change is not Change.UNCHANGED_PASS)
 
 #: The states of the tests of a run.
@@ -125,7 +126,8 @@ class Report:
     Attributes:
         verdict: by the rules of pull requests; `because` says what it rests on.
         counts: the tests of the run's set by state, and `total`.
-        changes: the number of tests of each change since the base, of those that failed in one of both runs.
+        changes: the number of tests of each change since the base, of those that failed in one of both runs or have no
+            result in this one.
         causes: the number of failing tests of each cause.
         tests: failing tests, the worst first, of `failing`.
         infrastructure_error: the one with which the run ended, if any.
@@ -202,11 +204,13 @@ class _Known:
     past: Past
     picture: Picture
 
-    @property
-    def failed_in_either(self) -> set[int]:
-        """The tests that failed in the run or in its base."""
-        both = (self.comparison.here, self.comparison.there)
-        return {test for of_run in both for test, one in of_run.items() if one.has_result and not one.passed}
+    @functools.cached_property
+    def not_passed(self) -> set[int]:
+        """The tests that failed in the run or in its base, and those of the run's set without a result."""
+        here, there = self.comparison.here, self.comparison.there
+        return {test for test, one in here.items() if not (one.has_result and one.passed)} | {
+            test for test, one in there.items() if one.has_result and not one.passed
+        }
 
     def worst(self) -> list[Failing]:
         """Return the failing tests, the worst first: by cause, then by code."""
@@ -314,8 +318,8 @@ def _report(
         status_reason=run.status_reason,
         counts={"total": picture.total, **{state: states[state] for state in STATES}},
         base=whole.base,
-        changes=_counted(whole.changes[test] for test in known.failed_in_either),
-        uncertain=len(whole.uncertain & known.failed_in_either),
+        changes=_counted(whole.changes[test] for test in known.not_passed),
+        uncertain=len(whole.uncertain & known.not_passed),
         on_older_master=len(whole.older),
         causes={cause.value: picture.causes[cause] for cause in Cause},
         tests=[_failing_test(known, one, definitions.get(one.regression_id), found) for one in shown],

@@ -155,7 +155,7 @@ class _Chosen:
 
 
 def _commits(runs: Sequence[Run]) -> _Chosen:
-    """Return the runs of the newest commits, that of the newest run first.
+    """Return the runs of the newest commits, the head first.
 
     Args:
         runs: the newest first.
@@ -165,7 +165,7 @@ def _commits(runs: Sequence[Run]) -> _Chosen:
     for run in runs:
         commit = _in_full(run.commit, full)
         by_commit[commit.lower()].append(replace(run, commit=commit))
-    commits = list(by_commit.values())
+    commits = sorted(by_commit.values(), key=_place, reverse=True)
     looked_at = commits[: 1 + EARLIER]
     kept: list[list[Run]] = []
     cut: set[tuple[int, str]] = set()
@@ -173,11 +173,19 @@ def _commits(runs: Sequence[Run]) -> _Chosen:
         limit = EARLIER_RUNS if index else HEAD_RUNS
         of_platform = {platform: [run for run in of_commit if run.platform == platform] for platform in PLATFORMS}
         # Of a commit at the end of what was read there may be more.
-        is_last = len(runs) == RUNS and index == len(commits) - 1
+        is_last = len(runs) == RUNS and of_commit[-1].run_id == runs[-1].run_id
         cut |= {(index, platform) for platform, found in of_platform.items() if len(found) > limit or is_last}
         chosen = {run.run_id for found in of_platform.values() for run in found[:limit]}
         kept.append([run for run in of_commit if run.run_id in chosen])
     return _Chosen(kept, cut, len(commits) > len(looked_at) or len(runs) == RUNS)
+
+
+def _place(of_commit: Sequence[Run]) -> int:
+    """Return the run that gives a commit its place: the newest that the platform started, else the first.
+
+    Who asks for a run of an earlier commit, or retries one, does not make it the head again.
+    """
+    return max((run.run_id for run in of_commit if run.by_platform), default=of_commit[-1].run_id)
 
 
 def _in_full(commit: str, full: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api_v1.database import platform
-from api_v1.database.tables import now
+from api_v1.database.tables import RunCreation, now
 from api_v1.errors import NotFound
 from api_v1.findings.pull_requests import sentences
 from api_v1.findings.pull_requests.pictures import Picture
@@ -150,6 +150,44 @@ def test_an_abbreviated_commit_is_the_one_that_it_stands_for(story: Story) -> No
     assert (found.verdict, found.head.commit) == ("green", HEAD)
     assert [(one.failed_run_id, one.passed_run_id) for one in found.flipped] == [(failed, passed)]
     assert found.earlier_commits == []
+
+
+@on_one_database
+@pytest.mark.parametrize("by", ["custom page", "API"])
+def test_a_run_of_an_earlier_commit_does_not_make_it_the_head(story: Story, by: str) -> None:
+    story.masters()
+    for host in ("linux", "windows"):
+        story.run(host, commit=EARLIER)
+        story.run(host, failing={0: "here"})
+    user = factories.user(story.session)
+    run_id = story.run(commit=EARLIER, author=user if by == "custom page" else None)
+    if by == "API":
+        story.session.get_one(RunCreation, run_id).user_id = user.id
+        story.session.commit()
+    found = read(story.session)
+    assert (found.verdict, found.head.commit) == ("broken_here", HEAD)
+    assert [(one.run.commit, one.run.run_id) for one in found.earlier_commits] == [(EARLIER, run_id)]
+
+
+@on_one_database
+def test_a_push_of_an_earlier_commit_makes_it_the_head(story: Story) -> None:
+    story.masters()
+    story.run(commit=EARLIER)
+    story.run(failing={0: "here"})
+    for host in ("linux", "windows"):
+        story.run(host, commit=EARLIER)
+    found = read(story.session)
+    assert (found.verdict, found.head.commit) == ("green", EARLIER)
+
+
+@on_one_database
+def test_the_first_run_of_a_commit_makes_it_the_head_whoever_asked_for_it(story: Story) -> None:
+    story.masters()
+    story.run(failing={0: "here"}, commit=EARLIER)
+    for host in ("linux", "windows"):
+        story.run(host, author=factories.user(story.session))
+    found = read(story.session)
+    assert (found.verdict, found.head.commit) == ("green", HEAD)
 
 
 @on_one_database

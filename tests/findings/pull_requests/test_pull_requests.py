@@ -375,7 +375,7 @@ STEPS = {
     "infrastructure": ["/retry", "/infrastructure-errors"],
     "canceled": ["/retry", "https://github.com/CCExtractor/ccextractor/pull/5"],
     "nothing_to_test": ["https://github.com/CCExtractor/ccextractor/pull/5"],
-    "incomplete": ["/retry", "/logs?tail=100"],
+    "incomplete": ["/retry", "/logs?tail=50"],
 }
 
 
