@@ -272,7 +272,7 @@ class TestLinks(ResponseSchema):
 
     result = _link("Its result in this run; null if its sample is gone")
     diff = _link("The whole difference of the output; null without one")
-    health = _link("How it fares over time; null if the test is gone")
+    health = _link("How it fares over time on the run's platform; null if the test is gone")
 
 
 class ReportedTest(FlakeFields):
@@ -389,7 +389,7 @@ class ReportLinks(ResponseSchema):
     run = _link("The run; null without room")
     comparison = _link("Each test compared with master; null without room")
     errors = _link("Every error of the run; null without room")
-    logs = _link("The run's log, which needs system:read; null without room")
+    logs = _link("The end of the run's log, which needs system:read; null without room")
     pull_request = _link("What all runs of the pull request say; null for a run of a commit, and without room")
 
 

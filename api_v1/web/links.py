@@ -93,12 +93,13 @@ def of_reported_test(test: ReportedTest) -> dict[str, str | None]:
     """Return the URLs of a test of a report in this API; None where there is nothing."""
     root = api_root()
     result = None if test.sample_id is None else f"{root}/runs/{test.run_id}/samples/{test.sample_id}"
+    health = f"{root}/regression-tests/{test.regression_id}/health?platform={test.platform}"
     query = f"?regression_id={test.regression_id}"
     output = None if test.output is None or test.output.is_missing else test.output
     return {
         "result": None if result is None else f"{result}{query}",
         "diff": f"{result}/diff{query}&output_id={output.output_id}" if result and output else None,
-        "health": None if test.command is None else f"{root}/regression-tests/{test.regression_id}/health",
+        "health": None if test.command is None else health,
     }
 
 
@@ -109,8 +110,8 @@ def of_report(report: Report) -> dict[str, str | None]:
     of_pull_request = None
     if run.pull_request is not None and run.repository is not None:
         of_pull_request = f"{api_root()}/pull-requests/{run.pull_request}?repository={run.repository}"
-    parts = {name: f"{of_run}/{name}" for name in ("comparison", "errors", "logs")}
-    return {"run": of_run, **parts, "pull_request": of_pull_request}
+    parts = {name: f"{of_run}/{name}" for name in ("comparison", "errors")}
+    return {"run": of_run, **parts, "logs": f"{of_run}/logs?tail=50", "pull_request": of_pull_request}
 
 
 def of_run(run: Run) -> dict[str, str]:

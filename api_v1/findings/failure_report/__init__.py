@@ -99,6 +99,7 @@ class FailingTest:
     """
 
     run_id: int
+    platform: str
     regression_id: int
     sample_id: int | None
     command: str | None
@@ -346,6 +347,7 @@ def _failing_test(known: _Known, failing: Failing, definition: Definition | None
     older = failing.older_master
     return FailingTest(
         run_id=failing.attempt.run.run_id,
+        platform=failing.platform,
         regression_id=test,
         sample_id=None if definition is None else definition.sample_id,
         command=None if definition is None else definition.command,
