@@ -37,8 +37,8 @@ class Kind(StrEnum):
 #: Pull requests of a cluster that are named.
 NAMED = 5
 
-#: Pull requests are numbered by repository; the row of a fork times this, and a number make one value.
-_PER_FORK = 2**32
+#: Pull requests are numbered by repository: the number times this, and the row of the fork make one value.
+_FORKS_OF_NUMBER = 2**32
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ def page(
     """
     context = bases.context(session, main_repository, *([] if repository is None else [repository]))
     asked: dict[str, Any] = {"forks": context.main_forks, "after": created_after, "before": created_before}
+    asked["main_fork"] = min(context.main_forks, default=0)
     if platform is not None:
         asked["platform"] = getattr(TestPlatform, platform)
     if repository is not None:
@@ -119,18 +120,18 @@ def page(
 def _named_pull_requests(session: DbSession, rows: Sequence[Any]) -> list[list[PullRequestReference]]:
     """Return the pull requests that are named of each cluster."""
     keys = [_newest(row.pull_request_keys) for row in rows]
-    forks = sorted({fork for of_row in keys for fork, _ in of_row})
+    forks = sorted({fork for of_row in keys for _, fork in of_row})
     urls = {row.id: row.github for row in session.execute(_FORKS, {"forks": forks})} if forks else {}
-    return [[PullRequestReference(number, repository_name(urls.get(fork))) for fork, number in of] for of in keys]
+    return [[PullRequestReference(number, repository_name(urls.get(fork))) for number, fork in of] for of in keys]
 
 
 def _newest(keys: str | None) -> list[tuple[int, int]]:
-    """Return the fork and the number of those of some pull requests that are named.
+    """Return the number and the fork of those of some pull requests that are named.
 
     Where MySQL cut the list, the last number in it has lost digits, and is less than those that are named.
     """
     found = sorted((int(key) for key in (keys or "").split(",") if key), reverse=True)
-    return [divmod(key, _PER_FORK) for key in found[:NAMED]]
+    return [divmod(key, _FORKS_OF_NUMBER) for key in found[:NAMED]]
 
 
 def _clusters(source: Sources, of_platform: bool, of_repository: bool, of_test: bool) -> PagedQuery:
@@ -160,7 +161,11 @@ def _clusters(source: Sources, of_platform: bool, of_repository: bool, of_test: 
 def _runs(source: Sources, of_platform: bool, of_repository: bool) -> sa.CTE:
     """Select the runs of the period: test_id, commit_key, pull_request (NULL for one of a commit), on_master."""
     state = source.state
-    pull_request = sa.case((state.of_pull_request, state.fork_id * sa.literal(_PER_FORK, sa.BigInteger) + Test.pr_nr))
+    # The main repository may have two fork rows, and each pull request counts once.
+    is_main = state.fork_id.in_(sa.bindparam("forks", expanding=True, type_=sa.Integer))
+    fork = sa.case((is_main, sa.bindparam("main_fork", type_=sa.Integer)), else_=state.fork_id)
+    key = sa.cast(Test.pr_nr, sa.BigInteger) * sa.literal(_FORKS_OF_NUMBER, sa.BigInteger) + fork
+    pull_request = sa.case((state.of_pull_request, key))
     runs = sa.select(
         state.test_id,
         state.commit_key,

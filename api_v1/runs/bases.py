@@ -449,7 +449,7 @@ def _named(source: Sources) -> sa.Select[Any]:
 
 
 def _what_was_asked(run: Run, asked: str) -> str:
-    if asked == str(run.run_id):
+    if _RUN_ID.fullmatch(asked) and int(asked) == run.run_id:
         return "The run that was asked for"
     return f"The newest {'complete ' if run.is_complete else ''}run of commit {asked} on {run.platform}"
 

@@ -32,7 +32,7 @@ from api_v1.verdicts.run_sets import in_a_category
 from api_v1.verdicts.stored import OwnFailures, Sources, of_result
 
 #: Runs of the main repository among which the one is looked for whose outputs a worker was sent as baselines.
-ROLLING = 3
+ROLLING = 6
 
 #: The states of a run that completed.
 COMPLETED = tuple(status.value for status in (RunStatus.PASS, RunStatus.FAIL, RunStatus.ERROR, RunStatus.INCOMPLETE))

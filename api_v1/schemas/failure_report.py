@@ -320,8 +320,9 @@ class ReportedTest(FlakeFields):
         allow_none=True,
         metadata={
             "description": "The last run before the present streak of failures, in which it passed: of master where it "
-            "fails in the base as well, else of the same pull request or branch, or the base. Null where none of "
-            "master's last 50 runs, and of the 30 runs of the pull request or branch up to this one, is it."
+            "fails in the base as well and the change cannot have brought that, else of the same pull request or "
+            "branch, or the base. Null where none of master's last 50 runs, and of the 30 runs of the pull request or "
+            "branch up to this one, is it."
         },
     )
     first_failure = fields.Nested(

@@ -26,7 +26,7 @@ from api_v1.web.validation import RequestSchema, UtcDateTime, choice
 VERDICTS = {
     "broken_here": "a test passed on master and fails here",
     "build_failed": "the commit could not be built, or there is no build of it",
-    "running": "a run is queued or running",
+    "running": "a run is queued or running, and not stalled",
     "infrastructure": "queue, machine or storage failed",
     "canceled": "a run was canceled deliberately, and has not all results",
     "nothing_to_test": "the change touches nothing that is built",
@@ -38,13 +38,15 @@ VERDICTS = {
 }
 
 CAUSES = {
-    "broken_here": "it passed in the base, certainly, and in none of the runs of master before it did it fail alike",
+    "broken_here": "it passed in the base, certainly, failed alike in none of the runs of master before that, and "
+    "passed in no other run of this commit",
     "unknown": "there is no base or no result in it, it failed there with another result, the expectation changed, it "
-    "failed alike on an older master (the branch may be behind), it passed in another run of this commit, or it is not "
-    "certain what became of it",
+    "failed alike on an older master (the branch may be behind), it passed in another run of this commit, the change "
+    "may have brought the failure to master, or it is not certain what became of it",
     "flaky": "it is not known to fail on master in this way, but flips in at least every tenth pair of results of one "
     "commit, not only in runs of this pull request",
-    "known_failure": "it failed in the base with the same observed result, certainly",
+    "known_failure": "it failed in the base with the same observed result, certainly, and the change cannot have "
+    "brought that to master",
 }
 
 
@@ -141,7 +143,7 @@ class PullRequestPlatform(ResponseSchema):
     final = fields.Boolean(
         required=True,
         attribute="is_final",
-        metadata={"description": "False while a run on the platform is queued or running."},
+        metadata={"description": "False while a run on the platform is queued or running, and not stalled."},
     )
     because = because()
     complete = fields.Boolean(
@@ -156,7 +158,7 @@ class PullRequestPlatform(ResponseSchema):
         required=True,
         metadata={"description": "The newest runs, newest first, up to 5."},
     )
-    run_count = Count(required=True, metadata={"description": "How many runs of the head there are."})
+    run_count = Count(required=True, metadata={"description": "How many runs of the head were looked at."})
     base = fields.Nested(
         RunReference,
         required=True,
@@ -204,8 +206,9 @@ class PullRequestTest(FlakeFields):
         FirstFailure,
         required=True,
         metadata={
-            "description": "The first run of the present streak of failures: of master, if it fails there as well, "
-            "among the 21 newest runs; else of the pull request, among its head and 5 earlier commits."
+            "description": "The first run of the present streak of failures: of master, if it fails there as well and "
+            "the change cannot have brought that, among the 21 newest runs; else of the pull request, among its head "
+            "and 5 earlier commits."
         },
     )
     url = fields.Function(
@@ -292,7 +295,9 @@ class PullRequest(ResponseSchema):
     final = fields.Boolean(
         required=True,
         attribute="is_final",
-        metadata={"description": "False while a run of the head is queued or running, also on another platform."},
+        metadata={
+            "description": "False while a run of the head is queued or running, and not stalled, on any platform."
+        },
     )
     because = because()
     head = fields.Nested(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from api_v1.findings.pull_requests.verdicts import Cause, Verdict
-from api_v1.verdicts.rule import FINISHED
+from api_v1.runs.commits import FULL
+from api_v1.verdicts.rule import FINISHED, RunStatus
 from api_v1.web.absolute_urls import api_root
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _running(_: PullRequest, platform: Platform) -> Iterator[Step]:
 
 
 def _infrastructure(_: PullRequest, platform: Platform) -> Iterator[Step]:
-    yield from _retry("It is not the change: retry", platform)
+    yield from _retry("Retry" if platform.counts["failed"] else "No test failed, the machine did: retry", platform)
     yield _step("See what failed.", f"/runs/{platform.run_id}/infrastructure-errors")
 
 
@@ -78,12 +79,25 @@ def _nothing(pull_request: PullRequest, _: Platform) -> Iterator[Step]:
     yield from _on_github("There is nothing to test; review the change.", pull_request)
 
 
-def _incomplete(_: PullRequest, platform: Platform) -> Iterator[Step]:
-    ended = any(run.run_id == platform.run_id and run.status in FINISHED for run in platform.runs)
+def _incomplete(pull_request: PullRequest, platform: Platform) -> Iterator[Step]:
+    status = next((run.status for run in platform.runs if run.run_id == platform.run_id), None)
+    if status == RunStatus.PASS:
+        yield from _whole_run(pull_request, platform)
+        return
+    ended = status in FINISHED
     what = 'send {"failed_only": true} to retry the missing and failing tests of' if ended else "retry"
     yield from _retry(f"Complete the picture: {what}", platform, _FAILED_ONLY if ended else None)
     if platform.run_id is not None:
         yield _step(f"See where run {platform.run_id} ended.", f"/runs/{platform.run_id}/logs?tail=50")
+
+
+def _whole_run(pull_request: PullRequest, platform: Platform) -> Iterator[Step]:
+    """Ask for the tests that are in no run: no run of them has to be repeated."""
+    commit, absent = pull_request.head.commit_sha or "", platform.counts["without_result"]
+    if absent and len(commit) == FULL:
+        of = {"repository": pull_request.repository, "pull_request": pull_request.number}
+        body = {**of, "commit_sha": commit, "platform": platform.platform}
+        yield _step(f"Tests that no run has: {absent}. Start a run of all tests.", "/runs", "POST", body)
 
 
 def _unknown(pull_request: PullRequest, platform: Platform) -> Iterator[Step]:

@@ -47,7 +47,13 @@ STORY = {
         "linux: Tests that passed on master and fail here: 2 of 22.",
         "Read why run 59 failed",
     ),
-    1735: Told("infrastructure", ("infrastructure", "green"), {}, "VM creation failed", "It is not the change: retry"),
+    1735: Told(
+        "infrastructure",
+        ("infrastructure", "green"),
+        {},
+        "VM creation failed",
+        "No test failed, the machine did: retry",
+    ),
     1736: Told(
         "flaky",
         ("flaky", "green"),

@@ -78,8 +78,9 @@ def expected(scenario: Scenario, runs: list[Run]) -> list[tuple[Any, ...]]:
             groups[key].append(run)
     found = []
     for key, members in groups.items():
-        pull_requests = {(run.fork, run.pull_request) for run in members if run.pull_request}
-        named = [number for _, number in sorted(pull_requests, reverse=True)[: clusters.NAMED]]
+        forks = {fork: min(MAIN_FORKS) if fork in MAIN_FORKS else fork for fork in {run.fork for run in members}}
+        pull_requests = {(run.pull_request, forks[run.fork]) for run in members if run.pull_request}
+        named = [number for number, _ in sorted(pull_requests, reverse=True)[: clusters.NAMED]]
         on_master = any(
             run.fork in MAIN_FORKS and run.branch == "master" and not (run.pull_request or run.owned or run.authored)
             for run in members
@@ -147,6 +148,24 @@ def test_one_failure_in_many_pull_requests_is_one_cluster(api: Api) -> None:
         "commit_count": 4,
         "on_master": False,
     }
+
+
+def test_a_pull_request_counts_once_and_the_highest_numbers_come_first(api: Api) -> None:
+    """The main repository may have two fork rows, with and without .git."""
+    other = "https://github.com/other/ccextractor.git"
+    with api.rows() as session:
+        test = factories.regression_test(session)
+        for github, number in ((factories.MAIN_FORK, 5), (factories.MAIN_FORK.removesuffix(".git"), 5), (other, 3)):
+            run = factories.run(
+                session, *DONE, tests=[test], pull_request=number, github=github, created_at=now() - timedelta(days=1)
+            )
+            factories.result(session, run, test, exit_code=1)
+    [cluster] = get(api)["data"]
+    assert cluster["pull_request_count"] == 2
+    assert cluster["newest_pull_requests"] == [
+        {"number": 5, "repository": MAIN_REPOSITORY},
+        {"number": 3, "repository": "other/ccextractor"},
+    ]
 
 
 def test_of_many_pull_requests_the_newest_are_named(api: Api) -> None:

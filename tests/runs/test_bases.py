@@ -181,6 +181,7 @@ def test_what_a_base_lacks_is_said(kind: str, session: DbSession) -> None:
     subject = bases.subject(session, here.id, main_repository=MAIN_REPOSITORY)
     base = bases.choose(session, subject, str(other.id))
     assert base.reason == f"The run that was asked for; {text}"
+    assert bases.choose(session, subject, f"{other.id:07}") == base
 
 
 def test_reasons(session: DbSession) -> None:

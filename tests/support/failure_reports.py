@@ -115,7 +115,7 @@ class ReportJudge(Judge):
             older=older,
             passed_in=passed,
             last_pass=self.last_pass(test, on_master=on_master),
-            first_failure=(self.first_failure(test, run, runs), on_master),
+            first_failure=(self.first_failure(test, run, runs), on_master or self.is_of_master),
             output=self.output(test),
         )
 

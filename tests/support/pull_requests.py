@@ -275,18 +275,31 @@ class Judge:
         return "unknown"
 
     def failed_first(self, test: int, run: Run, runs: Sequence[Run]) -> bool:
-        """Whether a test failed in an earlier run of the commit while it did not fail on master.
+        """Whether the change may have brought a failure to master.
+
+        A test failed in an earlier run of the commit while it did not fail on master, or in an earlier run of the pull
+        request without a pass since; or the commit was run before master began to fail, and did not pass then.
 
         Args:
             runs: those of the commit that have a result of the test.
         """
-        for other in runs:
+        changes = [
+            one for one in self.runs() if one.host == run.host and one.id < run.id and test in self.judged[one.id]
+        ]
+        passes = [one.id for one in changes if not self.failed(one, test)] if run.pull_request else [10**9]
+        for other in changes:
             base = self.base(other)
-            if other.id < run.id and base is not None and self.failed(other, test):
-                on_master = test in self.judged[base.id] and self.failed(base, test)
-                if not on_master:
-                    return True
-        return False
+            on_master = base is not None and test in self.judged[base.id] and self.failed(base, test)
+            counts = other.sha == run.sha or other.id > max(passes, default=0)
+            if self.failed(other, test) and not on_master and counts:
+                return True
+        began = 0
+        for master in triage_scenarios.masters_before(self.scenario, run.id, run.host)[:21]:
+            if test not in self.judged[master.id] or not self.failed(master, test):
+                break
+            began = master.id
+        older = [one for one in self.runs() if (one.host, one.sha) == (run.host, run.sha) and one.id < began]
+        return bool(older) and not any(test in self.judged[one.id] and not self.failed(one, test) for one in older)
 
     def own_commits(self) -> set[str]:
         """The commits of runs of a pull request with this number, in any repository."""

@@ -144,12 +144,12 @@ _BLANK_LINES = re.compile(r"(?:[^\S\n]{0,30}\n)*")
 
 
 def _divided(text: str, found: Iterable[_Found]) -> Captions:
-    """Divide a text into the sources of captions and the gaps between them."""
+    """Divide a text into the sources of captions and the gaps between them; what is behind too many is not read."""
     cues: list[Cue] = []
     sources: list[Source] = []
     gaps: list[str] = []
     after = 0
-    for cue, begin, end, places in found:
+    for cue, begin, end, places in islice(found, MAX_CUES + 1):
         cues.append(cue)
         gaps.append(text[after:begin])
         blank = _BLANK_LINES.match(text, end)

@@ -227,7 +227,7 @@ class _Known:
         if passed is not None:
             return End(passed, on_master=False), End(first_here, on_master=False)
         on_master = None if first is not None or before is None else End(before, on_master=True)
-        return on_master, End(first_here, on_master=False)
+        return on_master, End(first_here, on_master=self.past.is_master)
 
     def tests(self, session: DbSession, shown: Sequence[Failing], *, with_sent: bool) -> Tests:
         """Return what is known of some tests, and which ones the run consists of if that is asked for."""
@@ -255,6 +255,7 @@ def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
         flaky,
         passed_elsewhere=_found(before.passed_in, failing),
         broken_elsewhere=_found(before.broken_in, failing),
+        older_elsewhere=_found(before.older_run, failing),
     )
     return _Known(whole, before, picture)
 

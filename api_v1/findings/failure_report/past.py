@@ -5,6 +5,7 @@ One statement reads it, however many runs there are; the rest is worked out here
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
 from api_v1.findings import flakiness
 from api_v1.findings.flakiness import Flakiness, OwnCommits
-from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, select_masters
+from api_v1.runs.bases import MASTER, OLDER, MasterRun, Run, Subject, select_masters
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING
@@ -58,14 +59,17 @@ class Past:
     Attributes:
         masters: complete runs of master before the run, newest first, each with those of the tests that failed in it.
         lineage: runs of the same repository, branch, pull request and platform: the run, those before it and later ones
-            of the pull request or else of its commit; newest first.
+            of the pull request or else of its commit, as far as they have results of the tests, and the first one of
+            its commit; newest first.
         scores: how flaky each test is on the run's platform.
+        is_master: whether the run is one of master that the platform started by itself.
     """
 
     run: Run
     masters: Sequence[MasterRun] = field(default_factory=list)
     lineage: Sequence[LineageRun] = field(default_factory=list)
     scores: Mapping[int, Flakiness] = field(default_factory=dict)
+    is_master: bool = False
 
     def streak_on_master(self, test: int) -> tuple[RunReference | None, RunReference | None]:
         """Return the run before the present streak of failures on master, and the first run of the streak, if any.
@@ -96,27 +100,47 @@ class Past:
         return next((one.run.run_id for one in self._same_commit if one.failed.get(test) is False), None)
 
     def broken_in(self, test: int) -> int | None:
-        """Return the newest earlier run of the commit in which a test failed, and did not in master's run before it."""
-        for one in self._same_commit:
-            if one.run.run_id < self.run.run_id and one.failed.get(test):
-                base = next((master for master in self.masters if master.run.run_id < one.run.run_id), None)
-                if base is not None and test not in base.digests:
-                    return one.run.run_id
+        """Return the newest earlier run in which a test failed, and did not in master's run before it.
+
+        It is of the commit, or of another one of the pull request if the test has not passed since.
+        """
+        has_passed = not self.run.of_pull_request
+        for one in self.lineage:
+            if one.run.run_id >= self.run.run_id or test not in one.failed:
+                continue
+            base = next((master for master in self.masters if master.run.run_id < one.run.run_id), None)
+            if not one.failed[test]:
+                has_passed = True
+            elif (base is None or test not in base.digests) and (one in self._same_commit or not has_passed):
+                return one.run.run_id
         return None
+
+    def older_run(self, test: int) -> int | None:
+        """Return the first run of the commit, if it is older than the present streak of failures on master.
+
+        None if the test passed at the commit before the streak.
+        """
+        failed = itertools.takewhile(lambda master: test in master.digests, self.masters[: 1 + OLDER])
+        began = [master.run.run_id for master in failed][-1:]
+        before = [one for one in self._same_commit if began and one.run.run_id < began[0]]
+        if not before or any(one.failed.get(test) is False for one in before):
+            return None
+        return before[-1].run.run_id
 
 
 def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
     """Return how tests fared; one statement."""
     run, context = subject.run, subject.context
-    is_master = run.by_platform and run.branch == MASTER and run.fork_id in context.main_forks
-    forks = context.main_forks if run.fork_id in context.main_forks else [run.fork_id]
+    is_main = run.fork_id in context.main_forks
+    is_master = is_main and run.by_platform and run.branch == MASTER and not run.of_pull_request
+    forks = context.main_forks if is_main else [run.fork_id]
     asked: dict[str, Any] = {
         **flakiness.parameters(context, tests, [run.platform], OwnCommits(run.pull_request, [run.commit])),
         "platform": getattr(TestPlatform, run.platform),
         "run_id": run.run_id,
         "lineage_forks": [fork for fork in forks if fork is not None],
         "pull_request": run.pull_request or 0,
-        "most": 1 if is_master and not run.of_pull_request else LINEAGE,
+        "most": 1 if is_master else LINEAGE,
         "commit_key": run.commit.lower(),
         "branch_key": run.branch_key,
         "of_pull_request": run.of_pull_request,
@@ -132,7 +156,7 @@ def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
             of_scores.append((score[0], test, *score[1:]))
         elif of_lineage:
             lineage.setdefault(run_id, RunReference(run_id, commit, created_at))
-            if verdict != OUTSIDE:
+            if test is not None and verdict != OUTSIDE:
                 failed[run_id][test] = verdict in FAILING
         else:
             masters.setdefault(run_id, RunReference(run_id, commit, created_at))
@@ -143,6 +167,7 @@ def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:
         [MasterRun(one, digests[one.run_id]) for one in masters.values()],
         [LineageRun(one, failed[one.run_id]) for one in lineage.values()],
         {test: score for (_, test), score in flakiness.scores(of_scores, tests, [run.platform]).items()},
+        is_master,
     )
 
 
@@ -154,13 +179,14 @@ def _results(source: Sources) -> sa.Select[Any]:
 
     Returns:
         Rows of of_lineage, test_id, commit, created_at, regression_id, verdict (None for a pass), observed. A run of
-        master in which none of them failed has a row without a test. Those of `flakiness.select_scores` have
-        regression_id, and their other columns after these; what a row has not is NULL.
+        master in which none of them failed has a row without a test, and so has the first run of the commit. Those of
+        `flakiness.select_scores` have regression_id, and their other columns after these; what a row has not is NULL.
     """
     score = flakiness.select_scores(source, 1).subquery("score").c
     own = [column for column in score if column is not score.regression_id]
     none = [sa.type_coerce(sa.null(), column.type).label(column.name) for column in own]
-    runs = [part.add_columns(*none) for part in (_on_master(source.completed), _in_lineage(source))]
+    parts = (_on_master(source.completed), _in_lineage(source), _first_of_commit(source))
+    runs = [part.add_columns(*none) for part in parts]
     null = sa.null()
     scores = sa.select(null, null, null, null, score.regression_id, null, null, *own)
     found = sa.union_all(*runs, scores).subquery("found")
@@ -178,10 +204,8 @@ def _on_master(source: Sources) -> sa.Select[Any]:
     )
 
 
-def _in_lineage(source: Sources) -> sa.Select[Any]:
-    state, failure, result = source.state, source.own_failures, TestResult
-    # Each result is then found by its key; with a list of tests all results of each run would be read.
-    test = sa.orm.aliased(RegressionTest)
+def _lineage(state: Any) -> sa.Select[Any]:
+    """Select the runs of the same repository, branch, pull request and platform."""
     same = [
         Test.platform == sa.bindparam("platform"),
         state.branch_key == sql.binary_parameter("branch_key"),
@@ -189,7 +213,23 @@ def _in_lineage(source: Sources) -> sa.Select[Any]:
         state.fork_id.in_(sa.bindparam("lineage_forks", expanding=True, type_=sa.Integer)),
         sa.case((state.of_pull_request, Test.pr_nr), else_=0) == sa.bindparam("pull_request"),
     ]
-    of_lineage = sa.select(*_reference(state)).join(Test, Test.id == state.test_id).where(*same)
+    return sa.select(*_reference(state)).join(Test, Test.id == state.test_id).where(*same)
+
+
+def _first_of_commit(source: Sources) -> sa.Select[Any]:
+    state = source.state
+    is_not_later = state.test_id <= sa.bindparam("run_id", type_=sa.Integer)
+    runs = _lineage(state).where(state.commit_key == sa.bindparam("commit_key"), is_not_later)
+    first = runs.order_by(state.test_id).limit(1).subquery("first").c
+    nothing = [sa.null().label(name) for name in ("regression_id", "verdict", "observed")]
+    return sa.select(sa.literal(value=True).label("of_lineage"), *first, *nothing)
+
+
+def _in_lineage(source: Sources) -> sa.Select[Any]:
+    state, failure, result = source.state, source.own_failures, TestResult
+    # Each result is then found by its key; with a list of tests all results of each run would be read.
+    test = sa.orm.aliased(RegressionTest)
+    of_lineage = _lineage(state)
     this = sa.bindparam("run_id", type_=sa.Integer)
     before = (
         of_lineage.where(state.test_id <= this)

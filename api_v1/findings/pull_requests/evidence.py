@@ -279,9 +279,11 @@ def _evidence(
 
     def picture(index: int, platform: str) -> Picture:
         tests = besides[index, platform]
+        others = [one for key, group in groups.items() if key[1] == platform and key[0] != index for one in group]
         if tests is not None:
             tests = [test for test in tests if test in definitions and definitions[test].is_active]
-        return Picture(platform, groups[index, platform], flaky[platform], tests, (index, platform) in chosen.cut)
+        is_cut = (index, platform) in chosen.cut
+        return Picture(platform, groups[index, platform], flaky[platform], tests, is_cut, others)
 
     commits = [
         Commit(runs, [picture(index, platform) for platform in PLATFORMS]) for index, runs in enumerate(chosen.commits)

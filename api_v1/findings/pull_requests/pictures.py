@@ -6,6 +6,7 @@ The newest result of each test counts. So a retry of some tests completes a run,
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -72,7 +73,10 @@ class Failing:
     Attributes:
         attempt: the run that has the result.
         passed_in: the id of the newest run of the commit in which it passed.
-        broken_in: the id of the newest other run of the commit in which it failed, and did not in master's run before.
+        broken_in: the id of the newest earlier run of the change in which it failed, and did not in master's run before
+            that.
+        older_run: the id of the first run of the commit, if that is older than the present failures on master, and it
+            is not known that the test passed at the commit before these.
     """
 
     platform: str
@@ -81,6 +85,7 @@ class Failing:
     attempt: Attempt
     passed_in: int | None
     broken_in: int | None
+    older_run: int | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -104,8 +109,8 @@ class Failing:
 
     @property
     def began_on_master(self) -> bool:
-        """Whether it fails in the base as well, and did not fail at the commit before."""
-        return self.change in FAILING_IN_BOTH and self.broken_in is None
+        """Whether it fails in the base as well, and that cannot have come with the change itself."""
+        return self.change in FAILING_IN_BOTH and self.broken_in is None and self.older_run is None
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,9 @@ class Picture:
         besides: the tests that belong to the picture without being in the set of a run, because somebody chose the sets
             of all of them; None where they are not known.
         is_cut: whether there are older runs of the commit than these.
+        of_other_commits: the runs of the change's other commits on the platform, the newest first.
         passed_elsewhere: the newest run of the commit besides these in which each test passed, if any.
-        broken_elsewhere: likewise, the newest one in which it failed, and did not in master's run before.
+        broken_elsewhere, older_elsewhere: `Failing.broken_in` and `older_run` of each test by runs besides these.
     """
 
     platform: str
@@ -138,8 +144,10 @@ class Picture:
     flaky: Collection[int] = ()
     besides: Collection[int] | None = ()
     is_cut: bool = False
+    of_other_commits: Sequence[Attempt] = ()
     passed_elsewhere: Mapping[int, int] = field(default_factory=dict)
     broken_elsewhere: Mapping[int, int] = field(default_factory=dict)
+    older_elsewhere: Mapping[int, int] = field(default_factory=dict)
 
     @functools.cached_property
     def newest(self) -> Mapping[int, Attempt]:
@@ -158,17 +166,17 @@ class Picture:
     def _failing(self, test: int, attempt: Attempt) -> Failing:
         passed = self._last(test, passed=True)
         passed_in = self.passed_elsewhere.get(test) if passed is None else passed.run_id
-        broken_in = self._broken_in(test, attempt)
+        broken_in, older_run = self._broken_in(test, attempt), self._older_run(test, attempt)
         comparison = attempt.comparison
         evidence = Evidence(
             comparison.changes[test],
             certain=comparison.is_certain(test),
             failed_on_older_master=test in comparison.older,
             passed_too=passed_in is not None,
-            failed_first=broken_in is not None,
+            failed_first=broken_in is not None or older_run is not None,
             is_flaky=test in self.flaky,
         )
-        return Failing(self.platform, test, verdicts.cause(evidence), attempt, passed_in, broken_in)
+        return Failing(self.platform, test, verdicts.cause(evidence), attempt, passed_in, broken_in, older_run)
 
     def _last(self, test: int, *, passed: bool) -> Run | None:
         """Return the newest run in which a test passed, or failed."""
@@ -176,11 +184,30 @@ class Picture:
         return next(runs, None)
 
     def _broken_in(self, test: int, newest: Attempt) -> int | None:
-        """Return the newest run besides that with the newest result in which a test failed, but not in its base."""
-        others = (one for one in self.attempts if one is not newest and one.base is not None and test in one.results)
-        failed = (one for one in others if not one.results[test].passed)
-        broken = (one.run.run_id for one in failed if one.comparison.changes[test] not in FAILING_IN_BOTH)
-        return next(broken, self.broken_elsewhere.get(test))
+        """Return the newest run before that with the newest result in which a test failed, but not in its base.
+
+        A failure of another commit counts only as long as the test has not passed since.
+        """
+        has_passed = False
+        for one in self._before(newest, test):
+            if one.results[test].passed:
+                has_passed = True
+            elif one.comparison.changes[test] not in FAILING_IN_BOTH and (one in self.attempts or not has_passed):
+                return one.run.run_id
+        return self.broken_elsewhere.get(test)
+
+    def _before(self, newest: Attempt, test: int) -> Iterable[Attempt]:
+        """Return the runs of the change before one that have a result of a test, the newest first."""
+        runs = (one for one in (*self.attempts, *self.of_other_commits) if test in one.results)
+        return sorted((one for one in runs if one.run.run_id < newest.run.run_id), key=_run_id, reverse=True)
+
+    def _older_run(self, test: int, newest: Attempt) -> int | None:
+        began = first_on_master(newest, test)
+        first = self.attempts[-1].run
+        if began is None or began.run_id < first.run_id:
+            return self.older_elsewhere.get(test)
+        before = (one for one in self.attempts if one.run.run_id < began.run_id and test in one.results)
+        return None if any(one.results[test].passed for one in before) else first.run_id
 
     @functools.cached_property
     def flipped(self) -> Sequence[Flipped]:
@@ -268,6 +295,21 @@ class Picture:
         return next((attempt.base for attempt in self.attempts if attempt.base is not None), None)
 
 
+def _run_id(attempt: Attempt) -> int:
+    return attempt.run.run_id
+
+
+def first_on_master(attempt: Attempt, test: int) -> RunReference | None:
+    """Return the first run of the present streak of a test's failures on master; None if it does not fail in the base.
+
+    Of a longer streak it is the last run of master that was looked at.
+    """
+    if attempt.base is None or attempt.comparison.changes[test] not in FAILING_IN_BOTH:
+        return None
+    failed = itertools.takewhile(lambda master: test in master.digests, attempt.masters.older)
+    return [attempt.base.reference, *(master.run for master in failed)][-1]
+
+
 def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> RunReference:
     """Return the first run of the present streak of a test's failures.
 
@@ -275,15 +317,10 @@ def first_failure(failing: Failing, attempts: Iterable[Attempt]) -> RunReference
         failing: of a test whose failures began on master, the streak is that of master's runs.
         attempts: the runs of the pull request on the platform that were looked at, newest first.
     """
-    test, base = failing.regression_id, failing.attempt.base
-    if failing.began_on_master and base is not None:
-        first = base.reference
-        for master in failing.attempt.masters.older:
-            if test not in master.digests:
-                break
-            first = master.run
-        return first
-    run = failing.attempt.run
+    test, run = failing.regression_id, failing.attempt.run
+    on_master = first_on_master(failing.attempt, test)
+    if failing.began_on_master and on_master is not None:
+        return on_master
     for attempt in attempts:
         outcome = attempt.results.get(test)
         if attempt.run.run_id >= failing.attempt.run.run_id or outcome is None:

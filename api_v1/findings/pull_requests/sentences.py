@@ -37,7 +37,9 @@ def of_failing(failing: Failing, flakiness: Flakiness) -> str:
         )
     sentence = _OF_CHANGE[failing.change].format(base=base.run_id)
     if failing.change is Change.FAILING_IDENTICALLY and failing.broken_in is not None:
-        return f"{sentence} But in run {failing.broken_in} of the same commit it failed before it failed on master."
+        return f"{sentence} But in run {failing.broken_in} of this change it failed before it failed on master."
+    if failing.change is Change.FAILING_IDENTICALLY and failing.older_run is not None:
+        return f"{sentence} But run {failing.older_run} of the same commit is older than that failure of master."
     if failing.change is Change.BROKEN_HERE and failing.older_master is not None:
         return f"{sentence} In master's older run {failing.older_master.run_id} it failed in the same way."
     if failing.change is Change.BROKEN_HERE and failing.passed_in is not None:

@@ -85,7 +85,8 @@ class Evidence:
         certain: whether that is certain.
         failed_on_older_master: see `comparison.Row`.
         passed_too: whether it passed in another run of the same commit.
-        failed_first: whether it failed in an earlier run of the same commit, and did not in master's run before that.
+        failed_first: whether the change may have brought the failure to master: it failed in an earlier run of the
+            change and not in master's run before that, or its commit was run before master began to fail.
         is_flaky: whether it is known to flip (`is_known_to_flip`).
     """
 

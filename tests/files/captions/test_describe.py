@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -13,7 +14,7 @@ from api_v1.demo.captions import Cue as DemoCue
 from api_v1.demo.captions import Damage, dialogue, render, render_damaged
 from api_v1.files import captions as package
 from api_v1.files.captions import CaptionDiff, Kind, Unit, content, formats
-from api_v1.files.captions.formats import Cue
+from api_v1.files.captions.formats import Cue, Source
 from tests.support.captions import WRITERS, write
 from tests.support.thorough import thorough
 
@@ -398,6 +399,21 @@ def test_captions_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch,
     assert [change.count for change in missing] == [1]
     assert found.truncated and found.expected_count == 5
     assert "only the beginning" in found.sentence
+
+
+@pytest.mark.parametrize("extension", ["ttxt", "xml", "ass"])
+def test_captions_beyond_the_limit_are_not_read(monkeypatch: pytest.MonkeyPatch, extension: str) -> None:
+    monkeypatch.setattr(formats, "MAX_CUES", 5)
+    read: list[Source] = []
+
+    def source(*of: Any) -> Source:
+        read.append(Source(*of))
+        return read[-1]
+
+    monkeypatch.setattr(formats, "Source", source)
+    cues = [Cue(f"caption {index}", 4_000 * index, 4_000 * index + 1_500, index) for index in range(1, 200)]
+    describe(write(cues, extension), write(cues[1:], extension), extension)
+    assert 10 <= len(read) <= 12
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_LINES", 9), ("MAX_BYTES", 200)])

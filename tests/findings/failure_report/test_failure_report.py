@@ -120,6 +120,34 @@ def test_a_known_failure_names_the_runs_of_master(story: Story, storage: Storage
 
 
 @on_one_database
+def test_a_run_of_master_that_broke_a_test_is_one_of_master(story: Story, storage: Storage) -> None:
+    passed = story.master()
+    run = story.master(failing={0: "new"})
+    [test] = report(story.session, storage, run).tests
+    assert test.last_pass is not None
+    assert (end(test.last_pass), end(test.first_failure)) == ((passed, True), (run, True))
+
+
+@on_one_database
+@pytest.mark.parametrize("earlier", ["without results", "of another commit"])
+def test_a_failure_that_the_change_may_have_brought_to_master_is_unknown(
+    story: Story, storage: Storage, earlier: str
+) -> None:
+    story.master()
+    if earlier == "without results":
+        story.run(progress=("preparation", "canceled"), message=CANCELED["infrastructure"])
+    else:
+        story.run(commit=EARLIER, failing={0: "new"})
+    story.master(failing={0: "new"})
+    run = story.run(failing={0: "new"}, author=factories.user(story.session))
+    found = report(story.session, storage, run)
+    [test] = found.tests
+    assert (found.verdict, test.cause, test.first_failure.on_master) == ("unknown", "unknown", False)
+    [told] = read(story.session).tests
+    assert (test.because, test.cause) == (told.because, told.cause)
+
+
+@on_one_database
 def test_a_test_that_passes_in_a_retry_is_not_known_to_be_broken(story: Story, storage: Storage) -> None:
     story.master()
     run = story.run(failing={0: "new"})

@@ -153,6 +153,62 @@ def test_an_abbreviated_commit_is_the_one_that_it_stands_for(story: Story) -> No
 
 
 @on_one_database
+def test_a_failure_of_master_that_is_younger_than_the_commit_excuses_nothing(story: Story) -> None:
+    """The change may have been merged before it had a result."""
+    story.masters()
+    first = story.run(progress=("preparation", "canceled"), message=CANCELED["infrastructure"])
+    merged = story.master(failing={0: "here"})
+    story.run("windows")
+    story.run(failing={0: "here"}, author=factories.user(story.session))
+    found = read(story.session)
+    [test] = found.tests
+    assert (found.verdict, test.cause, test.first_failure.on_master) == ("unknown", "unknown", False)
+    assert test.because == (
+        f"It failed in master's run {merged} with the same result. "
+        f"But run {first} of the same commit is older than that failure of master."
+    )
+
+
+@on_one_database
+def test_a_failure_of_master_that_began_after_a_pass_of_the_commit_is_known(story: Story) -> None:
+    story.masters()
+    story.run(failing={1: "other"})
+    merged = story.master(failing={0: "there"})
+    story.run("windows")
+    story.run(failing={0: "there"}, author=factories.user(story.session))
+    [test] = read(story.session).tests
+    assert (test.cause, test.first_failure.run_id, test.first_failure.on_master) == ("known_failure", merged, True)
+
+
+@on_one_database
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_failure_that_an_earlier_commit_had_before_master_is_not_masters(story: Story, mended: bool) -> None:
+    story.masters()
+    earlier = story.run(commit=EARLIER, failing={0: "here"})
+    if mended:
+        story.run(commit="e" * 40)
+    story.master(failing={0: "here"})
+    story.run(failing={0: "here"})
+    story.run("windows")
+    found = read(story.session)
+    [test] = found.tests
+    assert test.cause == ("known_failure" if mended else "unknown")
+    told = f"But in run {earlier} of this change it failed before it failed on master."
+    assert test.because.endswith(told) is not mended
+
+
+@on_one_database
+def test_a_failure_without_a_base_came_before_that_of_a_later_master(story: Story) -> None:
+    first = story.run(failing={0: "here"})
+    story.masters(failing={0: "here"})
+    story.run("windows")
+    story.run(failing={0: "here"}, author=factories.user(story.session))
+    [test] = [one for one in read(story.session).tests if one.platform == "linux"]
+    assert test.cause == "unknown"
+    assert test.because.endswith(f"But in run {first} of this change it failed before it failed on master.")
+
+
+@on_one_database
 @pytest.mark.parametrize("by", ["custom page", "API"])
 def test_a_run_of_an_earlier_commit_does_not_make_it_the_head(story: Story, by: str) -> None:
     story.masters()
@@ -203,7 +259,7 @@ def test_a_retry_after_master_broke_does_not_excuse_an_earlier_failure(story: St
     assert (found.verdict, test.cause, test.change) == ("unknown", "unknown", "failing_identically")
     assert (test.run_id, test.base_run_id) == (retry, later["linux"])
     assert (test.first_failure.run_id, test.first_failure.on_master) == (here, False)
-    assert test.because.endswith(f"But in run {here} of the same commit it failed before it failed on master.")
+    assert test.because.endswith(f"But in run {here} of this change it failed before it failed on master.")
     assert first["linux"] < here < later["linux"]
 
 

@@ -395,6 +395,21 @@ def test_what_to_do_about_a_canceled_run(verdict: str, api: Api) -> None:
 
 
 @on_one_database
+def test_a_run_of_all_tests_is_asked_for_where_no_run_lacks_a_result(api: Api) -> None:
+    with api.rows() as session:
+        story = Story(session)
+        story.masters()
+        story.run(tests=(0, 1), author=factories.user(session))
+        story.run("windows")
+    body = get(api)
+    [step] = body["next_steps"]
+    assert (body["verdict"], step["text"]) == ("incomplete", "Tests that no run has: 1. Start a run of all tests.")
+    headers = api.bearer(scopes=["runs:write"])
+    assert api.post(step["url"].partition(api.prefix)[2], json=step["body"], headers=headers).status_code == 202
+    assert get(api)["head"]["commit_sha"] == body["head"]["commit_sha"]
+
+
+@on_one_database
 def test_steps_can_be_taken(api: Api) -> None:
     with api.rows() as session:
         story = Story(session)
