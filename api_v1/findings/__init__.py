@@ -1,1 +1,1 @@
-"""What it means: errors of tests, infrastructure errors, the history of a sample."""
+"""What it means: whose fault a failure is, how a test fares over time, what fails alike, and why a run ended."""

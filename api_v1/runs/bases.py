@@ -204,17 +204,22 @@ _STATE = (
 
 def select_runs(state: Any) -> sa.Select[Any]:
     """Select what `run_of` makes a run of; the platform's row of the run and of its fork are joined."""
-    owned = sa.select(TestFork.id).where(TestFork.test_id == Test.id).limit(1).correlate(Test).scalar_subquery()
-    author = sa.select(RunCreation.user_id).where(RunCreation.test_id == Test.id).correlate(Test).scalar_subquery()
     return (
         sa.select(
             *(state[name] for name in _STATE),
             *(Test.platform, Test.branch, Test.commit, Test.pr_nr, Fork.github),
-            sa.and_(owned.is_(None), author.is_(None)).label("by_platform"),
+            _started_by_platform(Test.id).label("by_platform"),
         )
         .join(Test, Test.id == state.test_id)
         .outerjoin(Fork, Fork.id == Test.fork_id)
     )
+
+
+def _started_by_platform(test_id: Any) -> sa.ColumnElement[bool]:
+    """Be true for a run that nobody asked for, on the custom page or through the API."""
+    owned = sa.select(TestFork.id).where(TestFork.test_id == test_id).limit(1).correlate_except(TestFork)
+    author = sa.select(RunCreation.user_id).where(RunCreation.test_id == test_id).correlate_except(RunCreation)
+    return sa.and_(owned.scalar_subquery().is_(None), author.scalar_subquery().is_(None))
 
 
 def run_of(row: Any) -> Run:
@@ -249,14 +254,11 @@ def of_master(state: Any) -> list[sa.ColumnElement[bool]]:
     Args:
         state: columns of `RunState`, joined with the platform's row of the run.
     """
-    owned = sa.select(TestFork.id).where(TestFork.test_id == state.test_id).limit(1).correlate_except(TestFork)
-    author = sa.select(RunCreation.user_id).where(RunCreation.test_id == state.test_id).correlate_except(RunCreation)
     return [
         state.branch_key == sql.group_key(MASTER),
         state.fork_id.in_(sa.bindparam("forks", expanding=True, type_=sa.Integer)),
         state.of_pull_request == sa.false(),
-        owned.scalar_subquery().is_(None),
-        author.scalar_subquery().is_(None),
+        _started_by_platform(state.test_id),
     ]
 
 
@@ -419,7 +421,9 @@ def _candidates(session: DbSession, subject: Subject, asked: str) -> list[Run]:
     if named := [run for run in runs if run.run_id == run_id]:
         return named
     found = [run for run in runs if commit and _is_of_commit(run, commit)]
-    if len({run.commit.lower() for run in found if len(run.commit) >= len(commit)}) > 1:
+    commits = {run.commit.lower() for run in found if len(run.commit) >= len(commit)}
+    # One that is stored abbreviated may be the beginning of the other.
+    if not all(max(commits, key=len).startswith(one) for one in commits):
         raise Unprocessable("Several commits begin with these digits.", {"base": asked})
     same = [run for run in found if run.platform == subject.run.platform and run.run_id != subject.run.run_id]
     return sorted(same or found, key=lambda run: (run.is_complete, run.by_platform, run.run_id), reverse=True)

@@ -184,6 +184,23 @@ def test_what_a_base_lacks_is_said(kind: str, session: DbSession) -> None:
     assert bases.choose(session, subject, f"{other.id:07}") == base
 
 
+def test_an_abbreviated_commit_is_the_only_full_one_that_it_begins(session: DbSession) -> None:
+    here, test = factories.run(session, *DONE), factories.regression_test(session)
+    commits = ("abcdef1", "abcdef1" + "0" * 33)
+    for commit in commits:
+        factories.result(session, factories.run(session, *DONE, commit=commit, tests=[test]), test)
+    newest = factories.run(session, *DONE, commit="abcdef2", tests=[test]).id - 1
+    session.commit()
+    subject = bases.subject(session, here.id, main_repository=MAIN_REPOSITORY)
+    for asked in (*commits, "abcdef10"):
+        run = bases.choose(session, subject, asked).run
+        assert run is not None and run.run_id == newest
+    factories.run(session, *DONE, commit="abcdef1" + "1" * 33)
+    session.commit()
+    with pytest.raises(Unprocessable):
+        bases.choose(session, bases.subject(session, here.id, main_repository=MAIN_REPOSITORY), "abcdef1")
+
+
 def test_reasons(session: DbSession) -> None:
     test = factories.regression_test(session)
     runs = [factories.run(session, *DONE, tests=[test]) for _ in range(2)]

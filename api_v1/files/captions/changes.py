@@ -85,8 +85,9 @@ class CaptionChange:
         lowest_ms, highest_ms: the least and the largest of both offsets in the range.
         rate: of a drift, how long a second of the expected file lasts in the actual one: 25/24 is 1.041667.
         before, after: the first text that differs, of the expected and of the actual file, cut to `MAX_TEXT`
-            characters. For `END_TIME` the end, for `NOTATION` the first line that is written otherwise, for
-            `RENUMBERING` the number; for `LINE_ENDINGS` and `ENCODING` the names of what is used.
+            characters around the place where they begin to differ. For `END_TIME` the end, for `NOTATION` the first
+            line that is written otherwise, for `RENUMBERING` the number; for `LINE_ENDINGS` and `ENCODING` the names of
+            what is used.
     """
 
     kind: Kind

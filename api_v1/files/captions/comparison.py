@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from os.path import commonprefix
 from typing import NamedTuple
 
 from api_v1.files import diff
@@ -17,6 +18,9 @@ from api_v1.files.captions.content import Content
 from api_v1.files.captions.formats import Captions, Cue, Part
 from api_v1.files.captions.residue import Residue, Written, same_but_blanks
 from api_v1.files.captions.timing import Segment, Shape, Times, segments
+
+#: Letters that are shown before the place where two long texts begin to differ.
+SHOWN_BEFORE = 100
 
 
 def describe(expected: bytes, actual: bytes, extension: str) -> CaptionDiff | None:
@@ -231,7 +235,7 @@ class _Comparison:
         i, j = pairs[0]
         one, other = self.expected.cues[i], self.actual.cues[j]
         texts = (one.style, other.style) if one.text == other.text else (one.text, other.text)
-        before, after = map(_shown, texts)
+        before, after = _both_shown(*texts)
         return CaptionChange(kind, len(pairs), *self._ranges(pairs[0], pairs[-1]), before=before, after=after)
 
     # --- notation ---------------------------------------------------------------------------------
@@ -242,7 +246,7 @@ class _Comparison:
 
     def _notation(self) -> Iterator[CaptionChange]:
         for pairs in self._on_end(self._noted):
-            before, after = map(_shown, self.written[pairs[0]])
+            before, after = _both_shown(*self.written[pairs[0]])
             ranges = self._ranges(pairs[0], pairs[-1])
             yield CaptionChange(Kind.NOTATION, len(pairs), *ranges, before=before, after=after)
 
@@ -298,8 +302,8 @@ class _Comparison:
     def _outside(self, one: list[tuple[int, str]], other: list[tuple[int, str]]) -> Iterator[CaptionChange]:
         if gaps := diff.changes(one, other):
             lines = sum(max(gap.i2 - gap.i1, gap.j2 - gap.j1) for gap in gaps)
-            before = _shown("\n".join(line for _, line in one[gaps[0].i1 : gaps[0].i2]))
-            after = _shown("\n".join(line for _, line in other[gaps[0].j1 : gaps[0].j2]))
+            here, there = one[gaps[0].i1 : gaps[0].i2], other[gaps[0].j1 : gaps[0].j2]
+            before, after = _both_shown(*("\n".join(line for _, line in lines) for lines in (here, there)))
             yield CaptionChange(Kind.OUTSIDE, lines, before=before, after=after)
 
     def _encoding_name(self, file: Content) -> str:
@@ -340,3 +344,11 @@ def _range(cues: Sequence[Cue], first: int, last: int) -> Range:
 
 def _shown(text: str) -> str:
     return text[:MAX_TEXT]
+
+
+def _both_shown(one: str, other: str) -> tuple[str, str]:
+    """Cut two texts so that the place where they begin to differ is in what is left."""
+    if one == other or _shown(one) != _shown(other):
+        return _shown(one), _shown(other)
+    start = len(commonprefix((one, other))) - SHOWN_BEFORE  # noqa: RUF071 - of letters is what is asked for
+    return _shown(f"…{one[start:]}"), _shown(f"…{other[start:]}")

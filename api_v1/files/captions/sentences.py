@@ -183,7 +183,8 @@ def _quoted(before: str, after: str) -> tuple[str, str]:
 
 
 def _cut(text: str, start: int) -> str:
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[start:])
+    letters = text[start : start + MAX_QUOTED + 1]
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in letters)
     return f'"{"…" if start else ""}{shown[:MAX_QUOTED]}{"…" if len(shown) > MAX_QUOTED else ""}"'
 
 

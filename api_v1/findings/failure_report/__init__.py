@@ -290,12 +290,15 @@ def _in_log(tests: Tests) -> InLog:
     return InLog(marks, tests.sent)
 
 
+def _wrong_outputs(failing: Failing) -> list[int]:
+    return sorted(output for output, file in failing.outcome.files.items() if not file.accepted)
+
+
 def _wanted(failing: Failing, definition: Definition | None) -> Wanted:
-    outcome = failing.outcome
-    wrong = sorted(output for output, file in outcome.files.items() if not file.accepted)
+    wrong = _wrong_outputs(failing)
     if not wrong:
         return Wanted(failing.regression_id, None)
-    file = outcome.files[wrong[0]]
+    file = failing.outcome.files[wrong[0]]
     extension = "" if definition is None else definition.extensions.get(wrong[0], "")
     output = DifferingOutput(wrong[0], file.expected, file.got or "", extension)
     return Wanted(failing.regression_id, output)
@@ -371,7 +374,7 @@ def _failing_test(known: _Known, failing: Failing, definition: Definition | None
 
 
 def _output(failing: Failing, found: OutputEvidence | None) -> Output | None:
-    wrong = sorted(output for output, file in failing.outcome.files.items() if not file.accepted)
+    wrong = _wrong_outputs(failing)
     if not wrong or found is None:
         return None
     file = failing.outcome.files[wrong[0]]

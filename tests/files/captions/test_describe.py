@@ -14,6 +14,7 @@ from api_v1.demo.captions import Cue as DemoCue
 from api_v1.demo.captions import Damage, dialogue, render, render_damaged
 from api_v1.files import captions as package
 from api_v1.files.captions import CaptionDiff, Kind, Unit, content, formats
+from api_v1.files.captions.changes import MAX_TEXT
 from api_v1.files.captions.formats import Cue, Source
 from tests.support.captions import WRITERS, write
 from tests.support.thorough import thorough
@@ -399,6 +400,22 @@ def test_captions_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch,
     assert [change.count for change in missing] == [1]
     assert found.truncated and found.expected_count == 5
     assert "only the beginning" in found.sentence
+
+
+@pytest.mark.parametrize("extension", ["srt", "txt"])
+def test_texts_that_differ_late_are_shown_where_they_differ(extension: str) -> None:
+    texts = [f"{'word ' * 200}{end} {'more ' * 200}" for end in ("here", "there")]
+    expected, actual = (write([Cue(text, 1_000, 2_000, 1)], extension) for text in texts)
+    found = describe(expected, actual, extension)
+    [change] = found.changes
+    assert "here more" in (change.before or "") and "there more" in (change.after or "")
+    assert max(len(change.before or ""), len(change.after or "")) <= MAX_TEXT
+    assert all(f'"… word word word {end} more' in found.sentence for end in ("here", "there"))
+
+
+def test_letters_that_cannot_be_seen_are_told_apart() -> None:
+    found = describe(file("hello \x01 there"), file("hello \x02 there"))
+    assert r'"hello \x02 there" instead of "hello \x01 there"' in found.sentence
 
 
 @pytest.mark.parametrize("extension", ["ttxt", "xml", "ass"])
