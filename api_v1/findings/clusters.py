@@ -99,8 +99,8 @@ def page(
         VerdictsRebuilding: the states of runs are not known at the moment.
     """
     context = bases.context(session, main_repository, *([] if repository is None else [repository]))
-    asked: dict[str, Any] = {"forks": context.main_forks, "after": created_after, "before": created_before}
-    asked["main_fork"] = min(context.main_forks, default=0)
+    asked: dict[str, Any] = {"forks": context.main_forks, "main_fork": min(context.main_forks, default=0)}
+    asked |= {"after": created_after, "before": created_before}
     if platform is not None:
         asked["platform"] = getattr(TestPlatform, platform)
     if repository is not None:

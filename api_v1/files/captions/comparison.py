@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from os.path import commonprefix
 from typing import NamedTuple
 
 from api_v1.files import diff
@@ -350,5 +349,5 @@ def _both_shown(one: str, other: str) -> tuple[str, str]:
     """Cut two texts so that the place where they begin to differ is in what is left."""
     if one == other or _shown(one) != _shown(other):
         return _shown(one), _shown(other)
-    start = len(commonprefix((one, other))) - SHOWN_BEFORE  # noqa: RUF071 - of letters is what is asked for
+    start = sentences.differ_at(one, other) - SHOWN_BEFORE
     return _shown(f"…{one[start:]}"), _shown(f"…{other[start:]}")

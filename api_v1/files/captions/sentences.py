@@ -177,9 +177,13 @@ def _text(found: CaptionDiff, changes: list[CaptionChange]) -> str:
 def _quoted(before: str, after: str) -> tuple[str, str]:
     """Quote two texts around where they begin to differ."""
     one, other = " ".join(before.split()), " ".join(after.split())
-    same = len(commonprefix((one, other)))  # noqa: RUF071 - of letters is what is asked for
-    start = max(0, same - QUOTED_BEFORE) if max(len(one), len(other)) > MAX_QUOTED else 0
+    start = max(0, differ_at(one, other) - QUOTED_BEFORE) if max(len(one), len(other)) > MAX_QUOTED else 0
     return _cut(one, start), _cut(other, start)
+
+
+def differ_at(one: str, other: str) -> int:
+    """Return with which letter two texts begin to differ."""
+    return len(commonprefix((one, other)))  # noqa: RUF071 - of letters is what is asked for
 
 
 def _cut(text: str, start: int) -> str:

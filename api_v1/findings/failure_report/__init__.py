@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,16 +253,10 @@ def _judged(session: DbSession, run: RunFacts, machine_minutes: int) -> _Known:
         subject.run.platform,
         [Attempt(whole, Masters(whole.base.run, older), run.is_stalled, run.message)],
         flaky,
-        passed_elsewhere=_found(before.passed_in, failing),
-        broken_elsewhere=_found(before.broken_in, failing),
-        older_elsewhere=_found(before.older_run, failing),
+        passed_elsewhere={test: run_id for test in failing if (run_id := before.passed_in(test)) is not None},
+        earlier_elsewhere={test: before.earlier(test) for test in failing},
     )
     return _Known(whole, before, picture)
-
-
-def _found(find: Callable[[int], int | None], tests: Iterable[int]) -> dict[int, int]:
-    """Return the run that is found for each test, where there is one."""
-    return {test: run_id for test in tests if (run_id := find(test)) is not None}
 
 
 def _narrowing(run: Run, base: Run | None, found: Found) -> Narrowing:

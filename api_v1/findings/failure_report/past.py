@@ -5,7 +5,6 @@ One statement reads it, however many runs there are; the rest is worked out here
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from api_v1.database import sql
 from api_v1.database.platform import DbSession, RegressionTest, Test, TestPlatform, TestResult
 from api_v1.findings import flakiness
 from api_v1.findings.flakiness import Flakiness, OwnCommits
-from api_v1.runs.bases import MASTER, OLDER, MasterRun, Run, Subject, select_masters
+from api_v1.findings.pull_requests.verdicts import EarlierRun
+from api_v1.runs.bases import MASTER, MasterRun, Run, Subject, select_masters
 from api_v1.runs.references import RunReference
 from api_v1.verdicts.derivation import OUTSIDE
 from api_v1.verdicts.rule import FAILING
@@ -93,39 +93,25 @@ class Past:
 
     @property
     def _same_commit(self) -> list[LineageRun]:
-        return [one for one in self.lineage if one.commit == self.run.commit.lower()]
+        return [one for one in self.lineage if self._is_of_commit(one)]
+
+    def _is_of_commit(self, one: LineageRun) -> bool:
+        return one.commit == self.run.commit.lower()
 
     def passed_in(self, test: int) -> int | None:
         """Return the newest run of the commit in which a test passed."""
         return next((one.run.run_id for one in self._same_commit if one.failed.get(test) is False), None)
 
-    def broken_in(self, test: int) -> int | None:
-        """Return the newest earlier run in which a test failed, and did not in master's run before it.
+    def earlier(self, test: int) -> list[EarlierRun]:
+        """Return what earlier runs say of a test: those of the pull request, or else of the commit."""
+        runs = self.lineage if self.run.of_pull_request else self._same_commit
+        return [self._earlier(one, test) for one in runs if one.run.run_id < self.run.run_id]
 
-        It is of the commit, or of another one of the pull request if the test has not passed since.
-        """
-        has_passed = not self.run.of_pull_request
-        for one in self.lineage:
-            if one.run.run_id >= self.run.run_id or test not in one.failed:
-                continue
-            base = next((master for master in self.masters if master.run.run_id < one.run.run_id), None)
-            if not one.failed[test]:
-                has_passed = True
-            elif (base is None or test not in base.digests) and (one in self._same_commit or not has_passed):
-                return one.run.run_id
-        return None
-
-    def older_run(self, test: int) -> int | None:
-        """Return the first run of the commit, if it is older than the present streak of failures on master.
-
-        None if the test passed at the commit before the streak.
-        """
-        failed = itertools.takewhile(lambda master: test in master.digests, self.masters[: 1 + OLDER])
-        began = [master.run.run_id for master in failed][-1:]
-        before = [one for one in self._same_commit if began and one.run.run_id < began[0]]
-        if not before or any(one.failed.get(test) is False for one in before):
-            return None
-        return before[-1].run.run_id
+    def _earlier(self, one: LineageRun, test: int) -> EarlierRun:
+        base = next((master for master in self.masters if master.run.run_id < one.run.run_id), None)
+        passed = not one.failed[test] if test in one.failed else None
+        failed_on_master = base is not None and test in base.digests
+        return EarlierRun(one.run.run_id, self._is_of_commit(one), passed, failed_on_master)
 
 
 def read(session: DbSession, subject: Subject, tests: Sequence[int]) -> Past:

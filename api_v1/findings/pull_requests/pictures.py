@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from api_v1.findings.pull_requests import verdicts
 from api_v1.findings.pull_requests.masters import NOTHING, Masters
-from api_v1.findings.pull_requests.verdicts import Cause, Evidence, Verdict
+from api_v1.findings.pull_requests.verdicts import Cause, EarlierRun, Evidence, Verdict
 from api_v1.runs.bases import Run
 from api_v1.runs.changes import FAILING_IN_BOTH, Change, Outcome
 from api_v1.runs.comparison import Comparison
@@ -65,6 +65,16 @@ class Attempt:
         """The tests of its set that have none."""
         return self.comparison.here.keys() - self.results.keys()
 
+    def earlier(self, test: int, *, of_commit: bool) -> EarlierRun:
+        """Return what it says of a test that failed in a later run.
+
+        Args:
+            of_commit: whether it is of the commit of that run.
+        """
+        passed = self.results[test].passed if test in self.results else None
+        failed_on_master = passed is False and self.comparison.changes[test] in FAILING_IN_BOTH
+        return EarlierRun(self.run.run_id, of_commit, passed, failed_on_master)
+
 
 @dataclass(frozen=True)
 class Failing:
@@ -73,10 +83,7 @@ class Failing:
     Attributes:
         attempt: the run that has the result.
         passed_in: the id of the newest run of the commit in which it passed.
-        broken_in: the id of the newest earlier run of the change in which it failed, and did not in master's run before
-            that.
-        older_run: the id of the first run of the commit, if that is older than the present failures on master, and it
-            is not known that the test passed at the commit before these.
+        broken_in, older_run: what the functions of the same names in `verdicts` say of it.
     """
 
     platform: str
@@ -136,7 +143,7 @@ class Picture:
         is_cut: whether there are older runs of the commit than these.
         of_other_commits: the runs of the change's other commits on the platform, the newest first.
         passed_elsewhere: the newest run of the commit besides these in which each test passed, if any.
-        broken_elsewhere, older_elsewhere: `Failing.broken_in` and `older_run` of each test by runs besides these.
+        earlier_elsewhere: of each test the runs of the change besides these.
     """
 
     platform: str
@@ -146,8 +153,7 @@ class Picture:
     is_cut: bool = False
     of_other_commits: Sequence[Attempt] = ()
     passed_elsewhere: Mapping[int, int] = field(default_factory=dict)
-    broken_elsewhere: Mapping[int, int] = field(default_factory=dict)
-    older_elsewhere: Mapping[int, int] = field(default_factory=dict)
+    earlier_elsewhere: Mapping[int, Sequence[EarlierRun]] = field(default_factory=dict)
 
     @functools.cached_property
     def newest(self) -> Mapping[int, Attempt]:
@@ -166,7 +172,9 @@ class Picture:
     def _failing(self, test: int, attempt: Attempt) -> Failing:
         passed = self._last(test, passed=True)
         passed_in = self.passed_elsewhere.get(test) if passed is None else passed.run_id
-        broken_in, older_run = self._broken_in(test, attempt), self._older_run(test, attempt)
+        earlier, on_master = self._earlier(test, attempt), first_on_master(attempt, test)
+        broken_in = verdicts.broken_in(earlier)
+        older_run = verdicts.older_run(earlier, None if on_master is None else on_master.run_id)
         comparison = attempt.comparison
         evidence = Evidence(
             comparison.changes[test],
@@ -183,31 +191,15 @@ class Picture:
         runs = (one.run for one in self.attempts if test in one.results and one.results[test].passed is passed)
         return next(runs, None)
 
-    def _broken_in(self, test: int, newest: Attempt) -> int | None:
-        """Return the newest run before that with the newest result in which a test failed, but not in its base.
-
-        A failure of another commit counts only as long as the test has not passed since.
-        """
-        has_passed = False
-        for one in self._before(newest, test):
-            if one.results[test].passed:
-                has_passed = True
-            elif one.comparison.changes[test] not in FAILING_IN_BOTH and (one in self.attempts or not has_passed):
-                return one.run.run_id
-        return self.broken_elsewhere.get(test)
-
-    def _before(self, newest: Attempt, test: int) -> Iterable[Attempt]:
-        """Return the runs of the change before one that have a result of a test, the newest first."""
-        runs = (one for one in (*self.attempts, *self.of_other_commits) if test in one.results)
-        return sorted((one for one in runs if one.run.run_id < newest.run.run_id), key=_run_id, reverse=True)
-
-    def _older_run(self, test: int, newest: Attempt) -> int | None:
-        began = first_on_master(newest, test)
-        first = self.attempts[-1].run
-        if began is None or began.run_id < first.run_id:
-            return self.older_elsewhere.get(test)
-        before = (one for one in self.attempts if one.run.run_id < began.run_id and test in one.results)
-        return None if any(one.results[test].passed for one in before) else first.run_id
+    def _earlier(self, test: int, newest: Attempt) -> list[EarlierRun]:
+        """Return the runs of the change before that with the newest result of a test, the newest first."""
+        found = [
+            *(one.earlier(test, of_commit=True) for one in self.attempts),
+            *(one.earlier(test, of_commit=False) for one in self.of_other_commits),
+            *self.earlier_elsewhere.get(test, ()),
+        ]
+        before = (run for run in found if run.run_id < newest.run.run_id)
+        return sorted(before, key=lambda run: run.run_id, reverse=True)
 
     @functools.cached_property
     def flipped(self) -> Sequence[Flipped]:
@@ -293,10 +285,6 @@ class Picture:
     def base(self) -> Run | None:
         """What the newest run with a base is compared with."""
         return next((attempt.base for attempt in self.attempts if attempt.base is not None), None)
-
-
-def _run_id(attempt: Attempt) -> int:
-    return attempt.run.run_id
 
 
 def first_on_master(attempt: Attempt, test: int) -> RunReference | None:

@@ -98,6 +98,52 @@ class Evidence:
     is_flaky: bool = False
 
 
+@dataclass(frozen=True)
+class EarlierRun:
+    """A run of the change on a platform, before the one that has the newest result of a test at a commit.
+
+    Attributes:
+        of_commit: whether it is of the same commit.
+        passed: whether the test passed in it; None without a result.
+        failed_on_master: whether the test failed in master's run before it.
+    """
+
+    run_id: int
+    of_commit: bool
+    passed: bool | None
+    failed_on_master: bool
+
+
+def broken_in(earlier: Iterable[EarlierRun]) -> int | None:
+    """Return the newest run in which a test failed, and did not in master's run before it.
+
+    A failure of another commit counts only as long as the test has not passed since.
+
+    Args:
+        earlier: the newest first.
+    """
+    has_passed = False
+    for run in earlier:
+        if run.passed:
+            has_passed = True
+        elif run.passed is False and not run.failed_on_master and (run.of_commit or not has_passed):
+            return run.run_id
+    return None
+
+
+def older_run(earlier: Iterable[EarlierRun], began: int | None) -> int | None:
+    """Return the first run of the commit, if it is older than the present failures of a test on master.
+
+    Args:
+        began: the first run of master with these failures; None where it does not fail on master.
+
+    Returns:
+        None also if the test passed at the commit before them.
+    """
+    before = [run for run in earlier if run.of_commit and began is not None and run.run_id < began]
+    return None if any(run.passed for run in before) else min((run.run_id for run in before), default=None)
+
+
 def cause(evidence: Evidence) -> Cause:
     """Return why a test fails."""
     if evidence.change is Change.FAILING_IDENTICALLY and evidence.certain and not evidence.failed_first:
